@@ -1,0 +1,1 @@
+//! The webhook's CA, serving certificate and caBundle: issued, inspected, kept and rotated.

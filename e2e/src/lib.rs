@@ -1,0 +1,1 @@
+//! The demo, the tests against real parts, and the benchmarks' drivers.

@@ -1,0 +1,1 @@
+//! Legacy as its users know it, with fault knobs for tests.
