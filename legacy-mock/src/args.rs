@@ -1,0 +1,1 @@
+//! Flags as Go's `flag` package reads them, which Legacy is written with.

@@ -1,0 +1,343 @@
+//! The handle: one Legacy on one port, through all its starts.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use hyper::StatusCode;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::accept::{End, accept};
+use crate::answer::Answer;
+use crate::port::Port;
+use crate::record::Record;
+use crate::{Config, Counts, Faults, Moments, What};
+
+/// One Legacy on one port. Dropped, it ends at once and gives the port back.
+#[derive(Debug)]
+pub struct Legacy {
+    shared: Arc<Shared>,
+    port: Arc<Port>,
+    running: Mutex<Option<Running>>,
+}
+
+/// What outlives a restart.
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    faults: watch::Sender<Faults>,
+    /// How often the accept loop has acted on the faults.
+    in_force: watch::Sender<u64>,
+    record: Record,
+}
+
+#[derive(Debug)]
+struct Running {
+    run: Arc<Run>,
+    end: watch::Sender<End>,
+    ended: JoinHandle<()>,
+}
+
+impl Legacy {
+    /// Starts a Legacy: it listens when this returns.
+    ///
+    /// # Errors
+    ///
+    /// The port can't be had: it is taken, or the address is not this machine's.
+    #[expect(
+        clippy::unused_async,
+        reason = "says that it needs a runtime, as its tasks do"
+    )]
+    pub async fn start(config: Config) -> io::Result<Self> {
+        let legacy = Self::reserve(config)?;
+        legacy.listen()?;
+        Ok(legacy)
+    }
+
+    /// Takes the port and listens on it only with [`listen`](Self::listen): until then, clients
+    /// are refused.
+    ///
+    /// # Errors
+    ///
+    /// As of [`start`](Self::start).
+    pub fn reserve(config: Config) -> io::Result<Self> {
+        let port = Port::claim(config.listen, config.families)?;
+        let shared = Shared {
+            faults: watch::Sender::new(config.faults.clone()),
+            in_force: watch::Sender::new(0),
+            record: Record::new(config.access_log),
+            config,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            port: Arc::new(port),
+            running: Mutex::new(None),
+        })
+    }
+
+    /// Starts it on the port it has: a new process, so it is uninitialised unless the
+    /// configuration says otherwise. Does nothing while it runs.
+    ///
+    /// # Errors
+    ///
+    /// Someone else has begun to listen on the port.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn listen(&self) -> io::Result<()> {
+        let mut running = self.running();
+        if running
+            .as_ref()
+            .is_some_and(|running| !running.ended.is_finished())
+        {
+            return Ok(());
+        }
+        let listener = self.port.listen()?;
+        *self.shared.record.moments() = Moments {
+            listening: Some(Instant::now()),
+            accepted: None,
+        };
+        let run = Arc::new(Run::new(Arc::clone(&self.shared)));
+        let (end, ending) = watch::channel(End::NotYet);
+        let accept = accept(Arc::clone(&run), Arc::clone(&self.port), listener, ending);
+        *running = Some(Running {
+            run,
+            end,
+            ended: tokio::spawn(accept),
+        });
+        Ok(())
+    }
+
+    /// Stops it as SIGTERM does: no new connection, what is being answered is finished, and after
+    /// 5 s the rest is cut off. The port stays reserved.
+    pub async fn stop(&self) {
+        self.end(End::Gracefully).await;
+    }
+
+    /// Stops it as SIGKILL does: every connection ends at once. The port stays reserved.
+    pub async fn kill(&self) {
+        self.end(End::AtOnce).await;
+    }
+
+    /// Kills it and starts it again on the same port, uninitialised.
+    ///
+    /// # Errors
+    ///
+    /// As of [`listen`](Self::listen).
+    pub async fn restart(&self) -> io::Result<()> {
+        self.kill().await;
+        self.listen()
+    }
+
+    /// Makes it uninitialised without a restart: no connection ends.
+    pub fn forget(&self) {
+        if let Some(running) = self.running().as_ref() {
+            running.run.forget();
+        }
+    }
+
+    /// Whether it is initialised now.
+    #[must_use]
+    pub fn is_initialized(&self) -> bool {
+        self.running()
+            .as_ref()
+            .is_some_and(|running| running.run.is_initialized())
+    }
+
+    /// Changes what goes wrong. When this returns, the next connection and the next request meet
+    /// it; connections that are open keep their own [`close_idle_after`](Faults::close_idle_after).
+    pub async fn set_faults(&self, faults: Faults) {
+        let mut in_force = self.shared.in_force.subscribe();
+        let running = self
+            .running()
+            .as_ref()
+            .is_some_and(|running| !running.ended.is_finished());
+        in_force.mark_unchanged();
+        self.shared.faults.send_replace(faults);
+        if running {
+            // The loop can end meanwhile, and then nothing is left to be waited for.
+            let _ = in_force.changed().await;
+        }
+    }
+
+    /// The faults in force.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        self.shared.faults.borrow().clone()
+    }
+
+    /// The address for a client on this machine: `127.0.0.1`, or `[::1]` where it listens on IPv6
+    /// alone.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.port.loopback()
+    }
+
+    /// The address it is bound to.
+    #[must_use]
+    pub fn bound(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.bound().port()
+    }
+
+    /// What it was asked, over all its starts.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.shared.record.counts().borrow().clone()
+    }
+
+    /// Waits until the counts are as wished, and returns them. It has no deadline of its own.
+    pub async fn until(&self, wish: impl FnMut(&Counts) -> bool) -> Counts {
+        let mut counts = self.shared.record.counts();
+        match counts.wait_for(wish).await {
+            Ok(counts) => counts.clone(),
+            // The sender lives as long as `self`.
+            Err(_) => self.counts(),
+        }
+    }
+
+    /// The access lines so far, over all its starts.
+    #[must_use]
+    pub fn access_lines(&self) -> Vec<String> {
+        self.shared.record.lines().clone()
+    }
+
+    /// When things happened since it last began to listen.
+    #[must_use]
+    pub fn moments(&self) -> Moments {
+        *self.shared.record.moments()
+    }
+
+    async fn end(&self, how: End) {
+        let running = self.running().take();
+        if let Some(Running { end, ended, .. }) = running {
+            end.send_replace(how);
+            // An error would be a panic of the accept loop: it has ended all the same.
+            let _ = ended.await;
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Legacy {
+    fn drop(&mut self) {
+        if let Some(running) = self.running().take() {
+            running.ended.abort();
+        }
+    }
+}
+
+/// One start of Legacy: the state that it keeps in memory and loses when it ends.
+#[derive(Debug)]
+pub(crate) struct Run {
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Uninitialized,
+    /// From this instant on; it can lie in the future, see [`Faults::uninitialized_for`].
+    InitializedFrom(tokio::time::Instant),
+}
+
+impl Run {
+    fn new(shared: Arc<Shared>) -> Self {
+        let state = if shared.config.initialized {
+            State::InitializedFrom(tokio::time::Instant::now())
+        } else {
+            State::Uninitialized
+        };
+        Self {
+            shared,
+            state: Mutex::new(state),
+        }
+    }
+
+    pub(crate) fn record(&self) -> &Record {
+        &self.shared.record
+    }
+
+    pub(crate) fn faults(&self) -> Faults {
+        self.shared.faults.borrow().clone()
+    }
+
+    pub(crate) fn watch_faults(&self) -> watch::Receiver<Faults> {
+        self.shared.faults.subscribe()
+    }
+
+    pub(crate) fn faults_are_in_force(&self) {
+        self.shared.in_force.send_modify(|times| *times += 1);
+    }
+
+    /// The fault that this answer is to meet, which then has one answer less to spoil.
+    pub(crate) fn answer_fault(&self, path: &str) -> Option<What> {
+        let mut what = None;
+        self.shared.faults.send_if_modified(|faults| {
+            let Some(fault) = &mut faults.answer else {
+                return false;
+            };
+            if fault.path.as_deref().is_some_and(|only| only != path) {
+                return false;
+            }
+            match &mut fault.times {
+                Some(0) => return false,
+                Some(times) => *times -= 1,
+                None => {}
+            }
+            what = Some(fault.what.clone());
+            false
+        });
+        what
+    }
+
+    /// Answers, and takes in what the answer changes, as one step: of two secrets at the same
+    /// instant one is accepted with 202, and the other meets an initialised Legacy.
+    pub(crate) fn settle(
+        &self,
+        answer: impl FnOnce(&Config, &Faults, bool) -> Answer,
+        path: &str,
+    ) -> Answer {
+        let faults = self.faults();
+        let mut state = self.state();
+        let initialized = match *state {
+            State::Uninitialized => false,
+            State::InitializedFrom(instant) => instant <= tokio::time::Instant::now(),
+        };
+        let answer = answer(&self.shared.config, &faults, initialized);
+        if path == "/internal/secret" {
+            if answer.status == StatusCode::ACCEPTED {
+                let from = tokio::time::Instant::now() + faults.uninitialized_for;
+                *state = State::InitializedFrom(from);
+                self.record().moments().accepted = Some(Instant::now());
+                self.record().count(|counts| counts.accepted += 1);
+            } else if answer.status != StatusCode::NO_CONTENT {
+                self.record().count(|counts| counts.refused += 1);
+            }
+        }
+        answer
+    }
+
+    fn is_initialized(&self) -> bool {
+        matches!(*self.state(), State::InitializedFrom(from) if from <= tokio::time::Instant::now())
+    }
+
+    fn forget(&self) {
+        *self.state() = State::Uninitialized;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
