@@ -1,1 +1,3 @@
 //! The demo, the tests against real parts, and the benchmarks' drivers.
+
+pub mod image;
