@@ -8,10 +8,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::connection::{self, Open};
-use crate::legacy::Run;
+use crate::Door;
+use crate::connection;
+use crate::legacy::{Run, Setting};
 use crate::port::Port;
-use crate::{Door, Faults};
 
 /// How long a Legacy that is told to stop waits for its connections.
 const GRACE: Duration = Duration::from_secs(5);
@@ -38,18 +38,17 @@ pub(crate) async fn accept(
     let stopping = watch::Sender::new(false);
     let mut connections = JoinSet::new();
     while *end.borrow() == End::NotYet {
-        let Faults {
-            door,
-            one_at_a_time,
-            ..
-        } = *faults.borrow_and_update();
+        let (number, door, one_at_a_time) = {
+            let Setting { number, faults } = &*faults.borrow_and_update();
+            (*number, faults.door, faults.one_at_a_time)
+        };
         match (door, &listener) {
             (Door::Refuse, _) => listener = None,
             (_, None) => listener = port.listen().ok(),
             (_, Some(_)) => {}
         }
-        run.faults_are_in_force();
-        let may_accept = door != Door::Queue && !(one_at_a_time && !connections.is_empty());
+        run.follows(number);
+        let may_accept = door != Door::Queue && (connections.is_empty() || !one_at_a_time);
         tokio::select! {
             accepted = next(listener.as_ref()), if may_accept => {
                 let (stream, remote) = accepted;
@@ -102,9 +101,28 @@ async fn live(
             }
         }
         Door::Open | Door::Refuse | Door::Queue => {
-            if connection::prepare(&stream).is_ok() {
-                connection::serve(stream, remote, Arc::clone(&run), stopping).await;
-            }
+            // As Go does; where it fails, the connection is gone already.
+            let _ = stream.set_nodelay(true);
+            connection::serve(stream, remote, Arc::clone(&run), stopping).await;
         }
+    }
+}
+
+/// Counts a connection as open until it is dropped, however it ends.
+struct Open(Arc<Run>);
+
+impl Open {
+    fn count(run: &Arc<Run>) -> Self {
+        run.record().count(|counts| {
+            counts.connections += 1;
+            counts.open += 1;
+        });
+        Self(Arc::clone(run))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.record().count(|counts| counts.open -= 1);
     }
 }

@@ -2,8 +2,8 @@
 
 use std::error::Error;
 use std::future;
-use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use time::OffsetDateTime;
-use time::macros::format_description;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -24,6 +22,7 @@ use tokio::sync::watch;
 use crate::What;
 use crate::answer::{Answer, answer};
 use crate::legacy::Run;
+use crate::record::timestamp;
 
 /// More than any secret; a longer body is one that can't be read.
 const LARGEST_BODY: usize = 1024 * 1024;
@@ -42,19 +41,16 @@ pub(crate) async fn serve(
     stream: TcpStream,
     remote: SocketAddr,
     run: Arc<Run>,
-    mut stopping: watch::Receiver<bool>,
+    stopping: watch::Receiver<bool>,
 ) {
     let activity = watch::Sender::new(Activity::default());
-    let mut seen = activity.subscribe();
     let close_idle_after = run.faults().close_idle_after;
     let service = service_fn(|request| {
         let (run, activity) = (Arc::clone(&run), &activity);
         async move {
             activity.send_modify(|now| {
-                *now = Activity {
-                    requests: now.requests + 1,
-                    answering: true,
-                }
+                now.requests += 1;
+                now.answering = true;
             });
             let response = respond(&run, request, remote).await;
             activity.send_modify(|now| now.answering = false);
@@ -62,18 +58,23 @@ pub(crate) async fn serve(
         }
     });
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    let done = tokio::select! {
-        done = &mut connection => done,
-        () = idle_for(close_idle_after, seen.clone()) => {
-            Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
-        }
-        () = ready_to_stop(&mut stopping, &mut seen) => {
-            Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
+    let enough = async {
+        tokio::select! {
+            () = idle_for(close_idle_after, activity.subscribe()) => {}
+            () = told_to_stop(stopping, activity.subscribe()) => {}
         }
     };
-    if done.is_err_and(|error| error.source().is_some_and(|source| source.is::<ResetNow>())) {
+    let done = tokio::select! {
+        done = &mut connection => Some(done),
+        () = enough => None,
+    };
+    let done = if let Some(done) = done {
+        done
+    } else {
+        Pin::new(&mut connection).graceful_shutdown();
+        (&mut connection).await
+    };
+    if done.is_err_and(|error| error.source().is_some_and(<dyn Error>::is::<ResetNow>)) {
         reset(connection.into_parts().io.into_inner());
     }
     if activity.borrow().requests == 0 {
@@ -95,29 +96,33 @@ pub(crate) fn reset(stream: TcpStream) {
 }
 
 /// Resolves when no request has been answered for `limit`.
-async fn idle_for(limit: Option<Duration>, mut seen: watch::Receiver<Activity>) {
+async fn idle_for(limit: Option<Duration>, mut activity: watch::Receiver<Activity>) {
     let Some(limit) = limit else {
         return future::pending().await;
     };
     loop {
-        let answering = seen.borrow_and_update().answering;
+        let answering = activity.borrow_and_update().answering;
         tokio::select! {
             () = tokio::time::sleep(limit), if !answering => return,
-            changed = seen.changed() => if changed.is_err() { future::pending().await },
+            changed = activity.changed() => if changed.is_err() { future::pending().await },
         }
     }
 }
 
 /// Resolves when Legacy stops and the connection may be told so. As in Go's `http.Server`, one
 /// that has not carried a request yet is waited for (Go does so for 5 s).
-async fn ready_to_stop(stopping: &mut watch::Receiver<bool>, seen: &mut watch::Receiver<Activity>) {
+async fn told_to_stop(
+    mut stopping: watch::Receiver<bool>,
+    mut activity: watch::Receiver<Activity>,
+) {
     let stopped = stopping.wait_for(|stopping| *stopping).await.is_ok();
-    let asked = seen
+    let asked = activity
         .wait_for(|activity| activity.requests > 0)
         .await
         .is_ok();
     if !(stopped && asked) {
-        future::pending().await
+        // Whoever could have said so is gone, and so is the connection.
+        future::pending::<()>().await;
     }
 }
 
@@ -152,18 +157,14 @@ async fn respond(
                 Ok(body) => body.to_bytes(),
                 Err(_) => Bytes::from_static(b"?"),
             };
-            run.settle(
-                |config, faults, initialized| {
-                    answer(config, faults, initialized, &head.method, path, &body)
-                },
-                path,
-            )
+            run.settle(|config, faults, initialized| {
+                answer(config, faults, initialized, &head.method, path, &body)
+            })
         }
     };
     if path != "/health" {
         let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
         run.record().log(access_line(
-            OffsetDateTime::now_utc(),
             header(HOST).unwrap_or("-"),
             remote,
             &format!("{} {path} {:?}", head.method, head.version),
@@ -187,10 +188,7 @@ fn response(answer: Answer, fault: Option<What>) -> Response<Body> {
     let (body, length) = match fault {
         Some(What::SlowBody(pause)) => (Either::Right(slow(body, pause)), Some(length)),
         Some(What::EndlessBody) => (Either::Right(endless()), None),
-        Some(What::CutBody) => (
-            Either::Right(slow(body.slice(..length / 2), Duration::ZERO)),
-            Some(length),
-        ),
+        Some(What::CutBody) => (Either::Right(cut(body.slice(..length / 2))), Some(length)),
         Some(What::Redirect(to)) => {
             location = HeaderValue::from_str(&to).ok();
             (Either::Left(Full::new(body)), Some(length))
@@ -237,6 +235,18 @@ fn slow(body: Bytes, pause: Duration) -> Channel<Bytes> {
     channel
 }
 
+/// Ends before its announced length, which ends the connection as well.
+fn cut(body: Bytes) -> Channel<Bytes> {
+    let (mut sender, channel) = Channel::new(1);
+    tokio::spawn(async move {
+        let sent = sender.send_data(body).await;
+        // Time for what was sent to leave: hyper drops it when the body ends too early.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        drop((sent, sender));
+    });
+    channel
+}
+
 fn endless() -> Channel<Bytes> {
     let (mut sender, channel) = Channel::new(1);
     tokio::spawn(async move {
@@ -248,7 +258,6 @@ fn endless() -> Channel<Bytes> {
 
 /// Time, host, remote, request, status, bytes, agent, duration: Legacy's access line.
 fn access_line(
-    now: OffsetDateTime,
     host: &str,
     remote: SocketAddr,
     request: &str,
@@ -256,35 +265,7 @@ fn access_line(
     agent: &str,
     took: Duration,
 ) -> String {
-    let now = now
-        .format(format_description!(
-            "[year]/[month]/[day] [hour]:[minute]:[second]"
-        ))
-        .unwrap_or_default();
+    let now = timestamp();
     let (status, bytes) = (answer.status.as_u16(), answer.body.len());
     format!(r#"{now} {host} {remote} "{request}" {status} {bytes} "{agent}" {took:?}"#)
-}
-
-/// A connection that was accepted is over, however it ended.
-pub(crate) struct Open(Arc<Run>);
-
-impl Open {
-    pub(crate) fn count(run: &Arc<Run>) -> Self {
-        run.record().count(|counts| {
-            counts.connections += 1;
-            counts.open += 1;
-        });
-        Self(Arc::clone(run))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.record().count(|counts| counts.open -= 1);
-    }
-}
-
-/// Keeps a Go-like delay out of an answer: small answers leave at once.
-pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)
 }

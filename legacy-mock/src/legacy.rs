@@ -27,10 +27,15 @@ pub struct Legacy {
 #[derive(Debug)]
 struct Shared {
     config: Config,
-    faults: watch::Sender<Faults>,
-    /// How often the accept loop has acted on the faults.
-    in_force: watch::Sender<u64>,
+    faults: watch::Sender<Setting>,
     record: Record,
+}
+
+/// Faults, and how many settings came before: so one can tell when they are in force.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    pub(crate) number: u64,
+    pub(crate) faults: Faults,
 }
 
 #[derive(Debug)]
@@ -65,8 +70,10 @@ impl Legacy {
     pub fn reserve(config: Config) -> io::Result<Self> {
         let port = Port::claim(config.listen, config.families)?;
         let shared = Shared {
-            faults: watch::Sender::new(config.faults.clone()),
-            in_force: watch::Sender::new(0),
+            faults: watch::Sender::new(Setting {
+                number: 0,
+                faults: config.faults.clone(),
+            }),
             record: Record::new(config.access_log),
             config,
         };
@@ -150,23 +157,31 @@ impl Legacy {
     /// Changes what goes wrong. When this returns, the next connection and the next request meet
     /// it; connections that are open keep their own [`close_idle_after`](Faults::close_idle_after).
     pub async fn set_faults(&self, faults: Faults) {
-        let mut in_force = self.shared.in_force.subscribe();
-        let running = self
+        let mut wanted = 0;
+        self.shared.faults.send_modify(|setting| {
+            wanted = setting.number + 1;
+            *setting = Setting {
+                number: wanted,
+                faults,
+            };
+        });
+        let Some((mut in_force, mut end)) = self
             .running()
             .as_ref()
-            .is_some_and(|running| !running.ended.is_finished());
-        in_force.mark_unchanged();
-        self.shared.faults.send_replace(faults);
-        if running {
-            // The loop can end meanwhile, and then nothing is left to be waited for.
-            let _ = in_force.changed().await;
+            .map(|running| (running.run.in_force.subscribe(), running.end.subscribe()))
+        else {
+            return;
+        };
+        tokio::select! {
+            _ = in_force.wait_for(|number| *number >= wanted) => {}
+            _ = end.wait_for(|end| *end != End::NotYet) => {}
         }
     }
 
     /// The faults in force.
     #[must_use]
     pub fn faults(&self) -> Faults {
-        self.shared.faults.borrow().clone()
+        self.shared.faults.borrow().faults.clone()
     }
 
     /// The address for a client on this machine: `127.0.0.1`, or `[::1]` where it listens on IPv6
@@ -242,6 +257,8 @@ impl Drop for Legacy {
 #[derive(Debug)]
 pub(crate) struct Run {
     shared: Arc<Shared>,
+    /// The number of the setting that the accept loop follows.
+    in_force: watch::Sender<u64>,
     state: Mutex<State>,
 }
 
@@ -250,6 +267,12 @@ enum State {
     Uninitialized,
     /// From this instant on; it can lie in the future, see [`Faults::uninitialized_for`].
     InitializedFrom(tokio::time::Instant),
+}
+
+impl State {
+    fn initialized(self, now: tokio::time::Instant) -> bool {
+        matches!(self, Self::InitializedFrom(from) if from <= now)
+    }
 }
 
 impl Run {
@@ -261,6 +284,7 @@ impl Run {
         };
         Self {
             shared,
+            in_force: watch::Sender::new(0),
             state: Mutex::new(state),
         }
     }
@@ -270,22 +294,23 @@ impl Run {
     }
 
     pub(crate) fn faults(&self) -> Faults {
-        self.shared.faults.borrow().clone()
+        self.shared.faults.borrow().faults.clone()
     }
 
-    pub(crate) fn watch_faults(&self) -> watch::Receiver<Faults> {
+    pub(crate) fn watch_faults(&self) -> watch::Receiver<Setting> {
         self.shared.faults.subscribe()
     }
 
-    pub(crate) fn faults_are_in_force(&self) {
-        self.shared.in_force.send_modify(|times| *times += 1);
+    /// The accept loop follows this setting from now on.
+    pub(crate) fn follows(&self, number: u64) {
+        self.in_force.send_replace(number);
     }
 
     /// The fault that this answer is to meet, which then has one answer less to spoil.
     pub(crate) fn answer_fault(&self, path: &str) -> Option<What> {
         let mut what = None;
-        self.shared.faults.send_if_modified(|faults| {
-            let Some(fault) = &mut faults.answer else {
+        self.shared.faults.send_if_modified(|setting| {
+            let Some(fault) = &mut setting.faults.answer else {
                 return false;
             };
             if fault.path.as_deref().is_some_and(|only| only != path) {
@@ -304,33 +329,27 @@ impl Run {
 
     /// Answers, and takes in what the answer changes, as one step: of two secrets at the same
     /// instant one is accepted with 202, and the other meets an initialised Legacy.
-    pub(crate) fn settle(
-        &self,
-        answer: impl FnOnce(&Config, &Faults, bool) -> Answer,
-        path: &str,
-    ) -> Answer {
+    pub(crate) fn settle(&self, answer: impl FnOnce(&Config, &Faults, bool) -> Answer) -> Answer {
         let faults = self.faults();
         let mut state = self.state();
-        let initialized = match *state {
-            State::Uninitialized => false,
-            State::InitializedFrom(instant) => instant <= tokio::time::Instant::now(),
-        };
-        let answer = answer(&self.shared.config, &faults, initialized);
-        if path == "/internal/secret" {
-            if answer.status == StatusCode::ACCEPTED {
-                let from = tokio::time::Instant::now() + faults.uninitialized_for;
-                *state = State::InitializedFrom(from);
+        let now = tokio::time::Instant::now();
+        let answer = answer(&self.shared.config, &faults, state.initialized(now));
+        match answer.status {
+            StatusCode::ACCEPTED => {
+                *state = State::InitializedFrom(now + faults.uninitialized_for);
                 self.record().moments().accepted = Some(Instant::now());
                 self.record().count(|counts| counts.accepted += 1);
-            } else if answer.status != StatusCode::NO_CONTENT {
+            }
+            StatusCode::BAD_REQUEST | StatusCode::INTERNAL_SERVER_ERROR => {
                 self.record().count(|counts| counts.refused += 1);
             }
+            _ => {}
         }
         answer
     }
 
     fn is_initialized(&self) -> bool {
-        matches!(*self.state(), State::InitializedFrom(from) if from <= tokio::time::Instant::now())
+        self.state().initialized(tokio::time::Instant::now())
     }
 
     fn forget(&self) {

@@ -38,6 +38,7 @@ mod faults;
 mod legacy;
 mod port;
 mod record;
+pub mod serve;
 
 pub use config::{AccessLog, Config, Families};
 pub use faults::{AnswerFault, Door, Faults, KeyFault, What};

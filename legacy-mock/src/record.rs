@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use time::OffsetDateTime;
+use time::macros::format_description;
 use tokio::sync::watch;
 
 use crate::AccessLog;
@@ -17,7 +19,7 @@ pub struct Counts {
     pub connections: u64,
     /// Those of them that are open now.
     pub open: u64,
-    /// Those of them that ended without having carried a request.
+    /// Those of them that their client ended without having asked anything.
     pub bare: u64,
     /// Requests, by method and path: `GET /internal/key`. A request counts as soon as its head is
     /// read, whatever fault its answer meets.
@@ -98,4 +100,13 @@ impl Record {
             AccessLog::Print => drop(writeln!(std::io::stdout().lock(), "{line}")),
         }
     }
+}
+
+/// Now, as Go's `log` writes it, in UTC.
+pub(crate) fn timestamp() -> String {
+    OffsetDateTime::now_utc()
+        .format(format_description!(
+            "[year]/[month]/[day] [hour]:[minute]:[second]"
+        ))
+        .unwrap_or_default()
 }
