@@ -1,0 +1,65 @@
+//! The sidecar's own port, bound before anything else is done.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::args::Listen;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 128;
+
+/// Why the sidecar's own port cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody else in the pod has it.
+    #[error(
+        "cannot listen on {0}: another container of this pod has the port (the containers of a pod \
+         share their ports). Choose another with the pod's annotation secret-handshake/health-port"
+    )]
+    Taken(Listen),
+    /// The system says no.
+    #[error(
+        "cannot listen on {0}: {1}. Another port is chosen with the pod's annotation \
+         secret-handshake/health-port"
+    )]
+    Refused(Listen, #[source] io::Error),
+}
+
+/// Binds and listens.
+pub(crate) fn bind(listen: Listen) -> Result<TcpListener, BindError> {
+    let bound = match listen {
+        Listen::At(address) => socket(address, false),
+        Listen::All(port) => {
+            let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+            match socket(any, true) {
+                // Taken is taken: on IPv4 alone it would not be the port that was asked for.
+                Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                    // A node without IPv6.
+                    socket(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), false)
+                }
+                other => other,
+            }
+        }
+    };
+    bound.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => BindError::Taken(listen),
+        _ => BindError::Refused(listen, error),
+    })
+}
+
+/// With `both`, an IPv6 socket takes IPv4 as well, whatever the system's default
+/// (`net.ipv6.bindv6only`).
+fn socket(address: SocketAddr, both: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if both {
+        socket.set_only_v6(false)?;
+    }
+    // Connections of a sidecar that ran before do not keep the port taken.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
