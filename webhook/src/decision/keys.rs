@@ -1,0 +1,55 @@
+//! The keys in an object's metadata that this webhook reads or writes.
+
+/// The label that asks for the sidecar, on a Namespace, a workload or a pod.
+pub const LABEL: &str = "secret-handshake";
+
+/// What every annotation of this webhook begins with.
+pub(crate) const PREFIX: &str = "secret-handshake/";
+
+/// Legacy's port.
+pub const PORT: &str = "secret-handshake/port";
+/// The sidecar's own port.
+pub const HEALTH_PORT: &str = "secret-handshake/health-port";
+/// The Secret with the operations half.
+pub const SECRET_NAME: &str = "secret-handshake/secret-name";
+/// The key in that Secret.
+pub const SECRET_KEY: &str = "secret-handshake/secret-key";
+/// `auto`, `native` or `classic`.
+pub const MODE: &str = "secret-handshake/mode";
+/// How much the sidecar logs.
+pub const LOG_LEVEL: &str = "secret-handshake/log-level";
+/// The sidecar's CPU, request and limit.
+pub const CPU: &str = "secret-handshake/cpu";
+/// The sidecar's memory, request and limit.
+pub const MEMORY: &str = "secret-handshake/memory";
+
+/// What a pod's author may set.
+pub(crate) const SETTINGS: [&str; 8] = [
+    PORT,
+    HEALTH_PORT,
+    SECRET_NAME,
+    SECRET_KEY,
+    MODE,
+    LOG_LEVEL,
+    CPU,
+    MEMORY,
+];
+
+/// What the webhook did with a pod; its own.
+pub const STATUS: &str = "secret-handshake/status";
+/// The label's value that the webhook put on a workload's template; its own, on the workload.
+pub const LABEL_COPIED: &str = "secret-handshake/label-copied";
+
+/// Pods with this annotation had their handshake from the operator that came before.
+pub const DONE: &str = "secret-handshake-done";
+/// What the kubelet sets on the API's mirror of a static pod.
+pub(crate) const MIRROR: &str = "kubernetes.io/config.mirror";
+/// The container that `kubectl logs`, `exec` and `attach` take without `-c` (KEP-2227).
+pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+/// The node label that a pod's nodeSelector names its operating system by.
+pub(crate) const OS: &str = "kubernetes.io/os";
+
+/// Whether a label, an annotation or a nodeSelector's entry can matter to the decision.
+pub(crate) fn is_of_interest(key: &str) -> bool {
+    key.starts_with(LABEL) || matches!(key, MIRROR | DEFAULT_CONTAINER | OS)
+}
