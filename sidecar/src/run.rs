@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::legacy::{Legacy, Watch};
 use crate::listen::{self, BindError};
 use crate::log::{Level, Log};
-use crate::machine::{Action, Answer, Event, Machine};
+use crate::machine::{Action, Answer, Event, Kindness, Machine};
 use crate::secret::{Half, Secret};
 use crate::status::{self, Board, Status};
 use crate::tell::tell;
@@ -177,11 +177,10 @@ impl Driver<'_> {
         };
         match self.legacy.kindness(&mut watch, self.args.kindness).await {
             Err(_) => Event::WatchEnded,
-            Ok(crate::machine::Kindness::Kind) => {
-                self.watch = Some(watch);
-                Event::Watched(crate::machine::Kindness::Kind)
+            Ok(kindness) => {
+                self.watch = (kindness == Kindness::Kind).then_some(watch);
+                Event::Watched(kindness)
             }
-            Ok(unkind) => Event::Watched(unkind),
         }
     }
 

@@ -1,12 +1,16 @@
 //! The machine's news as log lines that can be read aloud: what happened, to what, and what to do.
 
 use std::fmt::{self, Display};
+use std::time::Duration;
 
 use crate::args::{Args, Source};
 use crate::failure::{Failure, Request};
 use crate::log::{Level, Log, Spoken};
-use crate::machine::{Answer, How, Loss, News};
+use crate::machine::{Answer, How, Loss, News, Seen};
 use crate::secret::HalfProblem;
+
+/// A wait that is not worth telling of.
+const AT_ONCE: Duration = Duration::from_millis(10);
 
 /// Says one piece of news. `address` is where Legacy listens, or listened last.
 pub(crate) fn tell(log: &Log, args: &Args, address: &dyn Display, news: News) {
@@ -25,6 +29,13 @@ pub(crate) fn tell(log: &Log, args: &Args, address: &dyn Display, news: News) {
                 Spoken(waited)
             ),
         ),
+        News::Listening { waited } if waited < AT_ONCE => {
+            log.line(
+                Level::Info,
+                "listening",
+                &format_args!("Legacy listens on {address}"),
+            );
+        }
         News::Listening { waited } => log.line(
             Level::Info,
             "listening",
@@ -33,6 +44,16 @@ pub(crate) fn tell(log: &Log, args: &Args, address: &dyn Display, news: News) {
                 Spoken(waited)
             ),
         ),
+        News::Found(seen) => {
+            let what = match seen {
+                Seen::Unclear => {
+                    "Legacy's / fails, so it may be uninitialised: doing the handshake, which is \
+                     harmless if it was done before"
+                }
+                _ => "Legacy says that it is uninitialised: doing the handshake",
+            };
+            log.line(Level::Info, "found", &what);
+        }
         News::Taken { answer, took } => {
             let answer = match answer {
                 Answer::Accepted => "accepted the handshake (202)",

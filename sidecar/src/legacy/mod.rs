@@ -75,6 +75,7 @@ impl Legacy {
                 return Knock::Accepted;
             }
         }
+        self.rest();
         Knock::Refused
     }
 

@@ -70,15 +70,15 @@ impl Status {
     /// The held probe. With `now` it is never held, and what the kubelet was told stays as it was:
     /// people ask this way.
     async fn readyz(&self, now: bool) -> Answer {
-        if !now {
-            if !self.told_ready.load(Relaxed) {
-                self.hold().await;
-            }
-            self.told_ready
-                .store(self.board.view().state.is_ready(), Relaxed);
+        if !now && !self.told_ready.load(Relaxed) {
+            self.hold().await;
         }
         let view = self.board.view();
-        let status = if view.state.is_ready() {
+        let ready = view.state.is_ready();
+        if !now {
+            self.told_ready.store(ready, Relaxed);
+        }
+        let status = if ready {
             StatusCode::OK
         } else {
             StatusCode::SERVICE_UNAVAILABLE
