@@ -1,0 +1,326 @@
+//! The command line.
+
+mod sidecar;
+mod units;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+pub use sidecar::{RunAsUser, SidecarArgs};
+
+use crate::decision::KubernetesVersion;
+use crate::inject::InjectArgs;
+use crate::listen::ListenAddress;
+use crate::log::{Format, Level};
+use units::{duration, duration_or_zero, size};
+
+/// Adds the handshake sidecar to pods that ask for it: as an admission webhook, or offline.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "webhook", version)]
+pub struct Args {
+    /// From which severity on log lines are written, to the standard error
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
+    pub log_level: Level,
+
+    /// How a log line looks
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: Format,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the webhook's binary can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Serve admission requests
+    Serve(Box<ServeArgs>),
+    /// Read manifests, write them with the sidecar in them
+    Inject {
+        /// What to read, and what is known about the cluster
+        #[command(flatten)]
+        inject: InjectArgs,
+        /// The sidecar
+        #[command(flatten)]
+        sidecar: SidecarArgs,
+    },
+    /// Ask running webhooks about their certificates
+    #[command(subcommand)]
+    Cert(CertCommand),
+}
+
+/// Questions about certificates.
+#[derive(Clone, Debug, Subcommand)]
+pub enum CertCommand {
+    /// Which certificates are in use, until when, and what happens next
+    Status {
+        /// The admin port of a running webhook, ADDRESS:PORT. Can be given several times
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+        admin: Vec<String>,
+    },
+}
+
+/// Flags of `webhook serve`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeArgs {
+    /// Where to serve HTTPS: `:PORT` (all addresses, IPv6 and IPv4) or ADDRESS:PORT; port 0 takes a
+    /// free one
+    #[arg(long, value_name = "ADDRESS", default_value = ":8443")]
+    pub listen: ListenAddress,
+
+    /// Where to serve /livez, /readyz, /metrics and /cert over plain HTTP
+    #[arg(long, value_name = "ADDRESS", default_value = ":8080")]
+    pub admin_listen: ListenAddress,
+
+    /// The webhook's own namespace, whose pods it leaves alone [default: that of the pod that it runs
+    /// in]
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// The version of the API server, such as 1.32 [default: asked for at the start and every hour]
+    #[arg(long, value_name = "VERSION")]
+    pub kubernetes_version: Option<KubernetesVersion>,
+
+    /// How to reach the API server [default: the file that the environment variable KUBECONFIG names,
+    /// else the pod's service account]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Certificates
+    #[command(flatten)]
+    pub certificates: CertificateArgs,
+
+    /// The sidecar
+    #[command(flatten)]
+    pub sidecar: SidecarArgs,
+
+    /// Limits
+    #[command(flatten)]
+    pub limits: LimitArgs,
+
+    /// Shutdown
+    #[command(flatten)]
+    pub shutdown: ShutdownArgs,
+}
+
+/// Flags about the certificates that the webhook shows and demands.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Certificates")]
+pub struct CertificateArgs {
+    /// Serve with the certificate chain in this PEM file, and take a new one into use when the file's
+    /// content changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The private key of --tls-cert, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Serve only clients with a certificate of a CA in this PEM file: the API server's
+    #[arg(long, value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
+
+    /// How often the files' contents are compared
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub tls_poll: Duration,
+}
+
+/// Flags about what a client may use up.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArgs {
+    /// Connections that may be open at one time. One more, and the one that rested longest is closed
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value = "1024",
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    pub max_connections: u32,
+
+    /// Time for a TLS handshake
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub handshake_timeout: Duration,
+
+    /// Time from the TLS handshake to the first byte of a request
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub first_byte_timeout: Duration,
+
+    /// Time from the first byte of a request to the end of its head
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub head_timeout: Duration,
+
+    /// Time for a request's body; an API server waits 5 s for the answer
+    #[arg(long, value_name = "DURATION", default_value = "4s", value_parser = duration)]
+    pub body_timeout: Duration,
+
+    /// Time for which a connection is kept between two requests; an API server keeps it for 90 s and
+    /// should be the one to close it
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub idle_timeout: Duration,
+
+    /// Time for a client to take its answer
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub write_timeout: Duration,
+
+    /// Size of a request's body; an API server sends at most two objects of 3 MiB
+    #[arg(long, value_name = "SIZE", default_value = "6MiB", value_parser = size)]
+    pub max_body: usize,
+
+    /// Size of all bodies that are in memory at one time; one more body may go over it
+    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = size)]
+    pub max_bodies: usize,
+}
+
+/// Flags about the end.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Shutdown")]
+pub struct ShutdownArgs {
+    /// After SIGTERM or SIGINT: time for which new connections are still served, until no API server
+    /// sends any. An endpoint's removal reaches every node within a second or two; 0s for a webhook
+    /// that is not behind a Service. A second signal ends it at once
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration_or_zero)]
+    pub drain: Duration,
+
+    /// Then: time for requests that are under way to end. Together with --drain less than the pod's
+    /// terminationGracePeriodSeconds
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    pub shutdown_timeout: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args, ErrorKind> {
+        let words = std::iter::once("webhook").chain(line.split_whitespace());
+        Args::try_parse_from(words).map_err(|error| error.kind())
+    }
+
+    fn serve(line: &str) -> ServeArgs {
+        match parse(&format!("serve {line}")).unwrap().command {
+            Command::Serve(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn both_forms_of_a_flag_mean_the_same() {
+        let spaced = serve("--listen 127.0.0.1:0 --max-body 1MiB --drain 0s");
+        let joined = serve("--listen=127.0.0.1:0 --max-body=1MiB --drain=0s");
+        for args in [spaced, joined] {
+            assert_eq!(args.listen, ListenAddress::At(([127, 0, 0, 1], 0).into()));
+            assert_eq!(args.limits.max_body, 1 << 20);
+            assert_eq!(args.shutdown.drain, Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn defaults_hold_together() {
+        let args = serve("");
+        let limits = args.limits;
+        assert!(
+            limits.idle_timeout > Duration::from_secs(90),
+            "Go's client closes first"
+        );
+        assert!(
+            limits.body_timeout < Duration::from_secs(5),
+            "the API server hears why"
+        );
+        assert!(limits.max_body >= crate::http::MAX_BODY && limits.max_bodies >= limits.max_body);
+        let end = args.shutdown.drain + args.shutdown.shutdown_timeout;
+        assert!(
+            end < Duration::from_secs(30),
+            "within terminationGracePeriodSeconds"
+        );
+    }
+
+    #[test]
+    fn bad_usage_is_told_apart() {
+        for (line, expected) in [
+            ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("dance", ErrorKind::InvalidSubcommand),
+            ("serve --what", ErrorKind::UnknownArgument),
+            ("serve extra", ErrorKind::UnknownArgument),
+            ("serve --tls-cert a.pem", ErrorKind::MissingRequiredArgument),
+            ("serve --tls-key a.pem", ErrorKind::MissingRequiredArgument),
+            ("serve --idle-timeout 90", ErrorKind::ValueValidation),
+            ("serve --idle-timeout 0s", ErrorKind::ValueValidation),
+            ("serve --max-body 6", ErrorKind::ValueValidation),
+            ("serve --max-connections 0", ErrorKind::ValueValidation),
+            ("serve --listen 8443", ErrorKind::ValueValidation),
+            ("serve --kubernetes-version new", ErrorKind::ValueValidation),
+            ("serve --sidecar-run-as-user 0", ErrorKind::ValueValidation),
+            ("serve --sidecar-memory 12m", ErrorKind::ValueValidation),
+            ("serve --log-level loud", ErrorKind::InvalidValue),
+            ("--version", ErrorKind::DisplayVersion),
+            ("serve --help", ErrorKind::DisplayHelp),
+        ] {
+            assert_eq!(parse(line).err(), Some(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_flag_is_documented() {
+        fn check(command: &clap::Command) {
+            for flag in command.get_arguments() {
+                assert!(
+                    flag.get_help().is_some(),
+                    "{} {}",
+                    command.get_name(),
+                    flag.get_id()
+                );
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Args::command());
+    }
+
+    #[test]
+    fn the_policy_is_what_the_flags_say() {
+        let args = serve(
+            "--sidecar-image r/i:1 --sidecar-pull-policy Never --sidecar-cpu 5m \
+             --sidecar-memory 9Mi --sidecar-run-as-user none --exclude-namespace a \
+             --exclude-namespace b",
+        );
+        let policy = args.sidecar.policy(Some("own".into()), None);
+        assert_eq!(policy.image, "r/i:1");
+        assert_eq!(policy.pull_policy.unwrap().to_string(), "Never");
+        assert_eq!((policy.cpu.as_str(), policy.memory.as_str()), ("5m", "9Mi"));
+        assert_eq!(policy.run_as_user, None);
+        for excluded in [
+            "kube-system",
+            "kube-public",
+            "kube-node-lease",
+            "a",
+            "b",
+            "own",
+        ] {
+            assert!(policy.excludes(excluded), "{excluded}");
+        }
+        assert!(!policy.excludes("default"));
+    }
+}

@@ -1,0 +1,22 @@
+//! The webhook's binary.
+
+use clap::Parser as _;
+use webhook::args::{Args, Command};
+use webhook::{cert, inject, log, serve};
+
+fn main() -> anyhow::Result<()> {
+    let Args {
+        log_level,
+        log_format,
+        command,
+    } = Args::parse();
+    log::init(log_level, log_format);
+    match command {
+        Command::Serve(args) => serve::run(*args),
+        Command::Inject { inject, sidecar } => {
+            let policy = sidecar.policy(None, inject.kubernetes_version);
+            inject::run(inject, policy)
+        }
+        Command::Cert(command) => cert::run(command),
+    }
+}

@@ -1,0 +1,324 @@
+//! The webhook as a process: from the flags to two bound ports, and from there to the shutdown.
+//!
+//! ```text
+//! ServeArgs ─▶ bind ─▶ Bound ─▶ serve(shutdown)
+//!                                 ├─ webhook port    TLS, crate::http
+//!                                 ├─ admin port      plain, crate::admin
+//!                                 └─ keepers         certificate files, API server's version
+//! shutdown: unready ─▶ drain (still serving) ─▶ finish what is open ─▶ end
+//! ```
+
+mod signals;
+pub mod version;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+
+use crate::admin::{self, Condition, Readiness};
+use crate::args::{CertificateArgs, LimitArgs, ServeArgs, ShutdownArgs};
+use crate::http::{self, AnswerFn, BodyLimits};
+use crate::listen::{ListenAddress, Plain, Port, Stage, Times};
+use crate::metrics::{self, Metrics};
+use crate::review;
+use crate::tls::{Clients, Tls, files};
+use signals::Signals;
+
+/// Connections on the admin port: the kubelet's probes, Prometheus, and a few people.
+const ADMIN_CONNECTIONS: usize = 64;
+
+/// Where a pod is told its namespace, next to the token of its service account.
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// Work that goes on beside serving, for as long as the webhook serves.
+type Keeper = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Serves until SIGTERM or SIGINT; a second one ends it at once.
+///
+/// # Errors
+/// If a port can't be had, or a part that must not end ends.
+pub fn run(args: ServeArgs) -> anyhow::Result<()> {
+    // One more than one thread: a long answer must not hold up the probes.
+    let threads = std::thread::available_parallelism().map_or(2, |found| found.get().max(2));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .context("can't start the runtime")?;
+    runtime.block_on(async {
+        let signals = Signals::listen().context("can't listen for signals")?;
+        let bound = bind(args).await?;
+        tokio::select! {
+            biased;
+            ended = bound.serve(signals.clone().reach(1)) => ended,
+            () = signals.reach(2) => {
+                tracing::warn!("second signal: ending at once");
+                Ok(())
+            }
+        }
+    })
+}
+
+/// A webhook whose ports are taken, so that their numbers are known, and not yet served.
+pub struct Bound {
+    /// Where HTTPS will be served.
+    pub local_addr: SocketAddr,
+    /// Where the admin port will be.
+    pub admin_addr: SocketAddr,
+    webhook: Port<Tls>,
+    admin: Port<Plain>,
+    keepers: Vec<Keeper>,
+    listening: Condition,
+    stopping: Condition,
+    drain: Duration,
+    shutdown_timeout: Duration,
+}
+
+/// Takes the ports that `args` names.
+///
+/// # Errors
+/// If a port is taken, or an address is not ours.
+pub async fn bind(args: ServeArgs) -> anyhow::Result<Bound> {
+    bind_with(args, None).await
+}
+
+/// [`bind`], with a function of the caller's in the place of [`review::answer`]; for tests.
+///
+/// # Errors
+/// As [`bind`].
+pub async fn bind_with(args: ServeArgs, answer: Option<Box<AnswerFn>>) -> anyhow::Result<Bound> {
+    let ServeArgs {
+        listen,
+        admin_listen,
+        namespace,
+        kubernetes_version,
+        kubeconfig,
+        certificates,
+        sidecar,
+        limits,
+        shutdown: ShutdownArgs {
+            drain,
+            shutdown_timeout,
+        },
+    } = args;
+    let readiness = Readiness::default();
+    let metrics = Metrics::new();
+    let mut keepers: Vec<Keeper> = Vec::new();
+
+    let own_namespace = namespace.or_else(own_namespace);
+    let policy = Arc::new(ArcSwap::from_pointee(
+        sidecar.policy(own_namespace, kubernetes_version),
+    ));
+    if kubernetes_version.is_none() {
+        match version::client(kubeconfig.as_deref()).await {
+            Ok(client) => {
+                let first = readiness.condition("kubernetes-version", "not asked for yet");
+                keepers.push(Box::pin(version::follow(
+                    client,
+                    Arc::clone(&policy),
+                    first,
+                )));
+            }
+            Err(error) => tracing::warn!(
+                error = format!("{error:#}"),
+                "the API server's version is not known, so pods that end get the classic sidecar; \
+                 --kubernetes-version says it"
+            ),
+        }
+    }
+
+    let tls = secure(certificates, &readiness, &metrics, &mut keepers)?;
+    let (connections, times, body_limits) = bounds(&limits);
+    let answer = answer.unwrap_or_else(|| {
+        Box::new(move |endpoint, body| review::answer(endpoint, body, &policy.load()))
+    });
+    let webhook = port(
+        listen,
+        tls,
+        http::router(answer, body_limits, metrics.clone()),
+        connections,
+        times,
+        metrics.port(metrics::Port::Webhook),
+    )?;
+    let report = Arc::new(|| String::from("certificates come from files\n"));
+    let admin = port(
+        admin_listen,
+        Plain,
+        admin::router(readiness.clone(), metrics.clone(), report),
+        ADMIN_CONNECTIONS,
+        times,
+        metrics.port(metrics::Port::Admin),
+    )?;
+    let stopping = readiness.condition("shutdown", "starting");
+    stopping.met();
+    Ok(Bound {
+        local_addr: webhook.listener.local_addr()?,
+        admin_addr: admin.listener.local_addr()?,
+        webhook,
+        admin,
+        keepers,
+        listening: readiness.condition("listener", "not serving yet"),
+        stopping,
+        drain,
+        shutdown_timeout,
+    })
+}
+
+fn own_namespace() -> Option<String> {
+    let namespace = std::fs::read_to_string(NAMESPACE_FILE).ok()?;
+    Some(namespace.trim().to_owned()).filter(|namespace| !namespace.is_empty())
+}
+
+/// TLS by the flags, and the keepers that feed it.
+fn secure(
+    args: CertificateArgs,
+    readiness: &Readiness,
+    metrics: &Metrics,
+    keepers: &mut Vec<Keeper>,
+) -> anyhow::Result<Tls> {
+    let CertificateArgs {
+        tls_cert,
+        tls_key,
+        client_ca,
+        tls_poll,
+    } = args;
+    let clients = if client_ca.is_some() {
+        Clients::WithCertificate
+    } else {
+        Clients::Anyone
+    };
+    let tls = Tls::new(clients, metrics.clone())?;
+    if let Some(file) = client_ca {
+        let condition = readiness.condition("client-ca", "not read yet");
+        keepers.push(Box::pin(files::follow_client_ca(
+            tls.clone(),
+            file,
+            tls_poll,
+            condition,
+        )));
+    }
+    let (Some(certificate), Some(key)) = (tls_cert, tls_key) else {
+        anyhow::bail!("--tls-cert and --tls-key are needed");
+    };
+    let condition = readiness.condition("certificate", "not read yet");
+    let follow = files::follow_certificate(tls.clone(), certificate, key, tls_poll, condition);
+    keepers.push(Box::pin(follow));
+    Ok(tls)
+}
+
+fn bounds(args: &LimitArgs) -> (usize, Times, BodyLimits) {
+    let LimitArgs {
+        max_connections,
+        handshake_timeout,
+        first_byte_timeout,
+        head_timeout,
+        body_timeout,
+        idle_timeout,
+        write_timeout,
+        max_body,
+        max_bodies,
+    } = *args;
+    let times = Times {
+        handshake: handshake_timeout,
+        first_byte: first_byte_timeout,
+        head: head_timeout,
+        idle: idle_timeout,
+        write: write_timeout,
+    };
+    let bodies = BodyLimits {
+        most: max_body,
+        time: body_timeout,
+        in_flight: max_bodies,
+    };
+    (
+        usize::try_from(max_connections).unwrap_or(usize::MAX),
+        times,
+        bodies,
+    )
+}
+
+fn port<H>(
+    address: ListenAddress,
+    handshake: H,
+    router: axum::Router,
+    connections: usize,
+    times: Times,
+    metrics: metrics::PortMetrics,
+) -> anyhow::Result<Port<H>> {
+    let listener = address.bind().with_context(|| {
+        format!("can't listen on {address}: is another process there, or the port below 1024?")
+    })?;
+    Ok(Port {
+        listener,
+        handshake,
+        router,
+        connections,
+        times,
+        metrics,
+    })
+}
+
+impl Bound {
+    /// Serves until `shutdown`, then as long as it takes to end without losing a request.
+    ///
+    /// # Errors
+    /// If a keeper ends, which only a bug makes it do; what is under way is finished then too.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let (stage, stages) = watch::channel(Stage::Serving);
+        // The admin port answers to the very end: it says that the webhook is ending.
+        let (_admin_stage, admin_stages) = watch::channel(Stage::Serving);
+        let mut admin = pin!(self.admin.serve(admin_stages));
+        let mut webhook = pin!(self.webhook.serve(stages));
+        let mut keepers: JoinSet<()> = self.keepers.into_iter().collect();
+        self.listening.met();
+        tracing::info!(address = %self.local_addr, admin = %self.admin_addr, "serving");
+
+        let life = async {
+            let failure = tokio::select! {
+                () = &mut webhook => None,
+                failure = first_failure(&mut keepers) => Some(failure),
+                () = shutdown => None,
+            };
+            self.stopping.unmet("shutting down");
+            let _ = stage.send(Stage::Draining);
+            tokio::select! {
+                () = &mut webhook => {}
+                () = tokio::time::sleep(self.drain) => {}
+            }
+            let _ = stage.send(Stage::Finishing);
+            if tokio::time::timeout(self.shutdown_timeout, &mut webhook)
+                .await
+                .is_err()
+            {
+                tracing::warn!("requests were still open after --shutdown-timeout: cut off");
+            }
+            failure
+        };
+        let failure = tokio::select! {
+            failure = life => failure,
+            () = &mut admin => None,
+        };
+        if let Some(failure) = failure {
+            return Err(failure).context("a part of the webhook has failed: a bug");
+        }
+        tracing::info!("ended");
+        Ok(())
+    }
+}
+
+/// Keepers may end when their work is done; the first that fails is returned.
+async fn first_failure(keepers: &mut JoinSet<()>) -> JoinError {
+    while let Some(ended) = keepers.join_next().await {
+        if let Err(failure) = ended {
+            return failure;
+        }
+    }
+    std::future::pending().await
+}

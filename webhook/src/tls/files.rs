@@ -1,0 +1,240 @@
+//! Certificates from files, as cert-manager, Vault and the kubelet keep them.
+//!
+//! Files are read again and again and compared by content: a kubelet swaps a directory's symbolic
+//! link, which a watch on the files does not see.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use certs::inspect::MAX_PEM;
+use certs::serving::ServingCertificate;
+use certs::validity::Validity;
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncReadExt as _;
+use tokio::time::MissedTickBehavior;
+use zeroize::Zeroizing;
+
+use super::Tls;
+use crate::admin::Condition;
+
+/// Files that were swapped between two reads are read again, so often at most.
+const READS: usize = 4;
+
+type Content = Zeroizing<Vec<u8>>;
+
+/// Keeps `tls` serving with the certificate in the two files, for ever. A pair that can't be used is
+/// logged once and left alone until it changes; the one before stays in use.
+pub async fn follow_certificate(
+    tls: Tls,
+    certificate: PathBuf,
+    key: PathBuf,
+    every: Duration,
+    condition: Condition,
+) {
+    let mut files = Files::new([certificate, key]);
+    let mut in_use: Option<Validity> = None;
+    let mut ticks = ticks(every);
+    loop {
+        ticks.tick().await;
+        let look = files.look().await;
+        let problem = match look {
+            Look::Unchanged => None,
+            Look::Unreadable(reason) => Some(reason),
+            Look::New([certificate, key]) => {
+                let installed = ServingCertificate::from_pem(&certificate, &key)
+                    .map_err(|error| error.to_string())
+                    .and_then(|pair| tls.install(&pair).map_err(|error| error.to_string()));
+                match installed {
+                    Ok(validity) => {
+                        in_use = Some(validity);
+                        None
+                    }
+                    Err(reason) => Some(format!("{}: {reason}", files.names())),
+                }
+            }
+        };
+        if let Some(problem) = problem {
+            match in_use {
+                Some(_) => tracing::error!(problem, "new certificate refused, the old one stays"),
+                None => condition.unmet(problem),
+            }
+        }
+        match in_use {
+            Some(validity) if validity.contains(Timestamp::now()) => condition.met(),
+            Some(Validity {
+                not_before,
+                not_after,
+            }) => condition.unmet(format!(
+                "the certificate in {} is valid from {not_before} to {not_after}, and not now",
+                files.names()
+            )),
+            None => {}
+        }
+    }
+}
+
+/// Keeps `tls` demanding certificates of the CAs in the file, for ever. What can't be used is logged
+/// once; what held before holds on, and before the first one nobody is let in.
+pub async fn follow_client_ca(tls: Tls, file: PathBuf, every: Duration, condition: Condition) {
+    let mut files = Files::new([file]);
+    let mut in_use = false;
+    let mut ticks = ticks(every);
+    loop {
+        ticks.tick().await;
+        let look = files.look().await;
+        let problem = match look {
+            Look::Unchanged => continue,
+            Look::Unreadable(reason) => reason,
+            Look::New([pem]) => match tls.demand(&pem) {
+                Ok(()) => {
+                    in_use = true;
+                    condition.met();
+                    continue;
+                }
+                Err(error) => format!("{}: {error}", files.names()),
+            },
+        };
+        if in_use {
+            tracing::error!(problem, "new client CA refused, the old one stays");
+        } else {
+            condition.unmet(problem);
+        }
+    }
+}
+
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// What a look at the files showed.
+#[derive(Debug)]
+enum Look<const N: usize> {
+    /// The same as the last one: content or problem.
+    Unchanged,
+    /// Another problem than before.
+    Unreadable(String),
+    /// Other content than before.
+    New([Content; N]),
+}
+
+/// Files that belong together. Of what was last seen only a hash is kept: one of them is a key.
+#[derive(Debug)]
+struct Files<const N: usize> {
+    paths: [PathBuf; N],
+    seen: Option<Result<[u8; 32], String>>,
+}
+
+impl<const N: usize> Files<N> {
+    fn new(paths: [PathBuf; N]) -> Self {
+        Self { paths, seen: None }
+    }
+
+    /// For messages.
+    fn names(&self) -> String {
+        self.paths
+            .each_ref()
+            .map(|path| path.display().to_string())
+            .join(" and ")
+    }
+
+    async fn look(&mut self) -> Look<N> {
+        let read = self.read_all().await;
+        let seen = match &read {
+            Ok(contents) => Ok(hash(contents)),
+            Err(reason) => Err(reason.clone()),
+        };
+        if self.seen.as_ref() == Some(&seen) {
+            return Look::Unchanged;
+        }
+        self.seen = Some(seen);
+        match read {
+            Ok(contents) => Look::New(contents),
+            Err(reason) => Look::Unreadable(reason),
+        }
+    }
+
+    /// All of them, as they are at one time: two reads in a row must agree.
+    async fn read_all(&self) -> Result<[Content; N], String> {
+        let mut before = self.read_each().await?;
+        for _ in 1..READS {
+            let now = self.read_each().await?;
+            if now == before {
+                return Ok(now);
+            }
+            before = now;
+        }
+        Err(format!("{} are changing all the time", self.names()))
+    }
+
+    async fn read_each(&self) -> Result<[Content; N], String> {
+        let mut contents = std::array::from_fn(|_| Content::default());
+        for (content, path) in contents.iter_mut().zip(&self.paths) {
+            *content = read(path)
+                .await
+                .map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        Ok(contents)
+    }
+}
+
+async fn read(path: &Path) -> io::Result<Content> {
+    let mut content = Content::default();
+    let file = tokio::fs::File::open(path).await?;
+    let most = MAX_PEM as u64;
+    file.take(most + 1).read_to_end(&mut content).await?;
+    if content.len() > MAX_PEM {
+        return Err(io::Error::other(format!(
+            "larger than {most} bytes, which no PEM file is"
+        )));
+    }
+    Ok(content)
+}
+
+fn hash<const N: usize>(contents: &[Content; N]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for content in contents {
+        hash.update(content.len().to_le_bytes());
+        hash.update(content);
+    }
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_change_of_content_is_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["a", "b"].map(|name| folder.path().join(name));
+        let mut files = Files::new(paths.clone());
+
+        assert!(matches!(files.look().await, Look::Unreadable(reason) if reason.contains("/a: ")));
+        assert!(matches!(files.look().await, Look::Unchanged));
+        std::fs::write(&paths[0], "one").unwrap();
+        assert!(matches!(files.look().await, Look::Unreadable(reason) if reason.contains("/b: ")));
+        std::fs::write(&paths[1], "two").unwrap();
+        assert!(matches!(files.look().await, Look::New([a, b]) if *a == b"one" && *b == b"two"));
+        std::fs::write(&paths[1], "two").unwrap();
+        assert!(matches!(files.look().await, Look::Unchanged));
+        // What moves from one file to the other is a change as well.
+        std::fs::write(&paths[0], "onet").unwrap();
+        std::fs::write(&paths[1], "wo").unwrap();
+        assert!(matches!(files.look().await, Look::New(_)));
+        std::fs::remove_file(&paths[0]).unwrap();
+        assert!(matches!(files.look().await, Look::Unreadable(_)));
+    }
+
+    #[tokio::test]
+    async fn a_huge_file_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("huge");
+        std::fs::write(&path, vec![b'x'; MAX_PEM + 1]).unwrap();
+        let look = Files::new([path]).look().await;
+        assert!(matches!(look, Look::Unreadable(reason) if reason.contains("larger than")));
+    }
+}

@@ -1,0 +1,164 @@
+//! The serving certificate, swapped while the server runs, and the clients that are let in.
+//!
+//! ```text
+//! PEM files, or certs' loop ─▶ install ─▶ certificate in use ─▶ shown in each new handshake
+//! --client-ca ─▶ demand ─▶ configuration in use ─────────────▶ checked in each new handshake
+//! ```
+//!
+//! Connections that are open go on with what they were opened with.
+
+mod config;
+mod failure;
+pub mod files;
+
+use std::io;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use certs::inspect::{self, Unreadable};
+use certs::key::KeyError;
+use certs::serving::ServingCertificate;
+use certs::validity::Validity;
+use rustls::ServerConfig;
+use rustls::server::VerifierBuilderError;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::listen::Handshake;
+use crate::metrics::{HandshakeFailure, Metrics};
+use config::CertificateInUse;
+use failure::DistrustLog;
+
+/// Which clients may speak to the webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// Whoever can reach the port.
+    Anyone,
+    /// Those with a certificate of a CA that [`Tls::demand`] names; until it has, nobody.
+    WithCertificate,
+}
+
+/// Why a certificate, or a CA for clients, is not taken into use.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// It can't be read as a certificate.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// The key is another certificate's, or of a kind that can't be served with.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// It can't be a CA for clients.
+    #[error("it can't be used to verify clients: {0}")]
+    ClientCa(#[from] VerifierBuilderError),
+    /// rustls does not take it.
+    #[error("it can't be used: {0}")]
+    Config(#[from] rustls::Error),
+}
+
+/// TLS for the webhook's port. Cheap to clone; all clones are the same.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    certificate: Arc<CertificateInUse>,
+    config: Arc<ArcSwapOption<ServerConfig>>,
+    distrust: Arc<DistrustLog>,
+    metrics: Metrics,
+}
+
+impl Tls {
+    /// Without a certificate yet: until one is installed, handshakes fail.
+    ///
+    /// # Errors
+    /// If rustls refuses the fixed configuration; it does not.
+    pub fn new(clients: Clients, metrics: Metrics) -> Result<Self, Refused> {
+        let certificate = Arc::<CertificateInUse>::default();
+        let config = match clients {
+            Clients::Anyone => Some(Arc::new(config::for_anyone(&certificate)?)),
+            Clients::WithCertificate => None,
+        };
+        Ok(Self {
+            certificate,
+            config: Arc::new(ArcSwapOption::new(config)),
+            distrust: Arc::default(),
+            metrics,
+        })
+    }
+
+    /// Shows this certificate from the next handshake on. Says how long it is valid, which nothing
+    /// here depends on: whether to show a certificate that has ended is the caller's to decide.
+    ///
+    /// # Errors
+    /// [`Refused`], and then the one before stays in use.
+    pub fn install(&self, certificate: &ServingCertificate) -> Result<Validity, Refused> {
+        let checked = || {
+            let first = certificate
+                .chain()
+                .first()
+                .ok_or(Unreadable::NoCertificate)?;
+            let facts = inspect::certificate(first)?;
+            Ok::<_, Refused>((facts, certificate.certified_key()?))
+        };
+        let (facts, key) = checked().inspect_err(|_| self.metrics.certificate_refused())?;
+        self.certificate.replace(key);
+        let Validity {
+            not_before: _,
+            not_after,
+        } = facts.validity;
+        self.metrics.certificate_installed(not_after);
+        tracing::info!(
+            fingerprint = %facts.fingerprint,
+            issuer = facts.issuer,
+            names = facts.dns.join(","),
+            %not_after,
+            "serving certificate in use"
+        );
+        Ok(facts.validity)
+    }
+
+    /// From the next handshake on, lets in only clients with a certificate of a CA in `pem`.
+    ///
+    /// # Errors
+    /// [`Refused`], and then what held before still holds.
+    pub fn demand(&self, pem: &[u8]) -> Result<(), Refused> {
+        let config = inspect::certificates(pem)
+            .map_err(Refused::from)
+            .and_then(|roots| config::for_clients_of(roots, &self.certificate))
+            .inspect_err(|_| self.metrics.certificate_refused())?;
+        self.config.store(Some(Arc::new(config)));
+        tracing::info!("client CA in use");
+        Ok(())
+    }
+
+    async fn accept(
+        &self,
+        tcp: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, (HandshakeFailure, io::Error)> {
+        let config = self
+            .config
+            .load_full()
+            .filter(|_| self.certificate.is_there());
+        let Some(config) = config else {
+            let error = io::Error::other("there is no certificate to show, or no client CA, yet");
+            return Err((HandshakeFailure::NotReady, error));
+        };
+        TlsAcceptor::from(config)
+            .accept(tcp)
+            .await
+            .map_err(|error| (failure::cause(&error), error))
+    }
+}
+
+impl Handshake for Tls {
+    type Stream = TlsStream<TcpStream>;
+
+    async fn handshake(&self, tcp: TcpStream) -> io::Result<Self::Stream> {
+        self.accept(tcp).await.map_err(|(cause, error)| {
+            self.metrics.handshake_failed(cause);
+            tracing::debug!(?cause, %error, "TLS handshake failed");
+            if cause == HandshakeFailure::Distrusted {
+                self.distrust.warn(&error);
+            }
+            error
+        })
+    }
+}
