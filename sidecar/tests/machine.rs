@@ -1,5 +1,7 @@
 //! Every transition of the machine, and what follows from many of them.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -616,7 +618,7 @@ fn a_listener_is_found_after_at_most_one_pause_however_late_it_comes() {
         let listens_at = Duration::from_millis(millis);
         let mut world = World::new(listens_at);
         world.run(listens_at + Duration::from_secs(1));
-        let late = world.shakes[0] - listens_at;
+        let late = world.shakes[0].abs_diff(listens_at);
         let most = (listens_at / 200).clamp(Duration::from_millis(5), Duration::from_millis(50));
         assert!(late <= most, "{listens_at:?}: {late:?} late");
         assert_eq!(world.shakes.len(), 1);
@@ -663,7 +665,7 @@ fn a_legacy_that_closes_idle_connections_is_asked_at_most_every_five_seconds() {
         assert_eq!(machine.state().label(), "watching");
         // The first of them is that of the handshake.
         let idle = &world.looks[1..];
-        let gaps = idle.windows(2).map(|two| two[1] - two[0]);
+        let gaps = idle.windows(2).map(|two| two[1].abs_diff(two[0]));
         assert!(
             gaps.min().unwrap() >= Duration::from_secs(5),
             "{millis} ms: {idle:?}"
@@ -680,7 +682,7 @@ fn a_legacy_that_serves_one_connection_at_a_time_is_asked_every_five_seconds() {
     assert_eq!(machine.state().label(), "polling");
     let gaps: Vec<_> = world.looks[2..]
         .windows(2)
-        .map(|two| two[1] - two[0])
+        .map(|two| two[1].abs_diff(two[0]))
         .collect();
     assert!(
         gaps.iter().all(|gap| *gap == Duration::from_secs(5)),

@@ -194,3 +194,184 @@ fn needless(error: lexopt::Error) -> ArgsError {
         _ => ArgsError::NotAFlag,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::{Args, ArgsError, HELP, Listen, Parsed};
+    use crate::log::Level;
+
+    fn parse(arguments: &[&str]) -> Result<Args, ArgsError> {
+        Args::parse(arguments).map(|parsed| match parsed {
+            Parsed::Run(args) => args,
+            Parsed::Print(text) => panic!("prints {text}"),
+        })
+    }
+
+    #[test]
+    fn no_arguments_are_the_defaults() {
+        assert_eq!(parse(&[]), Ok(Args::default()));
+    }
+
+    #[test]
+    fn what_the_webhook_writes_is_understood() {
+        let args = parse(&[
+            "--legacy-port=3001",
+            "--half-file=/etc/secret-handshake/half",
+            "--listen=:13301",
+            "--secret=operations",
+            "--secret-key=legacy",
+            "--namespace=demo",
+            "--log-level=debug",
+            "--once",
+        ])
+        .unwrap();
+        assert_eq!((args.legacy_port, args.listen), (3001, Listen::All(13301)));
+        assert_eq!(args.half_file, Path::new("/etc/secret-handshake/half"));
+        assert_eq!(
+            args.source.to_string(),
+            "the key legacy of the Secret demo/operations"
+        );
+        assert_eq!((args.log_level, args.once), (Level::Debug, true));
+    }
+
+    #[test]
+    fn a_value_may_be_an_argument_of_its_own_and_the_last_one_counts() {
+        let args = parse(&["--hold", "1s", "--hold=2s"]).unwrap();
+        assert_eq!(args.hold, Duration::from_secs(2));
+    }
+
+    /// Each line of the help that begins with a flag: the flag and its default.
+    fn flags_of_the_help() -> Vec<(&'static str, &'static str)> {
+        let (_, flags) = HELP.split_once("\n\n").unwrap();
+        let entries = flags.split("\n  --").skip(1);
+        entries
+            .filter_map(|entry| {
+                let flag = entry.split(' ').next().unwrap();
+                let (_, default) = entry.split_once("(default ")?;
+                Some((flag, default.split(')').next().unwrap()))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_help_names_each_flag_with_its_default() {
+        let flags = flags_of_the_help();
+        assert_eq!(
+            flags.len(),
+            24 - 1,
+            "all but --namespace have a default: {flags:?}"
+        );
+        for (flag, default) in flags {
+            let args = parse(&[&format!("--{flag}"), default]);
+            assert_eq!(args, Ok(Args::default()), "--{flag} {default}");
+        }
+        assert!(HELP.lines().all(|line| line.len() <= 110));
+    }
+
+    #[test]
+    fn the_help_and_the_version_are_printed_wherever_they_stand() {
+        for arguments in [
+            &["--help"][..],
+            &["-h"],
+            &["--once", "--help", "--nonsense"],
+        ] {
+            assert_eq!(Args::parse(arguments), Ok(Parsed::Print(HELP)));
+        }
+        for argument in ["--version", "-V"] {
+            assert!(matches!(Args::parse([argument]), Ok(Parsed::Print(text)) if text != HELP));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_line() {
+        let table: [(&[&str], &str); 15] = [
+            (
+                &["--nonsense"],
+                "unknown flag --nonsense; --help lists them all",
+            ),
+            (
+                &["--nonsense=value"],
+                "unknown flag --nonsense; --help lists them all",
+            ),
+            (&["-x"], "unknown flag -x; --help lists them all"),
+            (
+                &["value"],
+                "an argument is not a flag; --help lists them all",
+            ),
+            (&["--once=yes"], "--once takes no value"),
+            (&["--hold"], "--hold needs a value; see --help"),
+            (
+                &["--legacy-port=0"],
+                "--legacy-port cannot be \"0\": it is a port, 1 to 65535",
+            ),
+            (
+                &["--listen=localhost:1"],
+                "--listen cannot be \"localhost:1\": it is :PORT, ADDRESS:PORT or [ADDRESS]:PORT",
+            ),
+            (
+                &["--log-level=LOUD\n"],
+                "--log-level cannot be \"LOUD\\n\": it is error, warn, info or debug",
+            ),
+            (
+                &["--log-format=xml"],
+                "--log-format cannot be \"xml\": it is text or json",
+            ),
+            (
+                &["--request-timeout=0s"],
+                "--request-timeout cannot be \"0s\": it is a time of more than 0 and at most 24h, \
+                 like 500ms, 4.5s, 1m",
+            ),
+            (
+                &["--half-file="],
+                "--half-file cannot be \"\": it is a path",
+            ),
+            (
+                &["--listen=:3000"],
+                "--listen and --legacy-port have the same port, but Legacy needs its own for itself",
+            ),
+            (&["--look-min=60ms"], "--look-min is more than --look-max"),
+            (
+                &["--idle-look=1s"],
+                "--idle-look-min is more than --idle-look",
+            ),
+        ];
+        for (arguments, expected) in table {
+            assert_eq!(
+                parse(arguments).unwrap_err().to_string(),
+                expected,
+                "{arguments:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_an_error_and_no_panic() {
+        let bytes = OsStr::from_bytes(b"--secret=\xff");
+        assert!(matches!(
+            Args::parse([bytes]),
+            Err(ArgsError::Invalid { .. })
+        ));
+        assert!(matches!(
+            Args::parse([OsStr::from_bytes(b"--\xff")]),
+            Err(ArgsError::Unknown(_))
+        ));
+    }
+
+    #[test]
+    fn what_is_no_flag_is_never_repeated() {
+        for arguments in [
+            &["hush"][..],
+            &["--once=hush"],
+            &["--nonsense=hush"],
+            &["--half=hush"],
+        ] {
+            let error = parse(arguments).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hush"), "{error:?}");
+        }
+    }
+}
