@@ -1,0 +1,119 @@
+//! A process that belongs to a cluster: started, watched and killed here, ended by its cluster's
+//! [`State`] if nobody does it before.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal};
+
+use super::state::State;
+use super::wait::{self, Hopeless};
+
+/// How much of a log a message carries.
+const TAIL_LINES: usize = 15;
+
+/// A running process with its log.
+#[derive(Debug)]
+pub struct Daemon {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Starts `command`. Its output goes to a log of the state directory, named after it.
+    ///
+    /// # Errors
+    ///
+    /// It can't be started.
+    pub fn start(state: &State, name: &str, mut command: Command) -> Result<Self> {
+        let log = state.log(name);
+        let output = File::options().create(true).append(true).open(&log)?;
+        let child = command
+            // Ctrl-C in the terminal is not for it: the cluster ends it in its own time.
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| {
+                format!("{name} does not start: {}", command.get_program().display())
+            })?;
+        state.note_process(name, child.id())?;
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log,
+        })
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it writes to.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Makes sure that it is running.
+    ///
+    /// # Errors
+    ///
+    /// It has ended: [`Hopeless`], with the end of its log.
+    pub fn alive(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!(Hopeless(format!(
+                "{} has ended ({status}); the end of its log:\n{}",
+                self.name,
+                tail(&self.log)
+            )));
+        }
+        Ok(())
+    }
+
+    /// Kills it, as `kill -9` does.
+    ///
+    /// # Errors
+    ///
+    /// It can't be waited for.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to end, as the kubelet does, and waits for that.
+    ///
+    /// # Errors
+    ///
+    /// It is still running after `limit`.
+    pub async fn terminate(mut self, limit: Duration) -> Result<()> {
+        let pid = Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, Signal::TERM)?;
+        let name = self.name.clone();
+        wait::until(
+            &format!("the end of {name} after SIGTERM"),
+            limit,
+            async || self.child.try_wait()?.context("still running"),
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+/// The last lines of a log.
+#[must_use]
+pub fn tail(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+}

@@ -1,0 +1,81 @@
+//! The product's own manifests, rendered by kustomize and applied as a user applies them.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::Cluster;
+use crate::image::workspace;
+
+/// The product's namespace.
+pub const NAMESPACE: &str = "secret-handshake";
+/// The name of its Deployment, Service and ServiceAccount.
+pub const WEBHOOK: &str = "secret-handshake-webhook";
+/// The name of its `MutatingWebhookConfiguration`.
+pub const CONFIGURATION: &str = "secret-handshake";
+/// The Secret with the CA.
+pub const CA_SECRET: &str = "secret-handshake-ca";
+
+/// Renders a kustomization of the repository: `deploy/webhook`, `deploy/demo`.
+///
+/// # Errors
+///
+/// It can't be rendered.
+pub async fn render(cluster: &Cluster, kustomization: &str) -> Result<Vec<Value>> {
+    let folder: PathBuf = workspace().join(kustomization);
+    let rendered = cluster
+        .kubectl
+        .run(&["kustomize".as_ref(), folder.as_os_str()])
+        .await?;
+    serde_json::from_value(Value::Array(
+        serde_saphyr::from_multiple::<Value>(&rendered)
+            .with_context(|| format!("{kustomization} does not render to YAML"))?,
+    ))
+    .context("no objects")
+}
+
+/// Applies objects as `kubectl apply -f` does.
+///
+/// # Errors
+///
+/// One is refused.
+pub async fn apply(cluster: &Cluster, objects: &[Value]) -> Result<String> {
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
+    cluster
+        .kubectl
+        .run_with(&["apply", "-f", "-"], &list.to_string())
+        .await
+}
+
+/// The same objects, with a webhook that is called by URL: in the configuration `clientConfig.service`
+/// is replaced, and nothing else. `url` is the part before the path;
+/// `ca` is given where the webhook does not look after its `caBundle` itself.
+///
+/// # Errors
+///
+/// The configuration is not among them, or not what it is known to be.
+pub fn by_url(mut objects: Vec<Value>, url: &str, ca: Option<&str>) -> Result<Vec<Value>> {
+    let mut replaced = 0;
+    for object in &mut objects {
+        if object["kind"] != "MutatingWebhookConfiguration" {
+            continue;
+        }
+        for entry in object["webhooks"].as_array_mut().context("no entries")? {
+            let path = entry["clientConfig"]["service"]["path"].as_str();
+            let path = path.context("an entry without a Service's path")?;
+            entry["clientConfig"] = json!({ "url": format!("{url}{path}") });
+            if let Some(ca) = ca {
+                entry["clientConfig"]["caBundle"] = json!(STANDARD.encode(ca));
+            }
+            replaced += 1;
+        }
+    }
+    ensure!(
+        replaced == 3,
+        "the configuration has {replaced} entries instead of three"
+    );
+    Ok(objects)
+}

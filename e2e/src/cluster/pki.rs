@@ -1,0 +1,149 @@
+//! The certificates of a cluster and the kubeconfigs made of them.
+//! <https://kubernetes.io/docs/setup/best-practices/certificates/>
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
+};
+use serde_json::json;
+
+/// A certificate authority that writes what it issues into a folder.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: PathBuf,
+    name: String,
+}
+
+/// A certificate and its key, as files.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// The certificate, PEM.
+    pub certificate: PathBuf,
+    /// The private key, PEM.
+    pub key: PathBuf,
+}
+
+impl Authority {
+    /// A new authority; its own certificate is `NAME.crt` in the folder.
+    ///
+    /// # Errors
+    ///
+    /// The folder can't be written.
+    pub fn new(folder: &Path, name: &str) -> Result<Self> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        fs::write(folder.join(format!("{name}.crt")), issuer.pem())?;
+        Ok(Self {
+            issuer,
+            folder: folder.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    /// Its own certificate's file.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.join(format!("{}.crt", self.name))
+    }
+
+    /// Its own certificate, PEM.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// Issues a certificate for `user` in `groups`, good for serving at `names` too.
+    ///
+    /// # Errors
+    ///
+    /// A name is neither a DNS name nor an address, or the folder can't be written.
+    pub fn issue(&self, file: &str, user: &str, groups: &[&str], names: &[&str]) -> Result<Pair> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names)?;
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        for group in groups {
+            params
+                .distinguished_name
+                .push(DnType::OrganizationName, *group);
+        }
+        params.distinguished_name.push(DnType::CommonName, user);
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let pair = Pair {
+            certificate: self.folder.join(format!("{file}.crt")),
+            key: self.folder.join(format!("{file}.key")),
+        };
+        fs::write(&pair.certificate, certificate.pem())?;
+        fs::write(&pair.key, key.serialize_pem())?;
+        Ok(pair)
+    }
+}
+
+/// The key with which service accounts' tokens are signed: `sa.key` and `sa.pub`.
+///
+/// # Errors
+///
+/// The folder can't be written.
+pub fn service_account_key(folder: &Path) -> Result<()> {
+    let key = KeyPair::generate()?;
+    fs::write(folder.join("sa.key"), key.serialize_pem())?;
+    fs::write(folder.join("sa.pub"), key.public_key_pem())?;
+    Ok(())
+}
+
+/// How a kubeconfig's user shows who it is.
+pub enum Credentials<'a> {
+    /// By a certificate.
+    Certificate(&'a Pair),
+    /// By a bearer token.
+    Token(&'a str),
+}
+
+/// Writes a kubeconfig. JSON is YAML too.
+///
+/// # Errors
+///
+/// A file can't be read or written.
+pub fn kubeconfig(
+    path: &Path,
+    server: &str,
+    ca: &Path,
+    credentials: &Credentials<'_>,
+) -> Result<()> {
+    let data = |path: &Path| -> Result<String> { Ok(STANDARD.encode(fs::read(path)?)) };
+    let user = match credentials {
+        Credentials::Certificate(pair) => json!({
+            "client-certificate-data": data(&pair.certificate)?,
+            "client-key-data": data(&pair.key)?,
+        }),
+        Credentials::Token(token) => json!({ "token": token }),
+    };
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{
+            "name": "e2e",
+            "cluster": { "server": server, "certificate-authority-data": data(ca)? },
+        }],
+        "users": [{ "name": "e2e", "user": user }],
+        "contexts": [{ "name": "e2e", "context": { "cluster": "e2e", "user": "e2e" } }],
+        "current-context": "e2e",
+    });
+    fs::write(path, serde_json::to_vec_pretty(&config)?)?;
+    Ok(())
+}

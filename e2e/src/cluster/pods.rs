@@ -1,0 +1,98 @@
+//! The product in pods, installed as a user installs it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::Cluster;
+use super::build::say;
+use super::install::{self, NAMESPACE, WEBHOOK};
+use super::wait;
+
+/// How long the webhook's pods may take until they are available.
+const AVAILABLE: Duration = Duration::from_secs(180);
+
+/// Marks an installation that this program has made, and may remove.
+const MARK: &str = "secret-handshake-e2e";
+
+/// Installs `deploy/webhook` and waits until it is available. An installation that is there already is
+/// used as it is.
+///
+/// # Errors
+///
+/// The manifests are refused, or the webhook does not become available.
+pub async fn install(cluster: &Cluster) -> Result<()> {
+    if cluster.api.exists("Namespace", "", NAMESPACE).await? {
+        say("the product is installed on this cluster already: using it as it is");
+    } else {
+        let mut objects = install::render(cluster, "deploy/webhook").await?;
+        for object in &mut objects {
+            if object["kind"] == "Namespace" {
+                object["metadata"]["labels"][MARK] = "true".into();
+            }
+        }
+        install::apply(cluster, &objects).await?;
+    }
+    available(cluster).await
+}
+
+/// Waits until the webhook is available, with its caBundle published.
+///
+/// # Errors
+///
+/// It is not, in time.
+pub async fn available(cluster: &Cluster) -> Result<()> {
+    wait::until("the webhook", AVAILABLE, async || {
+        let deployment = cluster.api.get("Deployment", NAMESPACE, WEBHOOK).await?;
+        let wanted = deployment["spec"]["replicas"].as_u64().unwrap_or(1);
+        let status = &deployment["status"];
+        let count = |what: &str| status[what].as_u64().unwrap_or_default();
+        ensure!(
+            status["observedGeneration"] == deployment["metadata"]["generation"]
+                && count("updatedReplicas") == wanted
+                && count("availableReplicas") == wanted
+                && count("replicas") == wanted,
+            "{} of {wanted} replicas are available",
+            count("availableReplicas")
+        );
+        let configuration = cluster
+            .api
+            .get("MutatingWebhookConfiguration", "", install::CONFIGURATION)
+            .await?;
+        let entries = configuration["webhooks"].as_array().context("no entries")?;
+        ensure!(
+            entries
+                .iter()
+                .all(|entry| entry["clientConfig"]["caBundle"].is_string()),
+            "there is no caBundle yet"
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// Removes what [`install`] has installed: the configuration first, so that nobody is sent to a webhook
+/// that is gone.
+///
+/// # Errors
+///
+/// It can't be removed.
+pub async fn uninstall(cluster: &Cluster) -> Result<()> {
+    let namespace = cluster.api.get("Namespace", "", NAMESPACE).await?;
+    if namespace["metadata"]["labels"][MARK] != "true" {
+        return Ok(());
+    }
+    let configuration = [
+        "delete",
+        "mutatingwebhookconfiguration",
+        install::CONFIGURATION,
+    ];
+    cluster.kubectl.run(&configuration).await?;
+    let folder = crate::image::workspace().join("deploy/webhook");
+    let delete = ["delete", "--ignore-not-found", "-k"].map(std::ffi::OsStr::new);
+    cluster
+        .kubectl
+        .run(&[&delete[..], &[folder.as_os_str()]].concat())
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! How often the webhook is called for a pod, and what other parts of the API server make of the
+//! sidecar.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::objects::{NAME, labelled, pod, the_sidecar};
+use super::scene::{PATIENCE, Scene};
+use super::{Scenario, scenario};
+use crate::cluster::audit::{Call, Event};
+use crate::cluster::install::CONFIGURATION;
+use crate::cluster::other::OtherWebhook;
+use crate::cluster::wait;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    scenario!(
+        ControlPlane,
+        TOGETHER,
+        "calls/no-token-and-one-call",
+        "no service-account token in the sidecar, in either mode, and one call for a pod",
+        no_token_and_one_call
+    ),
+    scenario!(
+        ControlPlane,
+        TOGETHER,
+        "calls/default-of-a-limit-range",
+        "where a LimitRange changes the injected pod the second call changes nothing",
+        default_of_a_limit_range
+    ),
+    scenario!(
+        ControlPlane,
+        ALONE,
+        "calls/reinvocation",
+        "another webhook that changes the pod afterwards makes no second sidecar",
+        reinvocation
+    ),
+];
+
+/// The admission of one pod, by its name in the audit log.
+async fn admission(scene: &Scene, namespace: &str, name: &str) -> Result<Event> {
+    let audit = scene.cluster().audit()?;
+    wait::until("the audit log", PATIENCE, async || {
+        audit
+            .events(namespace)?
+            .into_iter()
+            .find(|event| {
+                let about = &event.object_ref;
+                event.verb == "create" && about.resource == "pods" && about.name == name
+            })
+            .context("the line is not there yet")
+    })
+    .await
+}
+
+/// The calls of our own configuration.
+fn ours(event: &Event) -> Result<Vec<Call>> {
+    let calls = event.webhook_calls()?;
+    Ok(calls
+        .into_iter()
+        .filter(|call| call.configuration == CONFIGURATION)
+        .collect())
+}
+
+async fn no_token_and_one_call(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[(NAME, "true")]).await?;
+    for (name, restart, mode) in [
+        ("classic", "Always", "auto"),
+        ("native", "Never", "auto"),
+        ("once", "OnFailure", "classic"),
+        ("forever", "Always", "native"),
+    ] {
+        let mut pod = pod(&namespace, name);
+        pod["spec"]["restartPolicy"] = json!(restart);
+        pod["metadata"]["annotations"] = json!({ "secret-handshake/mode": mode });
+        let stored = scene.api().create(&pod).await?;
+        let sidecar = the_sidecar(&stored)?;
+        let mounts = |container: &Value| -> Vec<(String, String)> {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let all = container["volumeMounts"]
+                .as_array()
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            all.iter()
+                .map(|mount| (text(&mount["mountPath"]), text(&mount["name"])))
+                .collect()
+        };
+        const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+        let at = |container: &Value| {
+            mounts(container)
+                .into_iter()
+                .filter(|(path, _)| path == TOKEN)
+                .collect::<Vec<_>>()
+        };
+        let legacys = at(&stored["spec"]["containers"][0]);
+        ensure!(
+            legacys.len() == 1 && legacys[0].1.starts_with("kube-api-access-"),
+            "{name}: Legacy's token is {legacys:?}"
+        );
+        let sidecars = at(sidecar);
+        ensure!(
+            sidecars == [(TOKEN.to_owned(), "secret-handshake-no-token".to_owned())],
+            "{name}: the sidecar has {sidecars:?} where a token would be"
+        );
+        let with_token = mounts(sidecar)
+            .iter()
+            .any(|(_, volume)| volume.starts_with("kube-api-access-"));
+        ensure!(!with_token, "{name}: the sidecar has a token elsewhere");
+        let calls = ours(&admission(scene, &namespace, name).await?)?;
+        ensure!(
+            calls.len() == 1 && calls[0].mutated,
+            "{name}: the calls were {calls:?}"
+        );
+    }
+    Ok(())
+}
+
+async fn default_of_a_limit_range(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[(NAME, "true")]).await?;
+    let range = json!({
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": { "namespace": namespace, "name": "range" },
+        "spec": { "limits": [{
+            "type": "Container",
+            "default": { "cpu": "200m", "memory": "64Mi" },
+            "defaultRequest": { "cpu": "100m", "memory": "32Mi" },
+        }] },
+    });
+    scene.api().create(&range).await?;
+    // The plugin's own view of the ranges lags a little: a pod of which it knows comes out with limits.
+    let stored = wait::until("the LimitRange", PATIENCE, async || {
+        let name = format!("pod-{}", scene.number());
+        let stored = scene.api().create(&pod(&namespace, &name)).await?;
+        let limited = stored["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "200m";
+        ensure!(limited, "it has no effect yet");
+        Ok(stored)
+    })
+    .await?;
+    let sidecar = the_sidecar(&stored)?;
+    ensure!(
+        !sidecar["resources"]["limits"]["memory"].is_null(),
+        "the sidecar has no limit"
+    );
+    let name = stored["metadata"]["name"].as_str().context("no name")?;
+    let calls = ours(&admission(scene, &namespace, name).await?)?;
+    let changed = calls.iter().filter(|call| call.mutated).count();
+    ensure!(calls.len() <= 2 && changed == 1, "the calls were {calls:?}");
+    Ok(())
+}
+
+async fn reinvocation(scene: &Scene) -> Result<()> {
+    let namespace = scene
+        .namespace(&[(NAME, "true"), ("other-webhook", "yes")])
+        .await?;
+    let other = OtherWebhook::start(scene.cluster().scratch()).await?;
+    // It is called after ours: configurations are called in the order of their names.
+    let configuration = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": { "name": "zz-other" },
+        "webhooks": [{
+            "name": "other.example.com",
+            "admissionReviewVersions": ["v1"],
+            "clientConfig": { "url": other.url(), "caBundle": other.ca_bundle() },
+            "rules": [{
+                "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"],
+            }],
+            "namespaceSelector": { "matchLabels": { "other-webhook": "yes" } },
+            "sideEffects": "None",
+            "failurePolicy": "Fail",
+        }],
+    });
+    scene.api().create(&configuration).await?;
+    let shown = reinvoked(scene, &namespace, &other).await;
+    scene
+        .api()
+        .delete("MutatingWebhookConfiguration", "", "zz-other", "Background")
+        .await?
+        .object()?;
+    shown
+}
+
+async fn reinvoked(scene: &Scene, namespace: &str, other: &Arc<OtherWebhook>) -> Result<()> {
+    let stored = wait::until("the other webhook", PATIENCE, async || {
+        let name = format!("pod-{}", scene.number());
+        let stored = scene
+            .api()
+            .create(&labelled(pod(namespace, &name), "true"))
+            .await?;
+        let seen = stored["metadata"]["annotations"]["other.example.com/was-here"] == "true";
+        ensure!(seen, "it is not called yet");
+        Ok(stored)
+    })
+    .await?;
+    ensure!(other.calls() >= 1, "the other webhook has not been called");
+    the_sidecar(&stored)?;
+    let volumes = stored["spec"]["volumes"].as_array().context("no volumes")?;
+    let ours_there = volumes
+        .iter()
+        .filter(|volume| {
+            volume["name"]
+                .as_str()
+                .is_some_and(|name| name.starts_with(NAME))
+        })
+        .count();
+    ensure!(
+        ours_there == 2,
+        "{ours_there} volumes of ours instead of two"
+    );
+    let name = stored["metadata"]["name"].as_str().context("no name")?;
+    let calls = ours(&admission(scene, namespace, name).await?)?;
+    let mutated: Vec<bool> = calls.iter().map(|call| call.mutated).collect();
+    ensure!(
+        mutated == [true, false],
+        "we were called and changed the pod: {mutated:?}"
+    );
+    Ok(())
+}

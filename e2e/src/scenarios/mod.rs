@@ -1,0 +1,140 @@
+//! What the product promises, shown on a real Kubernetes: one file per theme.
+//!
+//! ```text
+//!   ALL ─▶ run: by level ─▶ stage: a cluster with the product ─▶ scene: what one scenario gets
+//! ```
+
+mod calls;
+pub mod command;
+mod labels;
+mod objects;
+pub mod run;
+pub mod scene;
+mod selection;
+
+use std::pin::Pin;
+
+use anyhow::Result;
+
+use crate::cluster::args::Level;
+pub use command::main;
+use scene::Scene;
+
+/// What becomes of a scenario: an error is the reason why it failed.
+pub type Outcome<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
+
+/// One thing that is promised, and how it is shown.
+pub struct Scenario {
+    /// `theme/what`, as it is asked for on the command line.
+    pub name: &'static str,
+    /// What it shows, in one line.
+    pub shows: &'static str,
+    /// What it takes place on.
+    pub level: Level,
+    /// Whether it stops, restarts or measures something, so that nothing else may run beside it.
+    pub alone: bool,
+    /// Shows it.
+    pub play: for<'a> fn(&'a Scene) -> Outcome<'a>,
+}
+
+/// A line of a theme's table.
+macro_rules! scenario {
+    ($level:ident, $company:ident, $name:literal, $shows:literal, $play:path) => {
+        $crate::scenarios::Scenario {
+            name: $name,
+            shows: $shows,
+            level: $crate::cluster::args::Level::$level,
+            alone: $crate::scenarios::$company,
+            play: |scene| Box::pin($play(scene)),
+        }
+    };
+}
+pub(crate) use scenario;
+
+/// Others may run at the same time.
+pub(crate) const TOGETHER: bool = false;
+/// Nothing else may run at the same time.
+pub(crate) const ALONE: bool = true;
+
+/// All scenarios, in the order in which they are run.
+pub fn all() -> impl Iterator<Item = &'static Scenario> {
+    let themes: [&'static [Scenario]; 3] =
+        [selection::SCENARIOS, labels::SCENARIOS, calls::SCENARIOS];
+    let mut all: Vec<&Scenario> = themes.into_iter().flatten().collect();
+    all.sort_by_key(|scenario| (scenario.level, scenario.alone));
+    all.into_iter()
+}
+
+/// Whether a name is asked for by one of `patterns`; by none at all, if there are none.
+#[must_use]
+pub fn wanted(name: &str, patterns: &[String]) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| matches(name, pattern))
+}
+
+fn matches(name: &str, pattern: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    if !pattern.contains('*') {
+        return name.contains(first);
+    }
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = parts.collect();
+    let last = parts.pop().unwrap_or_default();
+    for part in parts {
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_of_one_form() {
+        let mut seen = BTreeSet::new();
+        for scenario in all() {
+            assert!(
+                seen.insert(scenario.name),
+                "{} is there twice",
+                scenario.name
+            );
+            let (theme, what) = scenario.name.split_once('/').unwrap();
+            for part in [theme, what] {
+                assert!(
+                    !part.is_empty()
+                        && part
+                            .bytes()
+                            .all(|b| b.is_ascii_lowercase() || b"-0123456789".contains(&b)),
+                    "{}",
+                    scenario.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_a_part_of_the_name_or_has_stars() {
+        for (name, pattern, expected) in [
+            ("certificates/rotation", "rotation", true),
+            ("certificates/rotation", "cert*rotation", true),
+            ("certificates/rotation", "*ation", true),
+            ("certificates/rotation", "cert*", true),
+            ("certificates/rotation", "cert*rot", false),
+            ("certificates/rotation", "rotation*", false),
+            ("certificates/rotation", "*", true),
+            ("certificates/rotation", "c*f*r*n", true),
+            ("certificates/rotation", "labels", false),
+        ] {
+            assert_eq!(matches(name, pattern), expected, "{name} {pattern}");
+        }
+        assert!(wanted("any/thing", &[]));
+    }
+}

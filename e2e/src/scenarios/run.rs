@@ -1,0 +1,309 @@
+//! Runs scenarios, level by level: each level has a cluster of its own, one after the other.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use tokio::runtime::Handle;
+use tokio::sync::RwLock;
+
+use super::scene::{self, Scene, Stage};
+use super::{Scenario, all, wanted};
+use crate::artifacts::{Build, Linkage};
+use crate::cluster::args::{Args, Level};
+use crate::cluster::build::say;
+use crate::cluster::replicas::Replicas;
+use crate::cluster::state::State;
+use crate::cluster::{Cluster, node, pods};
+
+/// The longest that a scenario may take. Each wait in it has its own, shorter limit.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// How a run went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Shown.
+    pub passed: u64,
+    /// Not so.
+    pub failed: u64,
+    /// Not looked at.
+    pub skipped: u64,
+}
+
+/// Whether a scenario can be run on the cluster there is.
+enum Ground {
+    /// It can.
+    Stage(Arc<Stage>),
+    /// It can't, and nothing is wrong with that.
+    Skip(String),
+    /// It should, and can't.
+    Broken(String),
+}
+
+/// Prints the names of the scenarios that `args` ask for.
+pub fn list(args: &Args) {
+    for scenario in all().filter(|scenario| asked(scenario, args)) {
+        print(&format!("{:<40} {}\n", scenario.name, scenario.shows));
+    }
+}
+
+/// Runs the scenarios that `args` ask for, prints a line for each, and the tally as the last.
+///
+/// # Errors
+///
+/// No scenario is asked for, or the release is none that can be had.
+pub fn run(args: &Args, runtime: &Handle) -> Result<Tally> {
+    let chosen: Vec<&'static Scenario> = all().filter(|scenario| asked(scenario, args)).collect();
+    anyhow::ensure!(
+        !chosen.is_empty(),
+        "no scenario is called {}: `cargo e2e -- --list` names them all",
+        args.patterns.join(" or ")
+    );
+    let mut tally = Tally::default();
+    for level in [Level::ControlPlane, Level::Node] {
+        let here: Vec<_> = chosen
+            .iter()
+            .copied()
+            .filter(|scenario| scenario.level == level)
+            .collect();
+        if here.is_empty() {
+            continue;
+        }
+        let ground = runtime.block_on(prepare(level, args));
+        let part = play(&here, &ground, args, runtime);
+        if let Ground::Stage(stage) = &ground {
+            if part.failed > 0 {
+                stage.cluster.keep_logs();
+            }
+            runtime.block_on(tidy(stage));
+        }
+        tally.passed += part.passed;
+        tally.failed += part.failed;
+        tally.skipped += part.skipped;
+    }
+    let skipped = match tally.skipped {
+        0 => String::new(),
+        skipped => format!(", {skipped} skipped"),
+    };
+    print(&format!(
+        "\n{} passed, {} failed{skipped}\n",
+        tally.passed, tally.failed
+    ));
+    Ok(tally)
+}
+
+fn asked(scenario: &Scenario, args: &Args) -> bool {
+    args.level.is_none_or(|level| level == scenario.level) && wanted(scenario.name, &args.patterns)
+}
+
+async fn prepare(level: Level, args: &Args) -> Ground {
+    let skip = match (level, &args.context) {
+        (Level::ControlPlane, Some(_)) => {
+            Some("needs a cluster of its own, without --context".to_owned())
+        }
+        (Level::Node, None) => Some(node::missing())
+            .filter(|missing| !missing.is_empty())
+            .map(|missing| format!("a node needs {}", missing.join(", "))),
+        _ => None,
+    };
+    if let Some(reason) = skip {
+        return Ground::Skip(reason);
+    }
+    let prepared = match level {
+        Level::ControlPlane => control_plane(args).await,
+        Level::Node => with_pods(args).await,
+    };
+    match prepared {
+        Ok(stage) => Ground::Stage(Arc::new(stage)),
+        Err(error) => Ground::Broken(format!("there is no cluster to run it on: {error:#}")),
+    }
+}
+
+/// A control plane with the webhook as a process.
+///
+/// # Errors
+///
+/// It does not start.
+pub async fn control_plane(args: &Args) -> Result<Stage> {
+    let build = Build {
+        packages: &["webhook"],
+        programs: &["webhook"],
+        profile: "dev",
+        linkage: Linkage::Host,
+    };
+    let mut programs = build.run(say).await?;
+    let program = programs
+        .remove("webhook")
+        .context("cargo has built no webhook")?;
+    let version = args.kubernetes.unwrap_or_default().resolve()?;
+    let state = if args.command.is_some() {
+        State::of_up()?
+    } else {
+        State::temporary()?
+    };
+    let cluster = Arc::new(Cluster::control_plane(version, state).await?);
+    let started = async {
+        let replicas = Replicas::install(Arc::clone(&cluster), program).await?;
+        replicas.start("webhook", &[]).await?;
+        replicas.ready().await?;
+        anyhow::Ok(replicas)
+    };
+    let replicas = started.await.inspect_err(|_| cluster.keep_logs())?;
+    Ok(Stage::new(cluster, Some(replicas)))
+}
+
+/// A cluster that runs pods, with the product in them: one of our own, or the one of `--context`.
+///
+/// # Errors
+///
+/// It does not start, or can't be reached.
+pub async fn with_pods(args: &Args) -> Result<Stage> {
+    let cluster = match &args.context {
+        Some(context) => Cluster::existing(context).await?,
+        None => {
+            let version = args.kubernetes.unwrap_or_default().resolve()?;
+            let state = if args.command.is_some() {
+                State::of_up()?
+            } else {
+                State::temporary()?
+            };
+            Cluster::with_node(version, state).await?
+        }
+    };
+    pods::install(&cluster)
+        .await
+        .inspect_err(|_| cluster.keep_logs())?;
+    Ok(Stage::new(Arc::new(cluster), None))
+}
+
+async fn tidy(stage: &Stage) {
+    if stage.cluster.state().is_ok() {
+        return;
+    }
+    for left in [
+        scene::gone(&stage.cluster).await,
+        pods::uninstall(&stage.cluster).await,
+    ] {
+        if let Err(error) = left {
+            say(&format!("{error:#}"));
+        }
+    }
+}
+
+fn play(scenarios: &[&'static Scenario], ground: &Ground, args: &Args, runtime: &Handle) -> Tally {
+    let ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+    let gate = Arc::new(RwLock::new(()));
+    let trials = scenarios
+        .iter()
+        .map(|&scenario| match ground {
+            Ground::Stage(stage) => {
+                let (stage, gate, runtime) =
+                    (Arc::clone(stage), Arc::clone(&gate), runtime.clone());
+                Trial::ignorable_test(scenario.name, move || {
+                    let (took, ended) = perform(scenario, stage, &gate, &runtime);
+                    report(scenario.name, Some(took), &ended);
+                    ended.map(|()| Completion::Completed).map_err(Failed::from)
+                })
+            }
+            Ground::Skip(reason) if !ci => {
+                let reason = reason.clone();
+                Trial::ignorable_test(scenario.name, move || {
+                    line("33", "skipped", scenario.name, None, &reason);
+                    Ok(Completion::ignored_with(reason))
+                })
+            }
+            Ground::Skip(reason) | Ground::Broken(reason) => {
+                let skipped = matches!(ground, Ground::Skip(_));
+                let reason = format!(
+                    "{reason}{}",
+                    if skipped {
+                        " (a skip fails, as CI=true)"
+                    } else {
+                        ""
+                    }
+                );
+                Trial::test(scenario.name, move || {
+                    report(scenario.name, None, &Err(reason.clone()));
+                    Err(reason.into())
+                })
+            }
+        })
+        .collect();
+    // Its own lines have no times and put the reasons elsewhere; what counts is how it runs them.
+    let arguments = Arguments {
+        test_threads: Some(args.threads.max(1)),
+        logfile: Some("/dev/null".to_owned()),
+        ..Arguments::default()
+    };
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    Tally {
+        passed: conclusion.num_passed,
+        failed: conclusion.num_failed,
+        skipped: conclusion.num_ignored,
+    }
+}
+
+/// Plays one scenario, and says how long it took and why it failed.
+fn perform(
+    scenario: &Scenario,
+    stage: Arc<Stage>,
+    gate: &RwLock<()>,
+    runtime: &Handle,
+) -> (Duration, Result<(), String>) {
+    let guard = if scenario.alone {
+        (Some(runtime.block_on(gate.write())), None)
+    } else {
+        (None, Some(runtime.block_on(gate.read())))
+    };
+    let started = Instant::now();
+    let scene = Scene::new(stage);
+    let played = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        runtime.block_on(async {
+            match tokio::time::timeout(LIMIT, (scenario.play)(&scene)).await {
+                Ok(ended) => ended.map_err(|error| format!("{error:#}")),
+                Err(_) => Err(format!("not at its end after {} s", LIMIT.as_secs())),
+            }
+        })
+    }));
+    let took = started.elapsed();
+    runtime.block_on(scene.clear());
+    drop(guard);
+    let ended = played.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(format!("panicked: {}", text.unwrap_or_default()))
+    });
+    (took, ended)
+}
+
+fn report(name: &str, took: Option<Duration>, ended: &Result<(), String>) {
+    match ended {
+        Ok(()) => line("32", "ok", name, took, ""),
+        Err(reason) => line("31", "FAILED", name, took, reason),
+    }
+}
+
+fn line(colour: &str, word: &str, name: &str, took: Option<Duration>, reason: &str) {
+    let (on, off) = match std::io::stdout().is_terminal() {
+        true => (format!("\x1b[{colour}m"), "\x1b[0m"),
+        false => (String::new(), ""),
+    };
+    let took = took.map_or_else(
+        || "      -".to_owned(),
+        |took| format!("{:6.1}s", took.as_secs_f32()),
+    );
+    let reason = if reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {reason}")
+    };
+    print(&format!("{on}{word:<7}{off} {took}  {name}{reason}\n"));
+}
+
+fn print(text: &str) {
+    // Nobody is left to be told of a standard output that is closed.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

@@ -1,0 +1,277 @@
+//! Who gets the sidecar, who decides it, and who is never asked about.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::objects::{annotated, labelled, no_sidecar, pod, restricted_pod, sidecar, workload};
+use super::scene::Scene;
+use super::{Scenario, scenario};
+use crate::cluster::audit::{Call, Event};
+use crate::cluster::install::NAMESPACE;
+use crate::cluster::wait;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    scenario!(
+        ControlPlane,
+        ALONE,
+        "selection/matrix",
+        "namespace x workload x pod label: the nearest wins, one entry is called, or none",
+        matrix
+    ),
+    scenario!(
+        ControlPlane,
+        TOGETHER,
+        "selection/left-out",
+        "handshake done already, mirror pods, kube-system and the webhook's own namespace: never called",
+        left_out
+    ),
+];
+
+/// No label, and every value that the design tells apart.
+const LABELS: [Option<&str>; 7] = [
+    None,
+    Some(""),
+    Some("true"),
+    Some("false"),
+    Some("disabled"),
+    Some("off"),
+    Some("other"),
+];
+
+/// What a label says, if it is there.
+fn says_yes(label: Option<&str>) -> Option<bool> {
+    label.map(|value| !["false", "disabled", "off"].contains(&value))
+}
+
+/// One combination, and what is to come of it.
+struct Case {
+    namespace: Option<&'static str>,
+    workload: Option<&'static str>,
+    template: Option<&'static str>,
+    name: String,
+}
+
+impl Case {
+    /// The label that the pod has when its workload has been through the webhook.
+    fn copied(&self) -> Option<&'static str> {
+        self.template.or(self.workload)
+    }
+
+    /// The entry that is called for the pod, if any.
+    fn entry(&self) -> Option<&'static str> {
+        match (says_yes(self.copied()), says_yes(self.namespace)) {
+            (Some(true), _) => Some("pod.secret-handshake.dev"),
+            (None, Some(true)) => Some("namespace.secret-handshake.dev"),
+            _ => None,
+        }
+    }
+}
+
+async fn matrix(scene: &Scene) -> Result<()> {
+    let mut namespaces = BTreeMap::new();
+    for label in LABELS {
+        let labels: Vec<_> = label
+            .iter()
+            .map(|value| ("secret-handshake", *value))
+            .collect();
+        namespaces.insert(label, scene.namespace(&labels).await?);
+    }
+    let before = scene.replicas()?.metrics().await?;
+    let mut cases = Vec::new();
+    for namespace in LABELS {
+        for workload in LABELS {
+            for template in LABELS {
+                let name = format!("case-{}", cases.len());
+                cases.push(Case {
+                    namespace,
+                    workload,
+                    template,
+                    name,
+                });
+            }
+        }
+    }
+    // Dry runs go through admission like everything else; the pods come from the templates as a
+    // controller would make them.
+    for case in &cases {
+        let namespace = &namespaces[&case.namespace];
+        let mut workload = workload("Deployment", namespace, &case.name);
+        if let Some(label) = case.workload {
+            workload = labelled(workload, label);
+        }
+        if let Some(label) = case.template {
+            workload["spec"]["template"] = labelled(workload["spec"]["template"].take(), label);
+        }
+        let admitted = scene.api().post(&workload, "dryRun=All").await?.object()?;
+        let template = &admitted["spec"]["template"];
+        let copied = template["metadata"]["labels"]["secret-handshake"].as_str();
+        ensure!(
+            copied == case.copied(),
+            "{}: the template's label is {copied:?}",
+            told(case)
+        );
+        let pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "namespace": namespace, "name": case.name, "labels": template["metadata"]["labels"],
+            },
+            "spec": template["spec"],
+        });
+        let pod = scene.api().post(&pod, "dryRun=All").await?.object()?;
+        ensure!(
+            sidecar(&pod).is_some() == case.entry().is_some(),
+            "{}: a sidecar is {}",
+            told(case),
+            if sidecar(&pod).is_some() {
+                "there"
+            } else {
+                "not there"
+            }
+        );
+    }
+
+    let events = audited(scene, &cases, &namespaces).await?;
+    let mut expected = 0_u32;
+    for case in &cases {
+        let namespace = &namespaces[&case.namespace];
+        let called = |resource: &str| -> Result<Vec<String>> {
+            let event = events
+                .iter()
+                .find(|event| {
+                    let about = &event.object_ref;
+                    about.resource == resource
+                        && about.name == case.name
+                        && about.namespace == *namespace
+                })
+                .with_context(|| format!("no audit line for {}", told(case)))?;
+            Ok(event
+                .webhook_calls()?
+                .into_iter()
+                .map(|Call { webhook, .. }| webhook)
+                .collect())
+        };
+        let for_workload: &[&str] = match (case.template, case.workload) {
+            (None, Some(_)) => &["workload.secret-handshake.dev"],
+            _ => &[],
+        };
+        let workload = called("deployments")?;
+        ensure!(
+            workload == for_workload,
+            "{}: the workload went to {workload:?}",
+            told(case)
+        );
+        let for_pod: Vec<&str> = case.entry().into_iter().collect();
+        let pod = called("pods")?;
+        ensure!(pod == for_pod, "{}: the pod went to {pod:?}", told(case));
+        expected += u32::try_from(for_workload.len() + for_pod.len())?;
+    }
+    let counted =
+        scene.replicas()?.metrics().await?.sum(ADMISSIONS, &[]) - before.sum(ADMISSIONS, &[]);
+    ensure!(
+        (counted - f64::from(expected)).abs() < 0.5,
+        "the webhook was called {counted} times instead of {expected}"
+    );
+    Ok(())
+}
+
+/// The webhook's counter of the requests that it has answered.
+const ADMISSIONS: &str = "secret_handshake_webhook_admissions_total";
+
+fn told(case: &Case) -> String {
+    let Case {
+        namespace,
+        workload,
+        template,
+        ..
+    } = case;
+    format!("namespace {namespace:?}, workload {workload:?}, pod template {template:?}")
+}
+
+/// The audit log's lines about all these dry runs. They are written a moment after the answers.
+async fn audited(
+    scene: &Scene,
+    cases: &[Case],
+    namespaces: &BTreeMap<Option<&str>, String>,
+) -> Result<Vec<Event>> {
+    let audit = scene.cluster().audit()?;
+    wait::until("the audit log", Duration::from_secs(20), async || {
+        let events: Vec<Event> = audit
+            .events("dryRun=All")?
+            .into_iter()
+            .filter(|event| {
+                namespaces
+                    .values()
+                    .any(|name| *name == event.object_ref.namespace)
+            })
+            .collect();
+        let wanted = cases.len() * 2;
+        ensure!(
+            events.len() >= wanted,
+            "{} of {wanted} lines are there",
+            events.len()
+        );
+        Ok(events)
+    })
+    .await
+}
+
+async fn left_out(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[("secret-handshake", "true")]).await?;
+    let name = format!("left-out-{}", scene.number());
+    let pod = |namespace| labelled(pod(namespace, &name), "true");
+    // A mirror pod is the API's picture of what a kubelet runs from a file.
+    let mut mirror = annotated(pod(&namespace), "kubernetes.io/config.mirror", "x");
+    mirror["spec"]["nodeName"] = json!("nowhere");
+    let cases = [
+        (
+            "the handshake done",
+            annotated(pod(&namespace), "secret-handshake-done", ""),
+        ),
+        (
+            "the handshake done",
+            annotated(pod(&namespace), "secret-handshake-done", "true"),
+        ),
+        ("a mirror pod", mirror),
+        ("kube-system", pod("kube-system")),
+        ("kube-public", pod("kube-public")),
+        ("kube-node-lease", pod("kube-node-lease")),
+        // Which is `restricted`, as Legacy is not by itself.
+        (
+            "the webhook's own namespace",
+            labelled(restricted_pod(NAMESPACE, &name), "true"),
+        ),
+    ];
+    let count = cases.len();
+    for (case, pod) in cases {
+        let admitted = scene
+            .api()
+            .post(&pod, "dryRun=All")
+            .await?
+            .object()
+            .context(case)?;
+        no_sidecar(&admitted).context(case)?;
+    }
+    wait::until("the audit log", Duration::from_secs(20), async || {
+        let events = scene.cluster().audit()?.events(&name)?;
+        ensure!(
+            events.len() == count,
+            "{} of {count} lines are there",
+            events.len()
+        );
+        for event in events {
+            let calls = event.webhook_calls()?;
+            ensure!(
+                calls.is_empty(),
+                "{} was called in {}",
+                calls[0].webhook,
+                event.object_ref.namespace
+            );
+        }
+        Ok(())
+    })
+    .await
+}
