@@ -124,9 +124,9 @@ impl Connection {
 /// There is room for a fixed number. When it is used up, the connection that has rested longest is
 /// asked to leave in favour of the newcomer, those that never carried a request first; only when every
 /// one of them has a request on its way does accepting pause. So silent clients, however many, stop
-/// nobody, and no request that was begun is lost to a newcomer. (To pause alone would let silent clients
-/// lock everybody out for as long as an idle connection may last; to close alone would drop requests
-/// under load.)
+/// nobody: the API server's kept connections stay, and its new ones get the silent ones' places. And no
+/// request that was begun is lost to a newcomer. (To pause alone would let silent clients lock everybody
+/// out for as long as an idle connection may last; to close alone would drop requests under load.)
 #[derive(Debug)]
 pub(super) struct Connections {
     most: usize,
@@ -219,10 +219,7 @@ impl Connections {
                     (used, since + patience, connection)
                 })
             })
-            .min_by_key(|(used, may_leave_at, _)| {
-                // Among those that may leave now, the ones that never carried a request go first.
-                (*may_leave_at > Instant::now(), *used, *may_leave_at)
-            })
+            .min_by_key(|(used, may_leave_at, _)| (*used, *may_leave_at))
             .map(|(_, may_leave_at, connection)| (Arc::clone(connection), may_leave_at))
     }
 
@@ -319,6 +316,18 @@ mod tests {
 
         assert!(connections.place().now_or_never().is_none());
         assert!(silent.connection.leaves() && !used.connection.leaves());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_newcomer_waits_rather_for_a_silent_one_than_take_the_place_of_a_used_one() {
+        let connections = connections(2);
+        let used = placed(&connections, Phase::Idle).await;
+        let silent = placed(&connections, Phase::Handshake).await;
+        tokio::select! {
+            _ = connections.place() => unreachable!("no place is free"),
+            () = silent.connection.asked_to_leave() => {}
+        }
+        assert!(!used.connection.leaves());
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use certs::inspect::MAX_PEM;
-use certs::serving::ServingCertificate;
 use certs::validity::Validity;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -38,22 +37,16 @@ pub async fn follow_certificate(
     let mut ticks = ticks(every);
     loop {
         ticks.tick().await;
-        let look = files.look().await;
-        let problem = match look {
+        let problem = match files.look().await {
             Look::Unchanged => None,
             Look::Unreadable(reason) => Some(reason),
-            Look::New([certificate, key]) => {
-                let installed = ServingCertificate::from_pem(&certificate, &key)
-                    .map_err(|error| error.to_string())
-                    .and_then(|pair| tls.install(&pair).map_err(|error| error.to_string()));
-                match installed {
-                    Ok(validity) => {
-                        in_use = Some(validity);
-                        None
-                    }
-                    Err(reason) => Some(format!("{}: {reason}", files.names())),
+            Look::New([certificate, key]) => match tls.install_pem(&certificate, &key) {
+                Ok(validity) => {
+                    in_use = Some(validity);
+                    None
                 }
-            }
+                Err(error) => Some(format!("{}: {error}", files.names())),
+            },
         };
         if let Some(problem) = problem {
             match in_use {
@@ -83,8 +76,7 @@ pub async fn follow_client_ca(tls: Tls, file: PathBuf, every: Duration, conditio
     let mut ticks = ticks(every);
     loop {
         ticks.tick().await;
-        let look = files.look().await;
-        let problem = match look {
+        let problem = match files.look().await {
             Look::Unchanged => continue,
             Look::Unreadable(reason) => reason,
             Look::New([pem]) => match tls.demand(&pem) {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use certs::inspect::{self, Unreadable};
 use certs::key::KeyError;
-use certs::serving::ServingCertificate;
+use certs::serving::{ServingCertificate, ServingError};
 use certs::validity::Validity;
 use rustls::ServerConfig;
 use rustls::server::VerifierBuilderError;
@@ -45,6 +45,9 @@ pub enum Refused {
     /// It can't be read as a certificate.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
+    /// The two are no certificate and its key.
+    #[error(transparent)]
+    Pair(#[from] ServingError),
     /// The key is another certificate's, or of a kind that can't be served with.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -90,15 +93,28 @@ impl Tls {
     /// # Errors
     /// [`Refused`], and then the one before stays in use.
     pub fn install(&self, certificate: &ServingCertificate) -> Result<Validity, Refused> {
-        let checked = || {
-            let first = certificate
-                .chain()
-                .first()
-                .ok_or(Unreadable::NoCertificate)?;
-            let facts = inspect::certificate(first)?;
-            Ok::<_, Refused>((facts, certificate.certified_key()?))
-        };
-        let (facts, key) = checked().inspect_err(|_| self.metrics.certificate_refused())?;
+        self.try_install(certificate)
+            .inspect_err(|_| self.metrics.certificate_refused())
+    }
+
+    /// The same with a pair in PEM.
+    ///
+    /// # Errors
+    /// [`Refused`], and then the one before stays in use.
+    pub fn install_pem(&self, certificate: &[u8], key: &[u8]) -> Result<Validity, Refused> {
+        ServingCertificate::from_pem(certificate, key)
+            .map_err(Refused::from)
+            .and_then(|pair| self.try_install(&pair))
+            .inspect_err(|_| self.metrics.certificate_refused())
+    }
+
+    fn try_install(&self, certificate: &ServingCertificate) -> Result<Validity, Refused> {
+        let first = certificate
+            .chain()
+            .first()
+            .ok_or(Unreadable::NoCertificate)?;
+        let facts = inspect::certificate(first)?;
+        let key = certificate.certified_key()?;
         self.certificate.replace(key);
         let Validity {
             not_before: _,

@@ -1,0 +1,276 @@
+//! The binary: exit codes, signals, and what it writes.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
+
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use crate::client::{Client, get};
+use crate::running::{DEADLINE, Files, eventually};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_webhook");
+
+/// A running `webhook serve` and the lines of its log.
+struct Process {
+    child: Child,
+    lines: Receiver<Value>,
+    seen: Vec<Value>,
+}
+
+impl Process {
+    fn serve(files: &Files, flags: &[&str]) -> Self {
+        let mut command = Command::new(BINARY);
+        Self::start(
+            command
+                .args(["serve", "--log-format=json"])
+                .args(files.flags())
+                .args(flags),
+        )
+    }
+
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (send, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let parsed = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                if send.send(parsed).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            child,
+            lines,
+            seen: Vec::new(),
+        }
+    }
+
+    /// The next line with this message.
+    fn line(&mut self, message: &str) -> Value {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            let line = line.unwrap_or_else(|_| panic!("no {message:?} after {:#?}", self.seen));
+            self.seen.push(line.clone());
+            if line["message"]
+                .as_str()
+                .is_some_and(|found| found.contains(message))
+            {
+                return line;
+            }
+        }
+    }
+
+    /// The two ports, from the log.
+    fn addresses(&mut self) -> (SocketAddr, SocketAddr) {
+        let line = self.line("serving");
+        let address = |key: &str| line[key].as_str().unwrap().parse().unwrap();
+        (address("address"), address("admin"))
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < until, "still running");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn ready(admin: SocketAddr) {
+    eventually("ready", async || {
+        get(admin, "/readyz")
+            .await
+            .is_ok_and(|(status, _)| status == 200)
+    })
+    .await;
+}
+
+#[test]
+fn exit_codes() {
+    for (line, code, stdout, stderr) in [
+        (
+            "--version",
+            0,
+            concat!("webhook ", env!("CARGO_PKG_VERSION")),
+            "",
+        ),
+        ("serve --help", 0, "--shutdown-timeout <DURATION>", ""),
+        ("", 2, "", "Usage"),
+        ("serve --no-such-flag", 2, "", "--no-such-flag"),
+        (
+            "serve --idle-timeout=90",
+            2,
+            "",
+            "expected a number and a unit",
+        ),
+        ("serve --tls-cert=a", 2, "", "--tls-key"),
+        (
+            "serve --kubernetes-version=1.34 --tls-cert=a --tls-key=b --listen=192.0.2.1:1",
+            1,
+            "",
+            "can't listen on 192.0.2.1:1",
+        ),
+        (
+            "cert status --admin=127.0.0.1:1",
+            1,
+            "",
+            "no answer from 127.0.0.1:1",
+        ),
+    ] {
+        let output = Command::new(BINARY)
+            .args(line.split_whitespace())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(code), "{line}");
+        for (found, expected) in [(output.stdout, stdout), (output.stderr, stderr)] {
+            let found = String::from_utf8(found).unwrap();
+            assert!(found.contains(expected), "{line}: {found}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn either_signal_ends_it_in_order_with_exit_code_0() {
+    for signal in ["-TERM", "-INT"] {
+        let files = Files::new();
+        let mut process = Process::serve(&files, &["--drain=0s"]);
+        let (address, admin) = process.addresses();
+        ready(admin).await;
+        let mut kept = Client::new(address, &files.ca).connect().await.unwrap();
+        kept.post("{}").await.unwrap();
+        process.signal(signal);
+        assert_eq!(process.wait().code(), Some(0));
+        process.line("ended");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once() {
+    let files = Files::new();
+    let mut process = Process::serve(&files, &["--drain=1h"]);
+    let (_, admin) = process.addresses();
+    ready(admin).await;
+    process.signal("-TERM");
+    process.line("not ready");
+    process.signal("-TERM");
+    assert_eq!(process.wait().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_line_for_each_admission_and_never_the_object() {
+    let files = Files::new();
+    let mut process = Process::serve(&files, &[]);
+    let (address, admin) = process.addresses();
+    ready(admin).await;
+    let review = include_str!("../reviews/pod-create-legacy-mock.json");
+    let review = review.replace("legacy-mock:0.1.0", "tell-nobody");
+    let mut connection = Client::new(address, &files.ca).connect().await.unwrap();
+    let answer = connection.post(review).await.unwrap();
+    assert_eq!(answer.status, 200);
+    assert!(answer.body.starts_with(b"{"));
+
+    let line = process.line("admission");
+    assert_eq!(line["uid"], "1b4c816a-e270-4e21-99c8-37678b5974a6");
+    assert_eq!(line["namespace"], "cap-a");
+    assert_eq!(line["name"], "legacy-mock-644f8d68d-");
+    assert_eq!(line["outcome"], "injected");
+    assert!(
+        line["reason"].is_string() && line["micros"].is_u64(),
+        "{line}"
+    );
+    process.signal("-KILL");
+    process.wait();
+    process.seen.extend(process.lines.try_iter());
+    let log = format!("{:?}", process.seen);
+    assert_eq!(
+        log.matches("admission").count(),
+        1 + log.matches("admissions").count(),
+        "{log}"
+    );
+    assert!(
+        !log.contains("tell-nobody") && !log.contains("containers"),
+        "{log}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_pair_is_logged_once_and_no_key_with_it() {
+    let files = Files::new();
+    let mut process = Process::serve(&files, &[]);
+    let (_, admin) = process.addresses();
+    ready(admin).await;
+    let (_, key) = files.read();
+    let (_, other_certificate, _) = files.pair();
+    files.put(&other_certificate, &key);
+    let line = process.line("new certificate refused, the old one stays");
+    assert!(
+        line["problem"].as_str().unwrap().contains("tls.crt and"),
+        "{line}"
+    );
+    // Many polls later there is still one line.
+    let renewed = files.renew().to_string();
+    while process.line("serving certificate in use")["fingerprint"] != *renewed {}
+    let log = format!("{:?}", process.seen);
+    assert_eq!(log.matches("new certificate refused").count(), 1, "{log}");
+    for secret in key.lines().filter(|line| !line.starts_with("-----")) {
+        assert!(!log.contains(secret));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_free_file_descriptors_it_goes_on_serving() {
+    let files = Files::new();
+    let mut shell = Command::new("sh");
+    let flags = files.flags().join("' '");
+    shell.arg("-c").arg(format!(
+        "ulimit -n 48; exec '{BINARY}' serve --log-format=json --handshake-timeout=1m '{flags}'"
+    ));
+    let mut process = Process::start(&mut shell);
+    let (address, admin) = process.addresses();
+    ready(admin).await;
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    process.line("can't accept connections");
+    let client = Client::new(address, &files.ca);
+    eventually("somebody who speaks is served", async || {
+        let Ok(mut connection) = client.connect().await else {
+            return false;
+        };
+        connection
+            .post("{}")
+            .await
+            .is_ok_and(|answer| answer.status == 400)
+    })
+    .await;
+}

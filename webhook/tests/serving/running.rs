@@ -1,0 +1,237 @@
+//! A webhook that runs within the test, and the files it is given.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use certs::inspect::Fingerprint;
+use certs::issue::{Authority, Names};
+use certs::key::PrivateKey;
+use certs::validity::Validity;
+use certs::write::pem_of;
+use clap::Parser as _;
+use jiff::Timestamp;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use webhook::args::{Args, Command, ServeArgs};
+use webhook::http::AnswerFn;
+use webhook::review::{Answer, Outcome, Record};
+use webhook::serve::bind_with;
+
+/// Within this time everything happens, on the slowest machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What the webhook is called in its certificate.
+pub(crate) const NAME: &str = "webhook.test";
+
+/// The flags of `webhook serve`, parsed.
+pub(crate) fn serve_args(flags: &[&str]) -> ServeArgs {
+    let words = ["webhook", "serve"].iter().chain(flags);
+    match Args::try_parse_from(words).unwrap().command {
+        Command::Serve(args) => *args,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Fails the test if `future` takes too long.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, future)
+        .await
+        .expect("it took too long")
+}
+
+/// Tries until it is true.
+pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let tried = tokio::time::timeout(DEADLINE, async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(tried.await.is_ok(), "not within {DEADLINE:?}: {what}");
+}
+
+/// A CA, and a folder with a pair of files that it signed. The folder is as a kubelet makes it for a
+/// Secret: the files are in a folder of their own, which a symbolic link names, so that all of them
+/// change in one step.
+pub(crate) struct Files {
+    pub(crate) ca: Authority,
+    folder: TempDir,
+    versions: AtomicUsize,
+}
+
+impl Files {
+    pub(crate) fn new() -> Self {
+        let validity = Validity::starting(Timestamp::now(), DEADLINE * 60, DEADLINE * 5);
+        let ca = Authority::new(PrivateKey::generate().unwrap(), validity).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let files = Self {
+            ca,
+            folder,
+            versions: AtomicUsize::new(0),
+        };
+        files.renew();
+        files
+    }
+
+    /// Another file, beside the pair.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.path("..data/tls.crt")
+    }
+
+    pub(crate) fn key(&self) -> PathBuf {
+        self.path("..data/tls.key")
+    }
+
+    /// The pair that is in the files.
+    pub(crate) fn read(&self) -> (String, String) {
+        let [certificate, key] =
+            [self.certificate(), self.key()].map(|path| std::fs::read_to_string(path).unwrap());
+        (certificate, key)
+    }
+
+    /// A new pair for a quarter of an hour around now, in PEM.
+    pub(crate) fn pair(&self) -> (Fingerprint, String, String) {
+        self.pair_until(Duration::from_secs(900))
+    }
+
+    pub(crate) fn pair_until(&self, life: Duration) -> (Fingerprint, String, String) {
+        let names = Names {
+            dns: vec![NAME.to_owned()],
+            ips: Vec::new(),
+        };
+        let validity = Validity::starting(Timestamp::now(), life, Duration::from_secs(60));
+        let key = PrivateKey::generate().unwrap();
+        let pair = self.ca.issue(key, &names, validity).unwrap();
+        let key = pair.key().to_pem().as_str().to_owned();
+        (Fingerprint::of(&pair.chain()[0]), pem_of(pair.chain()), key)
+    }
+
+    /// Puts these into the files, in one step.
+    pub(crate) fn put(&self, certificate: &str, key: &str) {
+        let version = self.versions.fetch_add(1, Ordering::Relaxed);
+        let folder = self.path(&format!("..{version}"));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("tls.crt"), certificate).unwrap();
+        std::fs::write(folder.join("tls.key"), key).unwrap();
+        let link = self.path("..next");
+        std::os::unix::fs::symlink(&folder, &link).unwrap();
+        std::fs::rename(&link, self.path("..data")).unwrap();
+    }
+
+    /// Puts a new pair into the files, and says which one.
+    pub(crate) fn renew(&self) -> Fingerprint {
+        let (fingerprint, certificate, key) = self.pair();
+        self.put(&certificate, &key);
+        fingerprint
+    }
+
+    /// Flags that name the files and look at them often.
+    pub(crate) fn flags(&self) -> Vec<String> {
+        vec![
+            format!("--tls-cert={}", self.certificate().display()),
+            format!("--tls-key={}", self.key().display()),
+            "--tls-poll=10ms".to_owned(),
+            "--listen=127.0.0.1:0".to_owned(),
+            "--admin-listen=127.0.0.1:0".to_owned(),
+            "--kubernetes-version=1.34".to_owned(),
+        ]
+    }
+}
+
+/// Writes a file in one step, so that nobody reads half of it.
+pub(crate) fn replace(path: &Path, content: &str) {
+    let next = path.with_extension("next");
+    std::fs::write(&next, content).unwrap();
+    std::fs::rename(&next, path).unwrap();
+}
+
+/// Answers with the length of the body. A body that says `panic` is answered with a panic.
+pub(crate) fn echo() -> Box<AnswerFn> {
+    Box::new(|_, body| {
+        assert_ne!(body, b"panic", "as asked for");
+        let record = Record {
+            uid: "u".to_owned(),
+            namespace: "ns".to_owned(),
+            name: "n".to_owned(),
+            kind: "Pod",
+            operation: "CREATE",
+            outcome: Outcome::Skipped,
+            reason: "test",
+            warnings: 0,
+        };
+        Ok(Answer {
+            body: body.len().to_string().into_bytes(),
+            record,
+        })
+    })
+}
+
+/// A webhook that serves on ports of its own.
+pub(crate) struct Running {
+    pub(crate) webhook: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Running {
+    /// With [`echo`] for an answer, and ready.
+    pub(crate) async fn start(files: &Files, flags: &[&str]) -> Self {
+        let running = Self::start_unready(files, flags).await;
+        eventually("ready", async || running.ready().await).await;
+        running
+    }
+
+    pub(crate) async fn start_unready(files: &Files, flags: &[&str]) -> Self {
+        let own = files.flags();
+        let all: Vec<&str> = own
+            .iter()
+            .map(String::as_str)
+            .chain(flags.iter().copied())
+            .collect();
+        let bound = bind_with(serve_args(&all), Some(echo())).await.unwrap();
+        let (webhook, admin) = (bound.local_addr, bound.admin_addr);
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(bound.serve(async {
+            let _ = stopped.await;
+        }));
+        Self {
+            webhook,
+            admin,
+            stop: Some(stop),
+            serving,
+        }
+    }
+
+    /// What SIGTERM does.
+    pub(crate) fn stop(&mut self) {
+        let _ = self.stop.take().unwrap().send(());
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn ended(self) {
+        within(self.serving).await.unwrap().unwrap();
+    }
+
+    pub(crate) async fn ready(&self) -> bool {
+        crate::client::get(self.admin, "/readyz")
+            .await
+            .is_ok_and(|(status, _)| status == 200)
+    }
+
+    /// The value of one line of the metrics, by how the line begins; 0 if there is none.
+    pub(crate) async fn metric(&self, line: &str) -> u64 {
+        let (_, page) = crate::client::get(self.admin, "/metrics").await.unwrap();
+        let prefixed = format!("secret_handshake_webhook_{line} ");
+        page.lines()
+            .find_map(|found| found.strip_prefix(&prefixed))
+            .map_or(0, |value| value.parse().unwrap())
+    }
+}
