@@ -108,7 +108,7 @@ impl Bound {
             log: &log,
             began,
         };
-        let mut serving = pin!(status::serve(listener, status, &args));
+        let mut serving = pin!(status::serve(listener, Arc::clone(&status), &args));
         tokio::select! {
             biased;
             () = shutdown => {
@@ -116,7 +116,9 @@ impl Bound {
                 Ok(Ended::Stopped)
             }
             () = driver.drive(machine) => {
-                let _ = timeout(LAST_ANSWERS, serving).await;
+                if status.is_holding() {
+                    let _ = timeout(LAST_ANSWERS, serving).await;
+                }
                 Ok(Ended::Done)
             }
             never = &mut serving => match never {},

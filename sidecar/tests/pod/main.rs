@@ -6,6 +6,7 @@
     reason = "a failed unwrap is how a test fails"
 )]
 
+mod arrival;
 mod faults;
 mod half;
 mod held;
@@ -14,4 +15,3 @@ mod lines;
 mod own_port;
 mod pod;
 mod process;
-mod wait;
