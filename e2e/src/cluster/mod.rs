@@ -26,6 +26,7 @@ pub mod front;
 pub mod http;
 pub mod install;
 pub mod kubectl;
+pub mod load;
 pub mod metrics;
 pub mod node;
 pub mod other;

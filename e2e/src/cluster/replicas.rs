@@ -141,6 +141,17 @@ impl Replicas {
         Ok(())
     }
 
+    /// What most scenarios want: one replica with no flags of its own, ready.
+    ///
+    /// # Errors
+    ///
+    /// It does not start, or is not ready in time.
+    pub async fn restore(&self) -> Result<()> {
+        self.kill_all().await?;
+        self.start("webhook", &[]).await?;
+        self.ready().await
+    }
+
     /// Waits until every replica is ready and behind the address.
     ///
     /// # Errors

@@ -6,8 +6,11 @@
 
 mod calls;
 pub mod command;
+mod fits;
 mod labels;
 mod objects;
+mod outage;
+mod refusals;
 pub mod run;
 pub mod scene;
 mod selection;
@@ -58,8 +61,14 @@ pub(crate) const ALONE: bool = true;
 
 /// All scenarios, in the order in which they are run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let themes: [&'static [Scenario]; 3] =
-        [selection::SCENARIOS, labels::SCENARIOS, calls::SCENARIOS];
+    let themes: [&'static [Scenario]; 6] = [
+        selection::SCENARIOS,
+        labels::SCENARIOS,
+        calls::SCENARIOS,
+        fits::SCENARIOS,
+        refusals::SCENARIOS,
+        outage::SCENARIOS,
+    ];
     let mut all: Vec<&Scenario> = themes.into_iter().flatten().collect();
     all.sort_by_key(|scenario| (scenario.level, scenario.alone));
     all.into_iter()

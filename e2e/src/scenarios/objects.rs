@@ -1,7 +1,7 @@
 //! The objects that scenarios create, and what they look for in those that come back.
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// The label, the container and the Secret.
 pub(super) const NAME: &str = "secret-handshake";
@@ -152,13 +152,4 @@ pub(super) fn kept(sent: &Value, stored: &Value, at: &str) -> Result<()> {
         _ => ensure!(sent == stored, "{at} was {sent} and is {stored}"),
     }
     Ok(())
-}
-
-/// Labels as an object.
-pub(super) fn map(entries: &[(&str, &str)]) -> Value {
-    let entries: Map<String, Value> = entries
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), json!(value)))
-        .collect();
-    Value::Object(entries)
 }

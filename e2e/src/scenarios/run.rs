@@ -147,8 +147,7 @@ pub async fn control_plane(args: &Args) -> Result<Stage> {
     let cluster = Arc::new(Cluster::control_plane(version, state).await?);
     let started = async {
         let replicas = Replicas::install(Arc::clone(&cluster), program).await?;
-        replicas.start("webhook", &[]).await?;
-        replicas.ready().await?;
+        replicas.restore().await?;
         anyhow::Ok(replicas)
     };
     let replicas = started.await.inspect_err(|_| cluster.keep_logs())?;

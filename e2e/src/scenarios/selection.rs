@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::objects::{annotated, labelled, no_sidecar, pod, restricted_pod, sidecar, workload};
 use super::scene::Scene;

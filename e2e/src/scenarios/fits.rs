@@ -1,0 +1,375 @@
+//! Pods of every kind, in namespaces with every kind of rule: the sidecar fits in, and everything that
+//! was there stays as it was.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::objects::{NAME, annotated, kept, pod, restricted_pod, the_sidecar};
+use super::scene::{PATIENCE, Scene};
+use super::{Scenario, scenario};
+use crate::cluster::wait;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    scenario!(
+        ControlPlane, TOGETHER, "fits/pod-security",
+        "namespaces that enforce `restricted` and `baseline` admit the injected pod, in either mode",
+        pod_security
+    ),
+    scenario!(
+        ControlPlane, TOGETHER, "fits/quality-of-service",
+        "Guaranteed stays Guaranteed, Burstable Burstable, BestEffort BestEffort; pod-level resources too",
+        quality_of_service
+    ),
+    scenario!(
+        ControlPlane, TOGETHER, "fits/quotas",
+        "a quota on each of the four values that Legacy satisfies is satisfied with the sidecar",
+        quotas
+    ),
+    scenario!(
+        ControlPlane, TOGETHER, "fits/limit-range",
+        "a LimitRange's minimum above the sidecar's size: the annotations answer it",
+        limit_range
+    ),
+    scenario!(
+        ControlPlane, TOGETHER, "fits/everything-a-pod-can-have",
+        "priority, tolerations, topology, init containers, sidecars, all volumes, names in any script: kept as sent",
+        everything
+    ),
+    scenario!(
+        ControlPlane, TOGETHER, "fits/large-pods",
+        "50 containers, and a pod near the size that the API server takes",
+        large_pods
+    ),
+    scenario!(
+        ControlPlane, TOGETHER, "fits/ways-to-create",
+        "generateName, dry run, server-side apply, kubectl run and create",
+        ways_to_create
+    ),
+];
+
+/// The modes that a pod can ask for.
+const MODES: [&str; 2] = ["classic", "native"];
+
+fn in_mode(pod: Value, mode: &str) -> Value {
+    annotated(pod, "secret-handshake/mode", mode)
+}
+
+async fn pod_security(scene: &Scene) -> Result<()> {
+    for level in ["restricted", "baseline"] {
+        let namespace = scene
+            .namespace(&[
+                (NAME, "true"),
+                ("pod-security.kubernetes.io/enforce", level),
+                ("pod-security.kubernetes.io/warn", level),
+            ])
+            .await?;
+        for mode in MODES {
+            let sent = match level {
+                "restricted" => restricted_pod(&namespace, mode),
+                _ => pod(&namespace, mode),
+            };
+            let reply = scene.api().post(&in_mode(sent, mode), "").await?;
+            ensure!(reply.warnings.is_empty(), "{level}, {mode}: warned of {:?}", reply.warnings);
+            the_sidecar(&reply.object().with_context(|| format!("{level}, {mode}"))?)?;
+        }
+        // A pod that says the worst about its containers' user: the sidecar says better of itself.
+        if level == "baseline" {
+            let mut root = pod(&namespace, "root");
+            root["spec"]["securityContext"] = json!({ "runAsUser": 0 });
+            the_sidecar(&scene.api().create(&root).await?)?;
+        }
+    }
+    Ok(())
+}
+
+async fn quality_of_service(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[(NAME, "true")]).await?;
+    let both = json!({ "cpu": "100m", "memory": "64Mi" });
+    for (name, resources, class) in [
+        ("none", json!({}), "BestEffort"),
+        ("all", json!({ "requests": both, "limits": both }), "Guaranteed"),
+        ("limits", json!({ "limits": both }), "Guaranteed"),
+        ("requests", json!({ "requests": both }), "Burstable"),
+        ("some", json!({ "requests": { "cpu": "100m" }, "limits": { "memory": "64Mi" } }), "Burstable"),
+    ] {
+        for mode in MODES {
+            let mut pod = in_mode(pod(&namespace, &format!("{name}-{mode}")), mode);
+            pod["spec"]["containers"][0]["resources"] = resources.clone();
+            let stored = scene.api().create(&pod).await?;
+            let found = stored["status"]["qosClass"].as_str();
+            ensure!(found == Some(class), "{name}, {mode}: {found:?} instead of {class}");
+            the_sidecar(&stored)?;
+        }
+    }
+    for mode in MODES {
+        let mut pod = in_mode(pod(&namespace, &format!("of-the-pod-{mode}")), mode);
+        pod["spec"]["resources"] = json!({ "requests": both, "limits": both });
+        let stored = scene.api().create(&pod).await?;
+        ensure!(stored["status"]["qosClass"] == "Guaranteed", "pod-level resources, {mode}");
+        let sidecar = the_sidecar(&stored)?;
+        let own = &sidecar["resources"];
+        ensure!(own["limits"].is_null() && own["requests"].is_null(), "the sidecar has {own}");
+    }
+    Ok(())
+}
+
+async fn quotas(scene: &Scene) -> Result<()> {
+    for (place, kind, value) in [
+        ("requests", "cpu", "200m"),
+        ("limits", "cpu", "200m"),
+        ("requests", "memory", "100Mi"),
+        ("limits", "memory", "100Mi"),
+    ] {
+        let namespace = scene.namespace(&[(NAME, "true")]).await?;
+        let counted = format!("{place}.{kind}");
+        quota(scene, &namespace, &json!({ &counted: value })).await?;
+        for mode in MODES {
+            let mut pod = in_mode(pod(&namespace, mode), mode);
+            let mine = if kind == "cpu" { "20m" } else { "10Mi" };
+            pod["spec"]["containers"][0]["resources"][place][kind] = json!(mine);
+            let stored = scene.api().create(&pod).await.context(counted.clone())?;
+            let sidecar = the_sidecar(&stored)?;
+            ensure!(!sidecar["resources"][place][kind].is_null(), "{counted} is not set in {mode} mode");
+        }
+    }
+    // All four at once, as a cautious administrator has it.
+    let namespace = scene.namespace(&[(NAME, "true")]).await?;
+    let all = json!({
+        "requests.cpu": "1", "limits.cpu": "1", "requests.memory": "1Gi", "limits.memory": "1Gi",
+        "pods": "5",
+    });
+    quota(scene, &namespace, &all).await?;
+    let mut pod = pod(&namespace, "all");
+    pod["spec"]["containers"][0]["resources"] =
+        json!({ "limits": { "cpu": "50m", "memory": "32Mi" }, "requests": { "cpu": "10m", "memory": "32Mi" } });
+    the_sidecar(&scene.api().create(&pod).await?)?;
+    Ok(())
+}
+
+/// Creates a quota and waits until it counts.
+async fn quota(scene: &Scene, namespace: &str, hard: &Value) -> Result<()> {
+    let quota = json!({
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": { "namespace": namespace, "name": "quota" },
+        "spec": { "hard": hard },
+    });
+    scene.api().create(&quota).await?;
+    wait::until("the quota", PATIENCE, async || {
+        let quota = scene.api().get("ResourceQuota", namespace, "quota").await?;
+        ensure!(quota["status"]["hard"] == quota["spec"]["hard"], "it does not count yet");
+        Ok(())
+    })
+    .await?;
+    // It does count: a pod that says nothing is refused, and that without any sidecar.
+    let mut bare = pod(namespace, "bare");
+    bare["metadata"]["labels"] = json!({ NAME: "false" });
+    wait::until("the quota's effect", PATIENCE, async || {
+        let reply = scene.api().post(&bare, "dryRun=All").await?;
+        ensure!(reply.status == 403, "a pod that says nothing gets {}", reply.status);
+        Ok(())
+    })
+    .await
+}
+
+async fn limit_range(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[(NAME, "true")]).await?;
+    let range = json!({
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": { "namespace": namespace, "name": "range" },
+        "spec": { "limits": [{ "type": "Container", "min": { "cpu": "100m", "memory": "64Mi" } }] },
+    });
+    scene.api().create(&range).await?;
+    let limits = json!({ "limits": { "cpu": "200m", "memory": "128Mi" } });
+    let legacy = |name: &str| {
+        let mut pod = pod(&namespace, name);
+        pod["spec"]["containers"][0]["resources"] = limits.clone();
+        pod
+    };
+    let refused = wait::until("the LimitRange's effect", PATIENCE, async || {
+        let reply = scene.api().post(&legacy("too-small"), "dryRun=All").await?;
+        ensure!(reply.status == 403, "a sidecar below the minimum gets {}", reply.status);
+        Ok(reply)
+    })
+    .await?;
+    ensure!(refused.message().contains("minimum"), "refused with {:?}", refused.message());
+    for mode in MODES {
+        let pod = annotated(legacy(mode), "secret-handshake/cpu", "100m");
+        let pod = in_mode(annotated(pod, "secret-handshake/memory", "64Mi"), mode);
+        let stored = scene.api().create(&pod).await?;
+        let sidecar = the_sidecar(&stored)?;
+        ensure!(
+            sidecar["resources"]["limits"] == json!({ "cpu": "100m", "memory": "64Mi" }),
+            "the sidecar has {}",
+            sidecar["resources"]
+        );
+        ensure!(stored["status"]["qosClass"] == "Guaranteed", "{}", stored["status"]["qosClass"]);
+    }
+    Ok(())
+}
+
+/// A pod that uses about everything.
+fn rich_pod(namespace: &str, name: &str, class: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "namespace": namespace,
+            "name": name,
+            "labels": { "app": name, "tier": "legacy" },
+            "annotations": {
+                "example.com/unicode": "läuft schon — это тест — 試験 — 🤝",
+                "example.com/quotes": "\"\\/\u{8}\n\t~1~0",
+                "kubectl.kubernetes.io/default-container": "web",
+            },
+            "finalizers": ["example.com/none"],
+        },
+        "spec": {
+            "priorityClassName": class,
+            "terminationGracePeriodSeconds": 17,
+            "enableServiceLinks": false,
+            "hostAliases": [{ "ip": "10.0.0.1", "hostnames": ["old.example.com"] }],
+            "dnsPolicy": "None",
+            "dnsConfig": { "nameservers": ["10.0.0.2"], "options": [{ "name": "ndots", "value": "1" }] },
+            "tolerations": [{ "key": "legacy", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 7 }],
+            "nodeSelector": { "kubernetes.io/os": "linux" },
+            "affinity": { "podAntiAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [{
+                "weight": 1,
+                "podAffinityTerm": {
+                    "topologyKey": "kubernetes.io/hostname",
+                    "labelSelector": { "matchLabels": { "app": name } },
+                },
+            }] } },
+            "topologySpreadConstraints": [{
+                "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": { "matchLabels": { "app": name } },
+            }],
+            "shareProcessNamespace": true,
+            "securityContext": { "fsGroup": 2000, "supplementalGroups": [3000] },
+            "initContainers": [
+                { "name": "first", "image": "i", "command": ["sh", "-c", "echo \"$(A)\" 'ä' <>&"] },
+                { "name": "proxy", "image": "p", "restartPolicy": "Always", "ports": [{ "containerPort": 15001 }] },
+                { "name": "last", "image": "i" },
+            ],
+            "containers": [
+                {
+                    "name": "legacy", "image": "legacy-mock",
+                    "env": [
+                        { "name": "PATH_TO", "value": "/ünï/試験" },
+                        { "name": "NODE", "valueFrom": { "fieldRef": { "fieldPath": "spec.nodeName" } } },
+                        { "name": "TOKEN", "valueFrom": { "secretKeyRef": { "name": "s", "key": "k", "optional": true } } },
+                    ],
+                    "envFrom": [{ "configMapRef": { "name": "c", "optional": true } }],
+                    "lifecycle": { "preStop": { "exec": { "command": ["true"] } } },
+                    "livenessProbe": { "httpGet": { "path": "/health", "port": 3000 } },
+                    "volumeMounts": [
+                        { "name": "empty", "mountPath": "/tmp" },
+                        { "name": "config", "mountPath": "/config", "subPath": "a" },
+                        { "name": "host", "mountPath": "/host", "mountPropagation": "HostToContainer" },
+                    ],
+                    "resources": { "limits": { "cpu": "1", "memory": "1Gi" } },
+                },
+                { "name": "web", "image": "web", "ports": [{ "name": "http", "containerPort": 80 }], "stdin": true, "tty": true },
+            ],
+            "volumes": [
+                { "name": "empty", "emptyDir": { "medium": "Memory", "sizeLimit": "1Mi" } },
+                { "name": "config", "configMap": { "name": "c", "optional": true, "items": [{ "key": "a", "path": "ключ/試験 ä" }] } },
+                { "name": "secret", "secret": { "secretName": "other", "defaultMode": 256 } },
+                { "name": "host", "hostPath": { "path": "/tmp", "type": "Directory" } },
+                { "name": "claim", "persistentVolumeClaim": { "claimName": "c" } },
+                { "name": "made", "ephemeral": { "volumeClaimTemplate": { "spec": {
+                    "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Mi" } },
+                } } } },
+                { "name": "down", "downwardAPI": { "items": [{ "path": "labels", "fieldRef": { "fieldPath": "metadata.labels" } }] } },
+                { "name": "all", "projected": { "sources": [
+                    { "serviceAccountToken": { "path": "token", "audience": "legacy", "expirationSeconds": 3600 } },
+                    { "configMap": { "name": "c", "optional": true } },
+                ] } },
+                { "name": "csi", "csi": { "driver": "csi.example.com", "volumeAttributes": { "a": "b" } } },
+                { "name": "nfs", "nfs": { "server": "10.0.0.3", "path": "/" } },
+            ],
+        },
+    })
+}
+
+async fn everything(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[(NAME, "true")]).await?;
+    let class = format!("e2e-{}", scene.number());
+    let priority = json!({
+        "apiVersion": "scheduling.k8s.io/v1",
+        "kind": "PriorityClass",
+        "metadata": { "name": class },
+        "value": 1000,
+    });
+    scene.api().create(&priority).await?;
+    let shown = stays(scene, &namespace, &class).await;
+    scene.api().delete("PriorityClass", "", &class, "Background").await?.object()?;
+    shown
+}
+
+async fn stays(scene: &Scene, namespace: &str, class: &str) -> Result<()> {
+    for mode in MODES {
+        let sent = in_mode(rich_pod(namespace, mode, class), mode);
+        let stored = scene.api().create(&sent).await?;
+        the_sidecar(&stored)?;
+        kept(&sent, &stored, mode)?;
+        let containers = stored["spec"]["containers"].as_array().context("no containers")?.len();
+        let inits = stored["spec"]["initContainers"].as_array().context("none")?.len();
+        let expected = if mode == "native" { (2, 4) } else { (3, 3) };
+        ensure!((containers, inits) == expected, "{containers} containers and {inits} init containers");
+        ensure!(stored["spec"]["priority"] == 1000, "the priority is {}", stored["spec"]["priority"]);
+        // The finalizer would keep it for ever.
+        let none = json!({ "metadata": { "finalizers": null } });
+        scene.api().merge("Pod", namespace, mode, &none).await?.object()?;
+    }
+    Ok(())
+}
+
+async fn large_pods(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[(NAME, "true")]).await?;
+    for mode in MODES {
+        let mut many = in_mode(pod(&namespace, &format!("many-{mode}")), mode);
+        many["spec"]["containers"] =
+            (0..50).map(|n| json!({ "name": format!("c{n}"), "image": "x" })).collect();
+        let stored = scene.api().create(&many).await?;
+        the_sidecar(&stored)?;
+        kept(&many, &stored, mode)?;
+
+        // etcd takes 1.5 MiB in a request; the rest is left for what the API server adds.
+        let mut large = in_mode(pod(&namespace, &format!("large-{mode}")), mode);
+        large["spec"]["containers"][0]["env"] =
+            (0..1300).map(|n| json!({ "name": format!("V{n}"), "value": "ä".repeat(500) })).collect();
+        let size = large.to_string().len();
+        ensure!(size > 1_200_000, "only {size} bytes");
+        let stored = scene.api().create(&large).await?;
+        the_sidecar(&stored)?;
+        kept(&large, &stored, mode)?;
+    }
+    Ok(())
+}
+
+async fn ways_to_create(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[(NAME, "true")]).await?;
+    let mut generated = pod(&namespace, "");
+    generated["metadata"] = json!({ "namespace": namespace, "generateName": "generated-" });
+    the_sidecar(&scene.api().create(&generated).await?)?;
+
+    let dry = pod(&namespace, "dry");
+    the_sidecar(&scene.api().post(&dry, "dryRun=All").await?.object()?)?;
+    ensure!(!scene.api().exists("Pod", &namespace, "dry").await?, "a dry run has left a pod");
+
+    let applied = pod(&namespace, "applied");
+    for _ in 0..2 {
+        // The second time nothing is left to do, and nothing of the sidecar is taken away.
+        the_sidecar(&scene.api().apply(&applied, "e2e").await?.object()?)?;
+    }
+    let run = ["run", "by-hand", "--image=legacy-mock", "-n", &namespace];
+    scene.kubectl().run(&run).await?;
+    the_sidecar(&scene.api().get("Pod", &namespace, "by-hand").await?)?;
+    scene.kubectl().run_with(&["apply", "-f", "-"], &pod(&namespace, "client").to_string()).await?;
+    let again = pod(&namespace, "client").to_string();
+    let printed = scene.kubectl().call(&["diff", "-f", "-"], &again).await?;
+    ensure!(printed.success, "kubectl diff of a pod finds\n{}", printed.stdout);
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! What people read when a sidecar is not possible.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use super::objects::{NAME, annotated, labelled, no_sidecar, pod, workload};
+use super::scene::{PATIENCE, Scene};
+use super::{Scenario, scenario};
+use crate::cluster::wait;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    scenario!(
+        ControlPlane, TOGETHER, "refusals/by-own-label",
+        "hostNetwork, Windows, a wrong annotation: refused, and kubectl prints why",
+        by_own_label
+    ),
+    scenario!(
+        ControlPlane, TOGETHER, "refusals/inherited",
+        "the same by the namespace's label: let through; kubectl prints a warning, the pod keeps the reason",
+        inherited
+    ),
+    scenario!(
+        ControlPlane, TOGETHER, "refusals/unknown-annotation",
+        "an annotation that nobody reads draws a warning",
+        unknown_annotation
+    ),
+    scenario!(
+        ControlPlane, TOGETHER, "refusals/of-a-controller",
+        "the event of a refused ReplicaSet names the reason",
+        of_a_controller
+    ),
+];
+
+/// The annotation in which the reason is kept.
+const STATUS: &str = "secret-handshake/status";
+
+/// Pods that can't have a sidecar, and what must be said of each.
+fn impossible(namespace: &str) -> Vec<(&'static str, Value, Vec<&'static str>)> {
+    let mut on_host = pod(namespace, "on-host");
+    on_host["spec"]["hostNetwork"] = json!(true);
+    let mut windows = pod(namespace, "windows");
+    windows["spec"]["os"] = json!({ "name": "windows" });
+    let port = annotated(pod(namespace, "port"), "secret-handshake/port", "0");
+    let mode = annotated(pod(namespace, "mode"), "secret-handshake/mode", "nativ");
+    let memory = annotated(pod(namespace, "memory"), "secret-handshake/memory", "1");
+    vec![
+        ("hostNetwork", on_host, vec!["hostNetwork"]),
+        ("Windows", windows, vec!["Windows"]),
+        ("a wrong port", port, vec!["secret-handshake/port", "\"0\"", "1 to 65535"]),
+        ("a wrong mode", mode, vec!["secret-handshake/mode", "\"nativ\"", "native or classic"]),
+        ("too little memory", memory, vec!["secret-handshake/memory", "\"1\""]),
+    ]
+}
+
+async fn by_own_label(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[]).await?;
+    for (case, pod, words) in impossible(&namespace) {
+        let pod = labelled(pod, "true").to_string();
+        let printed = scene.kubectl().call(&["create", "-f", "-"], &pod).await?;
+        ensure!(!printed.success, "{case}: created");
+        let said = &printed.stderr;
+        for word in words.into_iter().chain(["pod.secret-handshake.dev"]) {
+            ensure!(said.contains(word), "{case}: no word of {word} in {said:?}");
+        }
+        ensure!(said.trim().lines().count() == 1, "{case}: several lines: {said:?}");
+    }
+    Ok(())
+}
+
+async fn inherited(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[(NAME, "true")]).await?;
+    for (case, pod, words) in impossible(&namespace) {
+        let printed = scene.kubectl().call(&["create", "-f", "-"], &pod.to_string()).await?;
+        ensure!(printed.success, "{case}: refused: {}", printed.stderr);
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        let stored = scene.api().get("Pod", &namespace, name).await?;
+        no_sidecar(&stored)?;
+        let status = stored["metadata"]["annotations"][STATUS].as_str().unwrap_or_default();
+        let warning = printed.stderr.lines().find(|line| line.starts_with("Warning:"));
+        for word in words {
+            ensure!(
+                warning.is_some_and(|warning| warning.contains(word)),
+                "{case}: no word of {word} in the warning: {:?}",
+                printed.stderr
+            );
+            ensure!(status.contains(word), "{case}: no word of {word} in the status {status:?}");
+        }
+    }
+    Ok(())
+}
+
+async fn unknown_annotation(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[(NAME, "true")]).await?;
+    let pod = annotated(pod(&namespace, "typo"), "secret-handshake/secret-nmae", "x");
+    let reply = scene.api().post(&pod, "").await?;
+    let warned = reply.warnings.iter().any(|text| text.contains("secret-handshake/secret-nmae"));
+    ensure!(warned, "the warnings are {:?}", reply.warnings);
+    super::objects::the_sidecar(&reply.object()?)?;
+    Ok(())
+}
+
+async fn of_a_controller(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[]).await?;
+    let mut deployment = labelled(workload("Deployment", &namespace, "on-host"), "true");
+    deployment["spec"]["template"]["spec"]["hostNetwork"] = json!(true);
+    // Whoever applies it is told at once, as the refusals are seen by the controller alone.
+    let printed = scene.kubectl().call(&["create", "-f", "-"], &deployment.to_string()).await?;
+    ensure!(printed.success, "refused: {}", printed.stderr);
+    ensure!(
+        printed.stderr.contains("Warning:") && printed.stderr.contains("hostNetwork"),
+        "kubectl printed {:?}",
+        printed.stderr
+    );
+    wait::until("the ReplicaSet's event", PATIENCE, async || {
+        let events = scene.api().list("Event", &namespace, "").await?;
+        let told = events.iter().any(|event| {
+            let text = event["message"].as_str().unwrap_or_default();
+            event["reason"] == "FailedCreate" && text.contains("hostNetwork")
+        });
+        ensure!(told, "there is none among {} events", events.len());
+        Ok(())
+    })
+    .await
+}
