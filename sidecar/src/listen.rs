@@ -31,22 +31,23 @@ pub enum BindError {
 pub(crate) fn bind(listen: Listen) -> Result<TcpListener, BindError> {
     let bound = match listen {
         Listen::At(address) => socket(address, false),
-        Listen::All(port) => {
-            let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-            match socket(any, true) {
-                // Taken is taken: on IPv4 alone it would not be the port that was asked for.
-                Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                    // A node without IPv6.
-                    socket(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), false)
-                }
-                other => other,
-            }
-        }
+        Listen::All(port) => all(port, socket),
     };
     bound.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => BindError::Taken(listen),
         _ => BindError::Refused(listen, error),
     })
+}
+
+/// IPv6 and IPv4 in one socket, or IPv4 alone on a node without IPv6.
+fn all<T>(port: u16, socket: impl Fn(SocketAddr, bool) -> io::Result<T>) -> io::Result<T> {
+    match socket(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), true) {
+        // Taken is taken: what is free on IPv4 alone is not the port that was asked for.
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+            socket(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), false)
+        }
+        bound => bound,
+    }
 }
 
 /// With `both`, an IPv6 socket takes IPv4 as well, whatever the system's default
@@ -62,4 +63,40 @@ fn socket(address: SocketAddr, both: bool) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::SocketAddr;
+
+    use super::all;
+
+    /// What [`all`] ends with where IPv6 has this error and IPv4 has none.
+    fn with_ipv6(error: io::ErrorKind) -> Result<String, io::ErrorKind> {
+        let socket = |address: SocketAddr, both| {
+            assert_eq!(both, address.is_ipv6());
+            if both {
+                Err(error.into())
+            } else {
+                Ok(address.to_string())
+            }
+        };
+        all(13300, socket).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn a_node_without_ipv6_serves_ipv4() {
+        for error in [io::ErrorKind::Unsupported, io::ErrorKind::AddrNotAvailable] {
+            assert_eq!(with_ipv6(error).as_deref(), Ok("0.0.0.0:13300"));
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_not_evaded() {
+        assert_eq!(
+            with_ipv6(io::ErrorKind::AddrInUse),
+            Err(io::ErrorKind::AddrInUse)
+        );
+    }
 }

@@ -19,7 +19,7 @@ pub const LIMIT: usize = 64 * 1024;
 
 /// The operations half: the bytes of the file, without one trailing newline.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// fn print(half: &sidecar::secret::Half) { println!("{half:?}") }
 /// ```
 pub struct Half(Zeroizing<Vec<u8>>);
@@ -94,7 +94,7 @@ impl Half {
 
 /// Legacy's half, decoded.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// fn print(key: &sidecar::secret::Key) { println!("{key:?}") }
 /// ```
 pub struct Key(Zeroizing<Vec<u8>>);
@@ -138,7 +138,7 @@ impl Key {
 
 /// The full secret, as Legacy wants to be told it: the base64 of key and half, no newline.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// fn print(secret: &sidecar::secret::Secret) { println!("{secret:?}") }
 /// ```
 pub struct Secret(Zeroizing<Vec<u8>>);

@@ -39,11 +39,13 @@ pub(crate) async fn serve(listener: TcpListener, status: Arc<Status>, args: &Arg
     };
     loop {
         tokio::select! {
+            // Ended ones first: what they took up is free before the next one comes.
+            biased;
+            Some(_) = connections.open.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => connections.start(stream, Arc::clone(&status)),
                 Err(_) => sleep(ACCEPT_PAUSE).await,
             },
-            Some(_) = connections.open.join_next() => {}
         }
     }
 }
