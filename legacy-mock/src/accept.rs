@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -113,6 +113,10 @@ struct Open(Arc<Run>);
 
 impl Open {
     fn count(run: &Arc<Run>) -> Self {
+        run.record()
+            .moments()
+            .connected
+            .get_or_insert_with(Instant::now);
         run.record().count(|counts| {
             counts.connections += 1;
             counts.open += 1;

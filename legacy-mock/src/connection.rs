@@ -43,6 +43,8 @@ pub(crate) async fn serve(
     run: Arc<Run>,
     stopping: watch::Receiver<bool>,
 ) {
+    // An IPv4 client of a socket for both families is shown as what it is.
+    let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
     let activity = watch::Sender::new(Activity::default());
     let close_idle_after = run.faults().close_idle_after;
     let service = service_fn(|request| {

@@ -105,7 +105,7 @@ impl Legacy {
         let listener = self.port.listen()?;
         *self.shared.record.moments() = Moments {
             listening: Some(Instant::now()),
-            accepted: None,
+            ..Moments::default()
         };
         let run = Arc::new(Run::new(Arc::clone(&self.shared)));
         let (end, ending) = watch::channel(End::NotYet);

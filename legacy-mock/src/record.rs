@@ -55,6 +55,8 @@ impl Counts {
 pub struct Moments {
     /// It began to listen.
     pub listening: Option<Instant>,
+    /// It accepted its first connection.
+    pub connected: Option<Instant>,
     /// It accepted a secret: just before the 202 was written.
     pub accepted: Option<Instant>,
 }

@@ -1,19 +1,47 @@
 //! The process: Legacy from its start to the signal that ends it.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::Write as _;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::Options;
+use crate::args::{self, Command, Options};
 use crate::record::timestamp;
 use crate::{Config, Faults, Legacy};
 
 /// The exit status of a Legacy that a signal has stopped.
-pub const STOPPED: u8 = 2;
+const STOPPED: u8 = 2;
+
+/// Does what the arguments after the program's name ask for, and returns the exit status: 2 for a
+/// Legacy that was stopped, 127 for stray arguments.
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "help, version and errors"
+)]
+pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match args::parse(args) {
+        Ok(Command::Serve(options)) => match serve(*options).await {
+            Ok(()) => return ExitCode::from(STOPPED),
+            Err(error) => {
+                eprintln!("legacy-mock: {error:#}");
+                return ExitCode::FAILURE;
+            }
+        },
+        Ok(Command::Help) => print!("{}", args::HELP),
+        Ok(Command::Version) => println!("legacy-mock {}", env!("CARGO_PKG_VERSION")),
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(error.exit_code());
+        }
+    }
+    ExitCode::SUCCESS
+}
 
 /// Serves until SIGTERM or SIGINT, then stops within 5 s.
 ///
