@@ -121,22 +121,25 @@ fn warnings(
     }
     let refused = pod::obstacle(template, namespace, policy)
         .map(|reason| format!("the pods of this workload will be refused: {reason}"));
-    let on_workload = workload
-        .metadata
-        .iter()
-        .flat_map(|metadata| metadata.annotations.iter());
-    let misplaced = on_workload
-        .map(|(key, _)| key)
-        .find(|key| keys::SETTINGS.contains(key) && template.annotation(key).is_none())
-        .map(|key| {
-            format!("the annotation {key} has no effect here: it belongs on the pod template")
-        });
     let unknown = annotations::unknown_annotations(template.metadata.as_ref());
     refused
         .into_iter()
-        .chain(misplaced)
+        .chain(misplaced_annotation(workload))
         .chain(unknown)
         .collect()
+}
+
+/// A warning about a setting that stands on the workload itself, where it reaches no pod.
+pub(crate) fn misplaced_annotation(workload: &Workload<'_>) -> Option<String> {
+    let template = workload.template()?;
+    let on_workload = workload.metadata.as_ref()?.annotations.iter();
+    let mut misplaced = on_workload
+        .map(|(key, _)| key)
+        .filter(|key| keys::SETTINGS.contains(key) && template.annotation(key).is_none());
+    let key = misplaced.next()?;
+    Some(format!(
+        "the annotation {key} has no effect here: it belongs on the pod template"
+    ))
 }
 
 #[cfg(test)]

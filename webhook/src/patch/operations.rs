@@ -1,42 +1,20 @@
-use std::fmt;
-
 use json_patch::jsonptr::Token;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 /// JSON Patch operations, written as JSON one after the other.
 pub(super) struct Operations<'a> {
     json: Vec<u8>,
     at: &'a [&'a str],
+    /// A JSON Pointer (RFC 6901) in the making: its room is used again and again.
+    pointer: String,
 }
 
 #[derive(Serialize)]
 struct Operation<'a, V: Serialize> {
     op: &'static str,
-    path: Pointer<'a>,
+    path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<&'a V>,
-}
-
-/// A JSON Pointer (RFC 6901): where the part of the object is, and the way on from there.
-struct Pointer<'a> {
-    at: &'a [&'a str],
-    path: &'a [&'a str],
-}
-
-impl fmt::Display for Pointer<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for token in self.at.iter().chain(self.path) {
-            f.write_str("/")?;
-            f.write_str(Token::new(*token).encoded())?;
-        }
-        Ok(())
-    }
-}
-
-impl Serialize for Pointer<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }
 
 impl<'a> Operations<'a> {
@@ -45,7 +23,11 @@ impl<'a> Operations<'a> {
         // A whole sidecar fits.
         let mut json = Vec::with_capacity(3072);
         json.push(b'[');
-        Self { json, at }
+        Self {
+            json,
+            at,
+            pointer: String::with_capacity(128),
+        }
     }
 
     /// Counts the paths of what follows from the part at `at`.
@@ -65,12 +47,17 @@ impl<'a> Operations<'a> {
     }
 
     fn push<V: Serialize>(&mut self, op: &'static str, path: &[&str], value: Option<&V>) {
+        self.pointer.clear();
+        for token in self.at.iter().chain(path) {
+            self.pointer.push('/');
+            self.pointer.push_str(Token::new(*token).encoded());
+        }
         if self.json.len() > 1 {
             self.json.push(b',');
         }
         let operation = Operation {
             op,
-            path: Pointer { at: self.at, path },
+            path: &self.pointer,
             value,
         };
         #[expect(

@@ -39,7 +39,6 @@ pub(super) struct Container<'a> {
 struct ContainerPort {
     name: &'static str,
     container_port: u16,
-    protocol: &'static str,
 }
 
 #[derive(Serialize)]
@@ -75,7 +74,6 @@ struct HttpGet {
 struct SecurityContext {
     allow_privilege_escalation: bool,
     capabilities: Capabilities,
-    privileged: bool,
     read_only_root_filesystem: bool,
     run_as_non_root: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,7 +102,6 @@ impl<'a> Container<'a> {
             ports: [ContainerPort {
                 name: "handshake",
                 container_port: plan.health_port,
-                protocol: "TCP",
             }],
             resources: plan.resources,
             volume_mounts: [
@@ -132,7 +129,6 @@ impl<'a> Container<'a> {
             security_context: SecurityContext {
                 allow_privilege_escalation: false,
                 capabilities: Capabilities { drop: ["ALL"] },
-                privileged: false,
                 read_only_root_filesystem: true,
                 run_as_non_root: true,
                 run_as_user: plan.run_as_user,

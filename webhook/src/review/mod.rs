@@ -89,6 +89,12 @@ impl Outcome {
 /// stood there.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Unreadable {
+    /// JSON is UTF-8 (RFC 8259), and this isn't.
+    #[error("the body is not UTF-8 (byte {at})")]
+    Encoding {
+        /// How many bytes are.
+        at: usize,
+    },
     /// No JSON, or JSON that ends too early.
     #[error("the body is not valid JSON (line {line}, column {column})")]
     Json {
@@ -136,6 +142,10 @@ const KIND: &str = "AdmissionReview";
 ///
 /// If the body is not an AdmissionReview v1 with a request.
 pub fn answer(endpoint: Endpoint, body: &[u8], policy: &Policy) -> Result<Answer, Unreadable> {
+    // Checked as a whole, which is quicker than text by text.
+    let body = std::str::from_utf8(body).map_err(|error| Unreadable::Encoding {
+        at: error.valid_up_to(),
+    })?;
     match endpoint {
         Endpoint::Pods => match read::<Pod<'_>>(body) {
             Ok(request) => Ok(answer_pod(&request, policy)),
@@ -151,7 +161,7 @@ pub fn answer(endpoint: Endpoint, body: &[u8], policy: &Policy) -> Result<Answer
 /// Looks at the envelope alone: an object of a kind that isn't changed here may be of any shape.
 fn answer_other(
     endpoint: Endpoint,
-    body: &[u8],
+    body: &str,
     unreadable: Unreadable,
 ) -> Result<Answer, Unreadable> {
     let request = read::<IgnoredAny>(body)?;
@@ -276,12 +286,15 @@ fn conclude<O>(
 /// A name as a log may show it. The API server lets no other names through than short ASCII ones,
 /// but it need not be the API server who asks.
 fn printable(name: &str) -> String {
+    if name.len() <= 253 && name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return name.to_owned();
+    }
     let graphic = |char: char| if char.is_ascii_graphic() { char } else { '?' };
     name.chars().take(253).map(graphic).collect()
 }
 
-fn read<'a, O: Deserialize<'a>>(body: &'a [u8]) -> Result<Request<'a, O>, Unreadable> {
-    let review: Review<'a, O> = serde_json::from_slice(body)?;
+fn read<'a, O: Deserialize<'a>>(body: &'a str) -> Result<Request<'a, O>, Unreadable> {
+    let review: Review<'a, O> = serde_json::from_str(body)?;
     if *review.api_version != *API_VERSION || *review.kind != *KIND {
         return Err(Unreadable::Version);
     }

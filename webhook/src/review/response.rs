@@ -17,11 +17,6 @@ struct Response<'a> {
     uid: &'a str,
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    patch_type: Option<&'static str>,
-    /// Base64, as the API has it for bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     warnings: &'a [String],
@@ -48,40 +43,39 @@ pub(super) enum Ruling {
 
 /// Writes the AdmissionReview with the response to the request `uid`.
 pub(super) fn write(uid: &str, ruling: &Ruling, warnings: &[String]) -> Vec<u8> {
-    let mut response = Response {
+    let (patch, message) = match ruling {
+        Ruling::Allow => (None, None),
+        Ruling::Patch(patch) => (Some(STANDARD.encode(patch)), None),
+        Ruling::Deny(message) => (None, Some(message)),
+    };
+    let response = Response {
         uid,
-        allowed: true,
-        patch_type: None,
-        patch: None,
-        status: None,
+        allowed: message.is_none(),
+        status: message.map(|message| Status {
+            code: 403,
+            reason: "Forbidden",
+            message,
+        }),
         warnings,
     };
-    match ruling {
-        Ruling::Allow => {}
-        Ruling::Patch(patch) => {
-            response.patch_type = Some("JSONPatch");
-            response.patch = Some(STANDARD.encode(patch));
-        }
-        Ruling::Deny(message) => {
-            response.allowed = false;
-            response.status = Some(Status {
-                code: 403,
-                reason: "Forbidden",
-                message,
-            });
-        }
-    }
     let review = Review {
         api_version: super::API_VERSION,
         kind: super::KIND,
         response,
     };
 
-    let mut body = Vec::with_capacity(review.response.patch.as_ref().map_or(0, String::len) + 512);
+    let mut body = Vec::with_capacity(512 + patch.as_ref().map_or(0, String::len));
     #[expect(
         clippy::expect_used,
         reason = "writing to a Vec can't fail, and nothing here is a map with other keys than strings"
     )]
     serde_json::to_writer(&mut body, &review).expect("plain data is JSON");
+    if let Some(patch) = patch {
+        // Base64 needs no escapes: serde would look for some in each of its bytes.
+        body.truncate(body.len() - b"}}".len());
+        body.extend_from_slice(br#","patchType":"JSONPatch","patch":""#);
+        body.extend_from_slice(patch.as_bytes());
+        body.extend_from_slice(br#""}}"#);
+    }
     body
 }
