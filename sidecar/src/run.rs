@@ -22,9 +22,6 @@ use crate::tell::tell;
 /// For how long held requests are still answered when there is nothing left to do.
 const LAST_ANSWERS: Duration = Duration::from_millis(100);
 
-/// From this length on, a rest gives back what the requests needed.
-const LONG_REST: Duration = Duration::from_secs(1);
-
 /// Why the sidecar ended. Both are success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -187,9 +184,6 @@ impl Driver<'_> {
     }
 
     async fn rest(&mut self, pause: Duration) -> Event {
-        if pause >= LONG_REST {
-            self.legacy.rest();
-        }
         let Some(watch) = &mut self.watch else {
             sleep(pause).await;
             return Event::Rested;

@@ -1,60 +1,42 @@
 //! One kept-alive connection that ends when Legacy's process ends.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 
-use bytes::Bytes;
-use http::header::{HOST, USER_AGENT};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::client::conn::http1::{Builder, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http_body_util::{BodyExt as _, Limited};
 
-use super::AGENT;
+use super::exchange::{Line, Sender, connect, failure, message};
 use crate::failure::{Failure, Request};
 
 /// The most bytes of an answer to `/health` that are read.
 const BODY_MAX: usize = 16 * 1024;
 
-/// The smallest buffer that hyper takes.
-const BUFFER: usize = 8 * 1024;
-
 /// A connection to Legacy at rest.
 pub(crate) struct Watch {
-    connection: Pin<Box<Connection<TokioIo<TcpStream>, Empty<Bytes>>>>,
-    /// hyper ends the connection when nobody can send on it any more.
-    _sender: SendRequest<Empty<Bytes>>,
+    line: Line,
+    _sender: Sender,
 }
 
 impl Watch {
     /// Connects and asks `/health` once: a Go server waits up to 5 s with its shutdown for a
     /// connection that never carried a request (`net/http`, `Server.Shutdown`).
     pub(super) async fn open(address: SocketAddr) -> Result<Self, Failure> {
-        let broken = Failure::Broken(Request::Health);
-        let stream = TcpStream::connect(address).await.map_err(|_| broken)?;
-        let (mut sender, connection) = Builder::new()
-            .max_buf_size(BUFFER)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|_| broken)?;
-        let mut connection = Box::pin(connection);
-        let request = http::Request::get(Request::Health.path())
-            .header(HOST, address.to_string())
-            .header(USER_AGENT, AGENT)
-            .body(Empty::new())
-            .map_err(|_| broken)?;
+        let request = Request::Health;
+        let (mut sender, mut line) = connect(address, request).await?;
         let asked = async {
-            let response = sender.send_request(request).await.map_err(|_| broken)?;
-            let body = Limited::new(response.into_body(), BODY_MAX);
-            body.collect().await.map(drop).map_err(|_| broken)
+            let response = sender.send_request(message(address, request, None)).await;
+            let body = response
+                .map_err(|error| failure(request, &error))?
+                .into_body();
+            let read = Limited::new(body, BODY_MAX).collect().await;
+            read.map(drop).map_err(|_| Failure::Broken(request))
         };
         tokio::select! {
             biased;
             asked = asked => asked?,
-            _ = &mut connection => return Err(broken),
+            _ = &mut line => return Err(Failure::Broken(request)),
         }
         Ok(Self {
-            connection,
+            line,
             _sender: sender,
         })
     }
@@ -62,6 +44,6 @@ impl Watch {
     /// Waits for the end of the connection, which is most likely the end of Legacy's process.
     pub(crate) async fn ended(&mut self) {
         // Why it ended makes no difference: the next look tells.
-        let _ = self.connection.as_mut().await;
+        let _ = self.line.as_mut().await;
     }
 }
