@@ -1,0 +1,149 @@
+//! A kubelet in small: containers as processes, a volume as a folder, a readiness probe.
+//!
+//! Each program gets exactly the arguments of its container. Only paths under a mount lead to the
+//! folder that stands for the volume.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SecretVolumeSource};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::manifests::Secret;
+use super::screen::{self, Who};
+use crate::image::Product;
+use crate::process::Process;
+
+/// The container that the webhook adds.
+const SIDECAR: &str = "secret-handshake";
+
+/// What runs one pod.
+#[derive(Debug)]
+pub(crate) struct Kubelet {
+    containers: Vec<Container>,
+    /// The folder of each volume that has files.
+    volumes: BTreeMap<String, PathBuf>,
+    /// The program of each image.
+    programs: BTreeMap<String, PathBuf>,
+    _folder: TempDir,
+}
+
+impl Kubelet {
+    /// Takes the pod on: makes its volumes. `programs` are named as their packages.
+    pub(crate) fn new(
+        pod: &Pod,
+        secret: &Secret,
+        programs: BTreeMap<String, PathBuf>,
+    ) -> Result<Self> {
+        let folder = tempfile::tempdir().context("there is no room for the pod's volumes")?;
+        let spec = pod.spec.clone().unwrap_or_default();
+        let mut volumes = BTreeMap::new();
+        for volume in spec.volumes.iter().flatten() {
+            if let Some(source) = &volume.secret {
+                let path = folder.path().join(&volume.name);
+                mount(source, secret, &path)
+                    .with_context(|| format!("volume {} can't be made", volume.name))?;
+                volumes.insert(volume.name.clone(), path);
+            }
+        }
+        let PodSpec {
+            init_containers,
+            containers,
+            ..
+        } = spec;
+        let containers = init_containers
+            .unwrap_or_default()
+            .into_iter()
+            .chain(containers);
+        Ok(Self {
+            containers: containers.collect(),
+            volumes,
+            programs,
+            _folder: folder,
+        })
+    }
+
+    /// The container that the webhook has added.
+    pub(crate) fn sidecar(&self) -> Result<&Container> {
+        let mut containers = self.containers.iter();
+        containers
+            .find(|container| container.name == SIDECAR)
+            .with_context(|| format!("the pod has no container {SIDECAR}"))
+    }
+
+    /// The container that the user has asked for.
+    pub(crate) fn legacy(&self) -> Result<&Container> {
+        let mut containers = self.containers.iter();
+        containers
+            .find(|container| container.name != SIDECAR)
+            .context("the pod has no container of Legacy")
+    }
+
+    /// Starts a container; its lines are shown as they come.
+    pub(crate) fn start(&self, container: &Container) -> Result<Process> {
+        let image = container.image.as_deref().unwrap_or_default();
+        let program = Product::ALL
+            .iter()
+            .find(|product| image.split([':', '@']).next() == Some(product.image()))
+            .and_then(|product| self.programs.get(product.package()))
+            .with_context(|| format!("no program stands for the image {image:?}"))?;
+        let arguments = container.args.iter().flatten();
+        let mut command = Command::new(program);
+        command.args(
+            arguments
+                .clone()
+                .map(|argument| self.inside(container, argument)),
+        );
+        let words: Vec<_> = [&container.name]
+            .into_iter()
+            .chain(arguments)
+            .map(String::as_str)
+            .collect();
+        screen::line(Who::Kubelet, format_args!("starts {}", words.join(" ")));
+        let who = if container.name == SIDECAR {
+            Who::Sidecar
+        } else {
+            Who::Legacy
+        };
+        Process::start(
+            who.name(),
+            command,
+            Box::new(move |line| screen::line(who, line)),
+        )
+    }
+
+    /// The argument as it is true for a process that has no mounts.
+    fn inside(&self, container: &Container, argument: &str) -> String {
+        let mut argument = argument.to_owned();
+        for mount in container.volume_mounts.iter().flatten() {
+            if let Some(folder) = self.volumes.get(&mount.name) {
+                let folder = format!("={}/", folder.display());
+                argument = argument.replace(&format!("={}/", mount.mount_path), &folder);
+            }
+        }
+        argument
+    }
+}
+
+/// Makes the folder that stands for a Secret's volume.
+fn mount(source: &SecretVolumeSource, secret: &Secret, folder: &Path) -> Result<()> {
+    fs::create_dir(folder)?;
+    if source.secret_name.as_ref() != Some(&secret.name) {
+        // An optional Secret that is not there is an empty folder.
+        return Ok(());
+    }
+    for item in source.items.iter().flatten() {
+        let Some(file) = secret.files.get(&item.key) else {
+            continue;
+        };
+        let path = folder.join(&item.path);
+        fs::copy(file, &path).with_context(|| format!("{} can't be read", file.display()))?;
+        let mode = item.mode.or(source.default_mode).unwrap_or(0o644);
+        fs::set_permissions(&path, Permissions::from_mode(u32::try_from(mode)?))?;
+    }
+    Ok(())
+}

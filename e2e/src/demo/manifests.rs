@@ -1,0 +1,113 @@
+//! `deploy/demo` and the webhook's own configuration, read as `kubectl apply -k` would.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Namespace;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// What a user applies: Legacy's own manifest, and what the kustomization adds to it.
+#[derive(Debug)]
+pub(crate) struct Manifests {
+    pub(crate) namespace: Namespace,
+    pub(crate) deployment: Deployment,
+    pub(crate) secret: Secret,
+}
+
+/// A Secret as a kustomization makes it from files.
+#[derive(Clone, Debug)]
+pub(crate) struct Secret {
+    pub(crate) name: String,
+    /// The file of each key: the demo never looks into them.
+    pub(crate) files: BTreeMap<String, PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kustomization {
+    resources: Vec<String>,
+    #[serde(default)]
+    patches: Vec<Patch>,
+    #[serde(default)]
+    secret_generator: Vec<SecretGenerator>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Patch {
+    patch: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct SecretGenerator {
+    name: String,
+    #[serde(default)]
+    files: Vec<String>,
+}
+
+impl Manifests {
+    /// Reads the kustomization in `folder` as far as the demo needs it: resources, merge patches and
+    /// Secrets from files.
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
+        let kustomization: Kustomization = one(&folder.join("kustomization.yaml"))?;
+        let mut objects = Vec::new();
+        for resource in &kustomization.resources {
+            objects.append(&mut documents(&folder.join(resource))?);
+        }
+        for Patch { patch } in &kustomization.patches {
+            let patch: Value = serde_saphyr::from_str(patch).context("a patch is not YAML")?;
+            for object in objects.iter_mut().filter(|object| are_one(object, &patch)) {
+                json_patch::merge(object, &patch);
+            }
+        }
+        let secret = kustomization.secret_generator.into_iter().next();
+        let secret = secret.context("the kustomization generates no Secret")?;
+        let files = secret.files.iter().map(|file| {
+            let (key, file) = file.split_once('=').unwrap_or((file, file));
+            (key.to_owned(), folder.join(file))
+        });
+        Ok(Self {
+            namespace: find(&objects, "Namespace")?,
+            deployment: find(&objects, "Deployment")?,
+            secret: Secret {
+                name: secret.name,
+                files: files.collect(),
+            },
+        })
+    }
+}
+
+/// Reads whom the API server asks about what.
+pub(crate) fn configuration(folder: &Path) -> Result<MutatingWebhookConfiguration> {
+    one(&folder.join("mutatingwebhookconfiguration.yaml"))
+}
+
+fn find<T: DeserializeOwned>(objects: &[Value], kind: &str) -> Result<T> {
+    let object = objects.iter().find(|object| object["kind"] == kind);
+    let object = object.with_context(|| format!("there is no {kind}"))?;
+    serde_json::from_value(object.clone()).with_context(|| format!("the {kind} is not one"))
+}
+
+/// Whether two objects are the same one by kind and name, as a patch names its target.
+fn are_one(a: &Value, b: &Value) -> bool {
+    a["kind"] == b["kind"] && a["metadata"]["name"] == b["metadata"]["name"]
+}
+
+fn one<T: DeserializeOwned>(file: &Path) -> Result<T> {
+    let mut all = documents(file)?;
+    let first = all
+        .pop()
+        .with_context(|| format!("{} is empty", file.display()))?;
+    Ok(first)
+}
+
+fn documents<T: DeserializeOwned>(file: &Path) -> Result<Vec<T>> {
+    let shown = file.display();
+    let text = fs::read_to_string(file).with_context(|| format!("{shown} can't be read"))?;
+    serde_saphyr::from_multiple(&text).with_context(|| format!("{shown} is not what it should be"))
+}

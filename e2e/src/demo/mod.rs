@@ -1,0 +1,34 @@
+//! The main job with no cluster, on real parts.
+//!
+//! ```text
+//!   deploy/demo ─▶ manifests ─▶ replica_set ─▶ pod ─┐
+//!   deploy/webhook ─▶ selection ─▶ which entry ─────┴▶ api_server ══ TLS ══▶ webhook
+//!                                                          │ JSON Patch
+//!                                            difference ◀──┤
+//!                                                          ▼
+//!       curl ─▶ Legacy ◀── handshake ── sidecar ◀── kubelet runs the pod that came back
+//!                                          ▲                  │
+//!                                          └──── /readyz ─── probe
+//! ```
+
+mod api_server;
+mod curl;
+mod difference;
+mod http;
+mod kubelet;
+mod manifests;
+mod ports;
+mod probe;
+mod programs;
+mod replica_set;
+mod screen;
+mod selection;
+mod story;
+mod webhook;
+
+use std::time::Duration;
+
+pub use story::{Options, run};
+
+/// How long any one step may take on a slow machine. None takes more than a second on an idle one.
+const LIMIT: Duration = Duration::from_secs(30);

@@ -1,0 +1,200 @@
+//! The story, from the first certificate to the last exit status.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+
+use super::api_server::ApiServer;
+use super::curl::curl;
+use super::kubelet::Kubelet;
+use super::manifests::{Manifests, Secret};
+use super::ports::Ports;
+use super::probe::Readiness;
+use super::screen::{Who, heading, line, say};
+use super::selection::Entry;
+use super::{LIMIT, difference, manifests, programs, replica_set, selection, webhook};
+use crate::image::workspace;
+use crate::process::Process;
+
+/// The exit status of a Legacy that a signal has stopped.
+const LEGACY_STOPPED: i32 = 2;
+
+/// Shows the main job with no cluster: the real webhook over TLS is sent a pod, and the pod that comes
+/// back is run as processes, twice initialised by its sidecar.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "cargo demo", bin_name = "cargo demo", version)]
+pub struct Options {
+    /// Take free ports for the pod even if 3000 and 13300 are free
+    #[arg(long)]
+    pub free_ports: bool,
+
+    /// A flag for Legacy, such as --legacy=-late=3s: it listens only then. Can be given several times
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    pub legacy: Vec<String>,
+}
+
+/// Tells the story.
+///
+/// # Errors
+///
+/// The first step that fails. All that was started has been ended then.
+pub async fn run(options: &Options) -> Result<()> {
+    heading("Programs");
+    let programs = programs::build().await?;
+    let began = Instant::now();
+    let Scene {
+        ports,
+        secret,
+        pod,
+        entry,
+    } = Scene::set(options)?;
+
+    heading("Certificates for the webhook's Service");
+    let certificates = tempfile::tempdir().context("there is no temporary folder")?;
+    webhook::issue(&programs["certs"], &entry.host, certificates.path()).await?;
+
+    heading("The webhook, over TLS");
+    let (mut webhook, address) = webhook::serve(&programs["webhook"], certificates.path()).await?;
+
+    heading("A pod of Legacy's Deployment is created");
+    let api_server = ApiServer::new(&certificates.path().join("ca.crt"), address)?;
+    let pod = create(&api_server, &entry, &pod).await?;
+
+    heading("The pod that came back starts");
+    let kubelet = Kubelet::new(&pod, &secret, programs)?;
+    let mut legacy = start_legacy(&kubelet).await?;
+    expect(ports.legacy, "Uninitialized").await?;
+    let mut sidecar = kubelet.start(kubelet.sidecar()?)?;
+    let readiness = Readiness::watch(kubelet.sidecar()?)?;
+    readiness.until(true, LIMIT).await?;
+    expect(ports.legacy, "It works!").await?;
+
+    heading("Legacy restarts, and knows nothing of the handshake any more");
+    end(&mut legacy, LEGACY_STOPPED).await?;
+    readiness.until(false, LIMIT).await?;
+    let mut legacy = start_legacy(&kubelet).await?;
+    readiness.until(true, LIMIT).await?;
+    expect(ports.legacy, "It works!").await?;
+
+    heading("The end");
+    drop(readiness);
+    end(&mut sidecar, 0).await?;
+    end(&mut legacy, LEGACY_STOPPED).await?;
+    end(&mut webhook, 0).await?;
+    let seconds = began.elapsed().as_secs_f64();
+    say(format_args!(
+        "Two starts, two handshakes, in {seconds:.1} s."
+    ));
+    Ok(())
+}
+
+/// All there is before anything runs.
+struct Scene {
+    ports: Ports,
+    secret: Secret,
+    pod: Value,
+    entry: Entry,
+}
+
+impl Scene {
+    fn set(options: &Options) -> Result<Self> {
+        let deploy = workspace().join("deploy");
+        let Manifests {
+            namespace,
+            mut deployment,
+            secret,
+        } = Manifests::read(&deploy.join("demo"))?;
+        let ports = Ports::claim(!options.free_ports)?;
+        ports.note(&mut deployment)?;
+        add_flags(&mut deployment, &options.legacy);
+        let labels = |metadata: Option<&ObjectMeta>| {
+            metadata
+                .and_then(|metadata| metadata.labels.clone())
+                .unwrap_or_default()
+        };
+        let entry = selection::entry(
+            &manifests::configuration(&deploy.join("webhook"))?,
+            &labels(Some(&namespace.metadata)),
+            &labels(deployment.spec.template.metadata.as_ref()),
+        )?;
+        Ok(Self {
+            ports,
+            secret,
+            pod: replica_set::pod(&deployment)?,
+            entry,
+        })
+    }
+}
+
+/// Has the pod admitted, and shows what has become of it.
+async fn create(api_server: &ApiServer, entry: &Entry, pod: &Value) -> Result<Pod> {
+    say(format_args!(
+        "Its namespace's label leads to {}, {}.",
+        entry.name, entry.path
+    ));
+    let admitted = api_server
+        .admit(entry, pod)
+        .await
+        .context("the pod is refused")?;
+    for warning in &admitted.warnings {
+        say(format_args!("Warning: {warning}"));
+    }
+    let milliseconds = admitted.took.as_secs_f64() * 1000.0;
+    let operations = admitted.operations;
+    say(format_args!(
+        "{operations} changes, in {milliseconds:.0} ms. The pod before and after:"
+    ));
+    difference::show(pod, &admitted.pod)?;
+    serde_json::from_value(admitted.pod).context("it is no Pod any more")
+}
+
+fn add_flags(deployment: &mut Deployment, flags: &[String]) {
+    let spec = deployment.spec.template.spec.as_mut();
+    let container = spec.and_then(|spec| spec.containers.first_mut());
+    if let Some(container) = container.filter(|_| !flags.is_empty()) {
+        container
+            .args
+            .get_or_insert_default()
+            .extend_from_slice(flags);
+    }
+}
+
+/// Starts Legacy's container and waits until it listens.
+async fn start_legacy(kubelet: &Kubelet) -> Result<Process> {
+    let legacy = kubelet.start(kubelet.legacy()?)?;
+    legacy
+        .line("listening", LIMIT, |line| {
+            line.contains("server is listening")
+        })
+        .await?;
+    Ok(legacy)
+}
+
+/// Calls Legacy, whose answer must be this one.
+async fn expect(port: u16, wanted: &str) -> Result<()> {
+    let (status, body) = curl(port).await?;
+    ensure!(
+        body == wanted,
+        "Legacy should answer {wanted:?}, not {status} {body:?}"
+    );
+    Ok(())
+}
+
+/// Ends a program as a kubelet does, and sees to it that it ends as it should.
+async fn end(process: &mut Process, wanted: i32) -> Result<()> {
+    let status = process.terminate(LIMIT).await?;
+    match status.code() {
+        Some(code) if code == wanted => {
+            line(
+                Who::Kubelet,
+                format_args!("{} ends with status {code}", process.name()),
+            );
+            Ok(())
+        }
+        _ => bail!("{} ended with {status}, not with {wanted}", process.name()),
+    }
+}

@@ -1,0 +1,104 @@
+//! What a sidecar costs while there is nothing to do.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::proc;
+use super::sidecar::Pair;
+use super::table::{Quantity, Row};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Memory and threads of a sidecar at rest, named after how it is linked.
+pub(super) async fn memory(program: &Path, linkage: &str, goal: f64) -> Result<[Row; 3]> {
+    let pair = resting(program).await?;
+    let pid = pair.pid()?;
+    let (memory, threads) = (proc::memory(pid)?, proc::threads(pid)?);
+    pair.end().await?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a goal is a small number of MiB, with one digit after the point"
+    )]
+    let goal = Quantity::Memory((goal * f64::from(1 << 20)) as u64);
+    let resident = Quantity::Memory(memory.resident);
+    let private = Quantity::Memory(memory.private);
+    Ok([
+        Row::one(
+            format!("resident memory at rest, {linkage}"),
+            resident,
+            Some(goal),
+        ),
+        Row::one(format!("  of it its own, {linkage}"), private, None),
+        Row::one(
+            format!("threads, {linkage}"),
+            Quantity::Count(threads),
+            Some(Quantity::Count(1)),
+        ),
+    ])
+}
+
+/// CPU at rest, for a minute, measured for `time`: left alone, and asked by a kubelet once a second.
+pub(super) async fn cpu(program: &Path, time: Duration) -> Result<[Row; 2]> {
+    let alone = async {
+        let pair = resting(program).await?;
+        let used = over(&pair, time).await?;
+        pair.end().await?;
+        anyhow::Ok(used)
+    };
+    let probed = async {
+        let pair = resting(program).await?;
+        let probes = async {
+            let mut ticks = tokio::time::interval(Duration::from_secs(1));
+            loop {
+                ticks.tick().await;
+                pair.ready().await?;
+            }
+        };
+        let used: Result<Duration> = tokio::select! {
+            used = over(&pair, time) => used,
+            failed = probes => failed,
+        };
+        pair.end().await?;
+        used
+    };
+    let (alone, probed) = tokio::try_join!(alone, probed)?;
+    let minute = |used: Duration| Quantity::Time(used.mul_f64(MINUTE.div_duration_f64(time)));
+    let goal = Quantity::Time(Duration::from_millis(3));
+    Ok([
+        Row::one("CPU in a minute at rest", minute(alone), Some(goal)),
+        Row::one("CPU in a minute, probed every second", minute(probed), None),
+    ])
+}
+
+/// CPU while Legacy is not there, once the wait is long, in percent of a core.
+pub(super) async fn waiting(program: &Path, time: Duration) -> Result<Row> {
+    /// From here on the pause between two looks is at its longest, some 50 ms.
+    const LONG: Duration = Duration::from_secs(10);
+    let pair = Pair::start(program, false)?;
+    tokio::time::sleep_until((pair.executed + LONG).into()).await;
+    let used = over(&pair, time).await?;
+    pair.end().await?;
+    let percent = 100.0 * used.div_duration_f64(time);
+    Ok(Row::one(
+        "CPU while Legacy is not there",
+        Quantity::Percent(percent),
+        None,
+    ))
+}
+
+async fn resting(program: &Path) -> Result<Pair> {
+    let pair = Pair::start(program, true)?;
+    pair.at_rest().await?;
+    Ok(pair)
+}
+
+/// The CPU that the sidecar uses from now on, for this long.
+async fn over(pair: &Pair, time: Duration) -> Result<Duration> {
+    let pid = pair.pid()?;
+    let before = proc::cpu(pid)?;
+    tokio::time::sleep(time).await;
+    Ok(proc::cpu(pid)?.saturating_sub(before))
+}

@@ -1,0 +1,81 @@
+//! What the kernel says about a process: <https://docs.kernel.org/filesystems/proc.html>.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+/// Memory of a process at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Memory {
+    /// All resident pages, those that it shares with other copies of itself among them.
+    pub(super) resident: u64,
+    /// The pages that are its own: what one more copy costs.
+    pub(super) private: u64,
+}
+
+/// The time that all its threads have spent on a CPU, in nanoseconds' precision (the ticks of
+/// `/proc/PID/stat` are 10 ms).
+pub(super) fn cpu(pid: u32) -> Result<Duration> {
+    let mut nanoseconds = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let file = task?.path().join("schedstat");
+        let text = fs::read_to_string(&file)?;
+        let first = text
+            .split_whitespace()
+            .next()
+            .and_then(|first| first.parse::<u64>().ok());
+        nanoseconds += first.with_context(|| format!("{} is empty", file.display()))?;
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
+/// How many threads it has.
+pub(super) fn threads(pid: u32) -> Result<u64> {
+    number(
+        &fs::read_to_string(format!("/proc/{pid}/status"))?,
+        "Threads",
+    )
+}
+
+/// Its memory, counted page by page (`VmRSS` in `status` may lag behind).
+pub(super) fn memory(pid: u32) -> Result<Memory> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let bytes = |name| number(&rollup, name).map(|kibibytes| kibibytes * 1024);
+    Ok(Memory {
+        resident: bytes("Rss")?,
+        private: bytes("Private_Clean")? + bytes("Private_Dirty")?,
+    })
+}
+
+fn number(text: &str, name: &str) -> Result<u64> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .with_context(|| format!("the kernel says nothing of {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_threads_memory_and_a_past() {
+        let pid = std::process::id();
+        assert!(threads(pid).unwrap() >= 1);
+        let memory = memory(pid).unwrap();
+        assert!(
+            memory.private > 0 && memory.private <= memory.resident,
+            "{memory:?}"
+        );
+        let before = cpu(pid).unwrap();
+        while cpu(pid).unwrap() == before {}
+    }
+
+    #[test]
+    fn a_name_is_not_found_in_a_longer_one() {
+        let text = "Rss_Anon:  7 kB\nRss:      1136 kB\n";
+        assert_eq!(number(text, "Rss").unwrap(), 1136);
+        assert!(number(text, "Pss").is_err());
+    }
+}

@@ -1,0 +1,131 @@
+//! A sidecar beside a Legacy, both to be measured.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use legacy_mock::{Config, Legacy};
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::process::Process;
+
+/// The operations half in these measurements.
+const HALF: &str = "-acknowledge";
+
+/// How long anything may take that takes milliseconds.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A Legacy with a sidecar that has just been started.
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) legacy: Legacy,
+    process: Process,
+    /// When the sidecar's program began.
+    pub(super) executed: Instant,
+    health: SocketAddr,
+    _claim: TcpSocket,
+    _half: NamedTempFile,
+}
+
+impl Pair {
+    /// Starts the sidecar; Legacy listens already, or only has its port.
+    pub(super) fn start(program: &Path, legacy_listens: bool) -> Result<Self> {
+        let config = Config {
+            half: Some(HALF.into()),
+            ..Config::default()
+        };
+        let legacy = Legacy::reserve(config)?;
+        if legacy_listens {
+            legacy.listen()?;
+        }
+        let half = NamedTempFile::new()?;
+        std::fs::write(half.path(), HALF)?;
+        // Bound and not listening: the port stays free for the sidecar alone.
+        let claim = TcpSocket::new_v4()?;
+        claim.set_reuseaddr(true)?;
+        claim.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let health = claim.local_addr()?;
+        let mut command = Command::new(program);
+        command.arg(format!("--legacy-port={}", legacy.port()));
+        command.arg(format!("--half-file={}", half.path().display()));
+        command.arg(format!("--listen={health}"));
+        let process = Process::start("the sidecar", command, Box::new(|_| ()))?;
+        // The spawn returns when the new program has begun.
+        let executed = Instant::now();
+        Ok(Self {
+            legacy,
+            process,
+            executed,
+            health,
+            _claim: claim,
+            _half: half,
+        })
+    }
+
+    /// The sidecar's process id.
+    pub(super) fn pid(&self) -> Result<u32> {
+        self.process.pid().context("the sidecar has ended")
+    }
+
+    /// Waits until Legacy is initialised.
+    pub(super) async fn initialized(&self) -> Result<()> {
+        let accepted = self.legacy.until(|counts| counts.accepted > 0);
+        timeout(LIMIT, accepted)
+            .await
+            .context("the handshake takes too long")?;
+        Ok(())
+    }
+
+    /// Waits until the sidecar rests: one connection is its watch, and Legacy has answered `/health`
+    /// on it and, for kindness, beside it.
+    pub(super) async fn at_rest(&self) -> Result<()> {
+        let rests = self
+            .legacy
+            .until(|counts| counts.of("GET /health") >= 2 && counts.open == 1);
+        timeout(LIMIT, rests)
+            .await
+            .context("the sidecar does not come to rest")?;
+        Ok(())
+    }
+
+    /// Asks `/readyz` once, as a kubelet does, and returns when the answer has come.
+    pub(super) async fn ready(&self) -> Result<Instant> {
+        let asking = async {
+            let mut stream = connect(self.health).await;
+            let request = "GET /readyz HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n";
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await?;
+            let now = Instant::now();
+            let answer = String::from_utf8_lossy(&answer);
+            let first = answer.lines().next().unwrap_or_default();
+            anyhow::ensure!(first == "HTTP/1.1 200 OK", "/readyz answered {first:?}");
+            Ok(now)
+        };
+        timeout(LIMIT, asking)
+            .await
+            .context("/readyz takes too long")?
+    }
+
+    /// Ends the sidecar.
+    pub(super) async fn end(mut self) -> Result<()> {
+        let status = self.process.terminate(LIMIT).await?;
+        anyhow::ensure!(status.success(), "the sidecar ended with {status}");
+        Ok(())
+    }
+}
+
+/// Connects as soon as the sidecar listens.
+async fn connect(address: SocketAddr) -> TcpStream {
+    loop {
+        if let Ok(stream) = TcpStream::connect(address).await {
+            return stream;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}

@@ -1,0 +1,87 @@
+//! The programs as they are shipped, static and stripped, and how large they are.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::table::{Quantity, Row};
+use crate::artifacts::{Build, Linkage};
+use crate::image::{self, Architecture, Product};
+
+/// The sidecar, linked statically with one C library or another.
+#[derive(Clone, Debug)]
+pub(super) struct Linked {
+    /// The C library.
+    pub(super) name: &'static str,
+    pub(super) program: PathBuf,
+    /// At most so many bytes.
+    size: u64,
+    /// At most so many MiB at rest.
+    pub(super) memory: f64,
+}
+
+/// The sidecar as it is in its image: with musl.
+pub(super) async fn musl() -> Result<Linked> {
+    let program = compile(Product::Sidecar).await?;
+    Ok(Linked {
+        name: "musl",
+        program,
+        size: 1_300_000,
+        memory: 1.3,
+    })
+}
+
+/// The sidecar with glibc.
+pub(super) async fn glibc(say: impl Fn(&str)) -> Result<Linked> {
+    let target = if cfg!(target_arch = "aarch64") {
+        "aarch64-unknown-linux-gnu"
+    } else {
+        "x86_64-unknown-linux-gnu"
+    };
+    let build = Build {
+        linkage: Linkage::Static(target),
+        ..Build::SIDECAR
+    };
+    let program = build
+        .run(say)
+        .await?
+        .remove("sidecar")
+        .context("cargo built no sidecar")?;
+    Ok(Linked {
+        name: "glibc",
+        program,
+        size: 2_150_000,
+        memory: 1.9,
+    })
+}
+
+/// The size of a sidecar.
+pub(super) fn sidecar(linked: &Linked) -> Result<Row> {
+    let size = size(&linked.program)?;
+    let goal = Quantity::Bytes(linked.size);
+    Ok(Row::one(
+        format!("sidecar, static with {}", linked.name),
+        size,
+        Some(goal),
+    ))
+}
+
+/// The size of the webhook.
+pub(super) async fn webhook() -> Result<Row> {
+    let size = size(&compile(Product::Webhook).await?)?;
+    Ok(Row::one(
+        "webhook, static with musl",
+        size,
+        Some(Quantity::Bytes(7_000_000)),
+    ))
+}
+
+async fn compile(product: Product) -> Result<PathBuf> {
+    tokio::task::spawn_blocking(move || image::compile(product, Architecture::host())).await?
+}
+
+fn size(program: &Path) -> Result<Quantity> {
+    let metadata = std::fs::metadata(program);
+    let metadata = metadata.with_context(|| format!("{} is gone", program.display()))?;
+    Ok(Quantity::Bytes(metadata.len()))
+}

@@ -1,0 +1,91 @@
+//! How long starts take: the sidecar's own, and Legacy's until it is initialised.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::sidecar::Pair;
+use super::table::Row;
+
+/// From exec to the first connection to a Legacy that listens already.
+pub(super) async fn first_looks(program: &Path, runs: u32) -> Result<Row> {
+    let mut times = Vec::new();
+    for _ in 0..runs {
+        let pair = Pair::start(program, true)?;
+        pair.initialized().await?;
+        let connected = pair.legacy.moments().connected.context("nobody came")?;
+        times.push(connected.saturating_duration_since(pair.executed));
+        pair.end().await?;
+    }
+    Ok(Row::many(
+        "exec to first look",
+        times,
+        Some(Duration::from_millis(1)),
+    ))
+}
+
+/// From Legacy's first listen to the secret that it accepts, where it listens within half a second;
+/// and from there to the answer of a `/readyz` that was held. One start after the other.
+pub(super) async fn fast(program: &Path, runs: u32) -> Result<[Row; 2]> {
+    let (mut handshakes, mut answers) = (Vec::new(), Vec::new());
+    for run in 0..runs {
+        let pair = Pair::start(program, false)?;
+        // Spread over 50 to 500 ms, so that no run has the rhythm of another.
+        let late = Duration::from_millis(50) + Duration::from_millis(450) * run / runs.max(1);
+        let listens = async {
+            tokio::time::sleep_until((pair.executed + late).into()).await;
+            pair.legacy.listen()?;
+            pair.initialized().await
+        };
+        let (ready, ()) = tokio::try_join!(pair.ready(), listens)?;
+        let (handshake, accepted) = handshake(&pair)?;
+        handshakes.push(handshake);
+        answers.push(ready.saturating_duration_since(accepted));
+        pair.end().await?;
+    }
+    Ok([
+        Row::many(
+            "listen to handshake, Legacy starts in 0.05 to 0.5 s",
+            handshakes,
+            Some(Duration::from_millis(8)),
+        ),
+        Row::many(
+            "handshake to held /readyz",
+            answers,
+            Some(Duration::from_millis(2)),
+        ),
+    ])
+}
+
+/// From Legacy's first listen to the secret that it accepts, where it takes long: at the same time, as
+/// they wait most of it, and listening one after the other.
+pub(super) async fn slow(program: &Path, runs: u32, late: Duration) -> Result<Row> {
+    /// Between two listens: far more than a handshake takes.
+    const APART: Duration = Duration::from_millis(100);
+    let mut pairs = Vec::new();
+    for _ in 0..runs {
+        pairs.push(Pair::start(program, false)?);
+    }
+    let mut times = Vec::new();
+    for (pair, apart) in pairs.into_iter().zip(0..) {
+        tokio::time::sleep_until((pair.executed + late + APART * apart).into()).await;
+        pair.legacy.listen()?;
+        pair.initialized().await?;
+        times.push(handshake(&pair)?.0);
+        pair.end().await?;
+    }
+    let what = format!(
+        "listen to handshake, Legacy starts in {} s and more",
+        late.as_secs()
+    );
+    Ok(Row::many(what, times, Some(Duration::from_millis(60))))
+}
+
+/// How long the handshake took from Legacy's first listen, and when it was done.
+fn handshake(pair: &Pair) -> Result<(Duration, Instant)> {
+    let moments = pair.legacy.moments();
+    let listening = moments.listening.context("Legacy did not listen")?;
+    let accepted = moments.accepted.context("there was no handshake")?;
+    Ok((accepted.duration_since(listening), accepted))
+}

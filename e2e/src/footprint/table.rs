@@ -1,0 +1,164 @@
+//! The table: what was measured, and the goal beside it.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// A quantity with its unit.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub(super) enum Quantity {
+    /// Shown in MB, millions of bytes, as binaries are.
+    Bytes(u64),
+    /// Shown in MiB, as memory is.
+    Memory(u64),
+    Time(Duration),
+    Count(u64),
+    /// Of one core.
+    Percent(f64),
+}
+
+impl Quantity {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    fn show(self) -> String {
+        match self {
+            Self::Bytes(bytes) => format!("{:.2} MB", bytes as f64 / 1e6),
+            Self::Memory(bytes) => format!("{:.2} MiB", bytes as f64 / f64::from(1 << 20)),
+            Self::Time(time) => format!("{:.2} ms", time.as_secs_f64() * 1e3),
+            Self::Count(count) => count.to_string(),
+            Self::Percent(percent) => format!("{percent:.2} %"),
+        }
+    }
+}
+
+/// One line of the table.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    what: String,
+    /// The smallest, the middle one and the one that 99 of 100 don't exceed; or a single one.
+    measured: Vec<Quantity>,
+    /// The last of what was measured is at most this.
+    goal: Option<Quantity>,
+}
+
+impl Row {
+    pub(super) fn one(what: impl Into<String>, measured: Quantity, goal: Option<Quantity>) -> Self {
+        Self {
+            what: what.into(),
+            measured: vec![measured],
+            goal,
+        }
+    }
+
+    /// Of many times: minimum, median and 99th percentile, which is what the goal is for.
+    pub(super) fn many(
+        what: impl Into<String>,
+        mut times: Vec<Duration>,
+        goal: Option<Duration>,
+    ) -> Self {
+        times.sort_unstable();
+        let measured = [0, 50, 99].map(|percent| percentile(&times, percent));
+        Self {
+            what: what.into(),
+            measured: measured.into_iter().flatten().map(Quantity::Time).collect(),
+            goal: goal.map(Quantity::Time),
+        }
+    }
+
+    /// Whether the goal is missed.
+    pub(super) fn is_missed(&self) -> bool {
+        matches!((self.measured.last(), self.goal), (Some(worst), Some(goal)) if *worst > goal)
+    }
+}
+
+/// The smallest of the sorted `times` that `percent` of them don't exceed (nearest rank).
+fn percentile(times: &[Duration], percent: usize) -> Option<Duration> {
+    let rank = (times.len() * percent).div_ceil(100).max(1);
+    times.get(rank - 1).copied()
+}
+
+/// The rows as text, in columns.
+pub(super) fn render(rows: &[Row]) -> String {
+    let width = rows
+        .iter()
+        .map(|row| row.what.chars().count())
+        .max()
+        .unwrap_or_default();
+    let mut text = format!(
+        "{:width$}  {:>10} {:>10} {:>10}  {:>10}\n",
+        "", "min", "p50", "p99", "at most"
+    );
+    for row in rows {
+        let mut cells: Vec<_> = row
+            .measured
+            .iter()
+            .map(|quantity| quantity.show())
+            .collect();
+        // A single value stands where the goal looks: under the last column.
+        while cells.len() < 3 {
+            cells.insert(0, String::new());
+        }
+        let goal = row.goal.map(Quantity::show).unwrap_or_default();
+        let verdict = match (row.goal.is_some(), row.is_missed()) {
+            (true, true) => "  MISSED",
+            (true, false) => "  ok",
+            (false, _) => "",
+        };
+        let [min, p50, p99] = [&cells[0], &cells[1], &cells[2]];
+        let _ = writeln!(
+            text,
+            "{:width$}  {min:>10} {p50:>10} {p99:>10}  {goal:>10}{verdict}",
+            row.what
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let times = |count: u64| (1..=count).map(Duration::from_millis).collect::<Vec<_>>();
+        for (count, percent, wanted) in [
+            (50, 0, 1),
+            (50, 50, 25),
+            (50, 99, 50),
+            (1, 50, 1),
+            (200, 99, 198),
+            (100, 99, 99),
+        ] {
+            let found = percentile(&times(count), percent);
+            assert_eq!(
+                found,
+                Some(Duration::from_millis(wanted)),
+                "{percent} of {count}"
+            );
+        }
+        assert_eq!(percentile(&[], 50), None);
+    }
+
+    #[test]
+    fn a_goal_is_for_the_last_column() {
+        let ms = Duration::from_millis;
+        let times = || vec![ms(9), ms(1), ms(2)];
+        assert!(Row::many("x", times(), Some(ms(8))).is_missed());
+        assert!(!Row::many("x", times(), Some(ms(9))).is_missed());
+        assert!(!Row::many("x", times(), None).is_missed());
+        let one = Row::one(
+            "binary",
+            Quantity::Bytes(1_300_000),
+            Some(Quantity::Bytes(1_300_000)),
+        );
+        assert!(!one.is_missed());
+        let text = render(&[one, Row::many("time", times(), Some(ms(8)))]);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(
+            lines[1],
+            "binary                           1.30 MB     1.30 MB  ok"
+        );
+        assert_eq!(
+            lines[2],
+            "time       1.00 ms    2.00 ms    9.00 ms     8.00 ms  MISSED"
+        );
+    }
+}
