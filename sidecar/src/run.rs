@@ -14,10 +14,10 @@ use crate::failure::Failure;
 use crate::legacy::{Legacy, Watch};
 use crate::listen::{self, BindError};
 use crate::log::{Level, Log};
-use crate::machine::{Action, Answer, Event, Kindness, Machine};
+use crate::machine::{Action, Answer, Event, Kindness, Machine, News};
 use crate::secret::{Half, Secret};
 use crate::status::{self, Board, Status};
-use crate::tell::tell;
+use crate::tell::{tell, tell_early};
 
 /// For how long held requests are still answered when there is nothing left to do.
 const LAST_ANSWERS: Duration = Duration::from_millis(100);
@@ -143,6 +143,12 @@ impl Driver<'_> {
                 .show(state, self.began + machine.since(), next.news);
             if let Some(news) = next.news {
                 tell(self.log, self.args, &self.legacy.address(), news);
+                // Legacy may take many minutes to listen; nobody should learn only then what is missing.
+                if let News::Waiting { .. } = news
+                    && let Err(problem) = Half::read(&self.args.half_file)
+                {
+                    tell_early(self.log, self.args, problem);
+                }
             }
             if !state.is_ready() {
                 self.watch = None;

@@ -116,6 +116,14 @@ pub(crate) fn tell(log: &Log, args: &Args, address: &dyn Display, news: News) {
     }
 }
 
+/// Says that the half cannot be had, while there is still time to see to it.
+pub(crate) fn tell_early(log: &Log, args: &Args, problem: HalfProblem) {
+    let failure = Failure::Half(problem);
+    let remedy = Remedy { failure, args };
+    let line = format_args!("{failure}. {remedy}It is needed as soon as Legacy listens");
+    log.line(Level::Error, "half", &line);
+}
+
 /// What to do about a failure: a sentence with a space after it, or nothing.
 struct Remedy<'a> {
     failure: Failure,
@@ -180,11 +188,11 @@ impl Display for Create<'_> {
             key,
             namespace,
         } = self.0;
-        out.write_str("kubectl ")?;
+        write!(out, "kubectl create secret generic {secret} ")?;
         if let Some(namespace) = namespace {
             write!(out, "-n {namespace} ")?;
         }
-        write!(out, "create secret generic {secret} --from-file={key}=FILE")
+        write!(out, "--from-file={key}=FILE")
     }
 }
 

@@ -36,7 +36,7 @@ async fn a_missing_half_is_waited_for() {
     fs::remove_file(&pod.half).unwrap();
     pod.legacy.listen().unwrap();
     let create =
-        "Create it: kubectl -n demo create secret generic secret-handshake --from-file=half=FILE";
+        "Create it: kubectl create secret generic secret-handshake -n demo --from-file=half=FILE";
     pod.sidecar.log.until(create).await;
     assert_eq!(
         pod.legacy.counts().of("GET /internal/key"),
@@ -53,6 +53,24 @@ async fn a_missing_half_is_waited_for() {
     fs::write(&pod.half, HALF).unwrap();
     pod.ready().await;
     assert_eq!(pod.legacy.counts().secrets(), 1);
+}
+
+#[tokio::test]
+async fn a_missing_half_is_told_while_legacy_is_still_awaited() {
+    let pod = Pod::reserve(Config::default(), |args| {
+        args.half_file = "/nonexistent/half".into();
+    });
+    pod.sidecar
+        .log
+        .until("It is needed as soon as Legacy listens")
+        .await;
+    let create = "kubectl create secret generic secret-handshake --from-file=half=FILE";
+    assert_eq!(
+        pod.sidecar.log.count(create),
+        1,
+        "{}",
+        pod.sidecar.log.text()
+    );
 }
 
 #[tokio::test]
