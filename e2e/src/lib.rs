@@ -7,3 +7,4 @@ pub mod demo;
 pub mod footprint;
 pub mod image;
 pub mod process;
+pub mod scenarios;

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use http_body_util::BodyExt as _;
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -63,6 +63,34 @@ const REQUEST: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Api {
     client: kube::Client,
+}
+
+/// A watch: each object as it was at first, and after each change.
+pub struct Watch {
+    body: Body,
+    buffer: Vec<u8>,
+}
+
+impl Watch {
+    /// The next change: `ADDED`, `MODIFIED` or `DELETED`, and the object.
+    ///
+    /// # Errors
+    ///
+    /// The watch has ended.
+    pub async fn next(&mut self) -> Result<(String, Value)> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                let mut event: Value = serde_json::from_slice(&line)?;
+                let kind = event["type"].as_str().unwrap_or_default().to_owned();
+                return Ok((kind, event["object"].take()));
+            }
+            let frame = self.body.frame().await.context("the watch has ended")??;
+            if let Some(data) = frame.data_ref() {
+                self.buffer.extend_from_slice(data);
+            }
+        }
+    }
 }
 
 /// What the API server answered.
@@ -180,6 +208,21 @@ impl Api {
     pub async fn text(&self, path: &str) -> Result<String> {
         let request = http::Request::get(path).body(Vec::new())?;
         Ok(self.client.request_text(request).await?)
+    }
+
+    /// Watches the objects of a kind in a namespace, from those there are now on.
+    ///
+    /// # Errors
+    ///
+    /// There was no answer, or it was a refusal.
+    pub async fn watch(&self, kind: &str, namespace: &str, query: &str) -> Result<Watch> {
+        let path = path(kind, Some(namespace), None)?;
+        let request = http::Request::get(format!("{path}?watch=true&{query}"))
+            .header("accept", "application/json")
+            .body(Body::empty())?;
+        let response = self.client.send(request).await?;
+        ensure!(response.status().is_success(), "watching {path}: {}", response.status());
+        Ok(Watch { body: response.into_body(), buffer: Vec::new() })
     }
 
     /// Creates `object`, with the query's parameters (`dryRun=All`).

@@ -28,6 +28,7 @@ pub mod install;
 pub mod kubectl;
 pub mod load;
 pub mod metrics;
+pub mod netns;
 pub mod node;
 pub mod other;
 pub mod pki;

@@ -181,6 +181,7 @@ impl Node {
         )?;
         let containers = Daemon::start(state, "node", processes(programs, state, &dir)?)?;
 
+        undo_firewall(state)?;
         let proxy_program = programs.path(Program::Proxy)?;
         let proxy_config = dir.join("kube-proxy.json");
         fs::write(&proxy_config, kube_proxy_config(state)?.to_string())?;
@@ -242,12 +243,57 @@ impl Node {
     pub fn load_product(&self) -> Result<()> {
         for product in Product::ALL {
             say(&format!("building the image {}", product.reference()));
-            let archive = self.dir.join(format!("{}.tar", product.image()));
-            let name = format!("docker.io/library/{}", product.reference());
-            image::make(product, Architecture::host(), &name, &archive)?;
-            self.load(&archive)?;
+            image::make(product, Architecture::host(), &full_name(product), &self.archive(product))?;
+            self.load_image(product)?;
         }
         Ok(())
+    }
+
+    /// Puts an image of the product that was built before where the kubelet finds it.
+    ///
+    /// # Errors
+    ///
+    /// containerd does not take it.
+    pub fn load_image(&self, product: Product) -> Result<()> {
+        self.load(&self.archive(product))
+    }
+
+    /// Removes an image of the product by all its names. Containers that run are not touched.
+    ///
+    /// # Errors
+    ///
+    /// There is no such image.
+    pub fn forget_image(&self, product: Product) -> Result<()> {
+        let all = self.ctr(&["images", "ls"])?;
+        let rows: Vec<Vec<&str>> =
+            all.lines().map(|line| line.split_whitespace().collect()).collect();
+        let name = full_name(product);
+        let digest = rows.iter().find(|row| row.first() == Some(&name.as_str()));
+        let digest = digest.and_then(|row| row.get(2)).with_context(|| format!("no image {name}"))?;
+        for row in rows.iter().filter(|row| row.get(2) == Some(digest)) {
+            self.ctr(&["images", "rm", "--sync", row[0]])?;
+        }
+        Ok(())
+    }
+
+    /// Kills a container of a pod, as the kernel does when it is out of memory.
+    ///
+    /// # Errors
+    ///
+    /// It does not run.
+    pub fn kill_container(&self, pod: &Value, name: &str) -> Result<()> {
+        let id = ["containerStatuses", "initContainerStatuses"]
+            .iter()
+            .filter_map(|list| pod["status"][list].as_array())
+            .flatten()
+            .find(|status| status["name"] == name)
+            .and_then(|status| status["containerID"].as_str()?.strip_prefix("containerd://"))
+            .with_context(|| format!("{name} does not run"))?;
+        self.ctr(&["tasks", "kill", "--signal", "SIGKILL", id]).map(drop)
+    }
+
+    fn archive(&self, product: Product) -> PathBuf {
+        self.dir.join(format!("{}.tar", product.image()))
     }
 
     /// containerd's own client, for what the kubelet does not show.
@@ -298,6 +344,11 @@ impl Node {
             .context("the node has ended")?;
         Ok(first.parse()?)
     }
+}
+
+/// An image's name as containerd stores it: what the manifests leave out is filled in.
+fn full_name(product: Product) -> String {
+    format!("docker.io/library/{}", product.reference())
 }
 
 /// The condition `kind` of an object's status; null if there is none.
@@ -448,6 +499,22 @@ fn kube_proxy_config(state: &State) -> Result<Value> {
         // Nobody needs more than the kernel's own limits.
         "conntrack": { "maxPerCore": 0, "min": 0 },
     }))
+}
+
+/// kube-proxy makes a chain that `--cleanup` leaves, as a kubelet may want it. Nobody wants it here,
+/// unless it was there before.
+fn undo_firewall(state: &State) -> Result<()> {
+    for tables in ["iptables", "ip6tables"] {
+        if run(tables, &["-S", "KUBE-FIREWALL"]).is_ok() {
+            continue;
+        }
+        let undo = format!(
+            "PATH=$PATH:/usr/sbin:/sbin; for hook in INPUT OUTPUT; do {tables} -D $hook -j KUBE-FIREWALL; done; \
+             {tables} -F KUBE-FIREWALL && {tables} -X KUBE-FIREWALL; true"
+        );
+        state.note_undo(&["/bin/sh", "-c", &undo])?;
+    }
+    Ok(())
 }
 
 /// The cgroup that the kubelet is told to stay below: it must exist in every hierarchy (version 1) or

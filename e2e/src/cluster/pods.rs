@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
 
 use super::Cluster;
 use super::build::say;
@@ -31,6 +32,7 @@ pub async fn install(cluster: &Cluster) -> Result<()> {
                 object["metadata"]["labels"][MARK] = "true".into();
             }
         }
+        with_files(cluster, &mut objects)?;
         install::apply(cluster, &objects).await?;
     }
     available(cluster).await
@@ -66,6 +68,14 @@ pub async fn available(cluster: &Cluster) -> Result<()> {
                 .all(|entry| entry["clientConfig"]["caBundle"].is_string()),
             "there is no caBundle yet"
         );
+        // The API server reaches it: endpoints and kube-proxy's rules come a moment after the pods.
+        let pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": { "namespace": "default", "name": "e2e", "labels": { "secret-handshake": "true" } },
+            "spec": { "containers": [{ "name": "legacy", "image": "legacy-mock" }] },
+        });
+        cluster.api.post(&pod, "dryRun=All").await?.object()?;
         Ok(())
     })
     .await
@@ -94,5 +104,42 @@ pub async fn uninstall(cluster: &Cluster) -> Result<()> {
         .kubectl
         .run(&[&delete[..], &[folder.as_os_str()]].concat())
         .await?;
+    Ok(())
+}
+
+/// Certificates from files.
+fn with_files(cluster: &Cluster, objects: &mut Vec<serde_json::Value>) -> Result<()> {
+    use base64::Engine as _;
+    let folder = cluster.scratch();
+    let authority = super::pki::Authority::new(folder, "webhook-ca")?;
+    let name = format!("{WEBHOOK}.{NAMESPACE}.svc");
+    let pair = authority.issue("tls", "webhook", &[], &[&name])?;
+    let mut secret = None;
+    for object in objects.iter_mut() {
+        if object["kind"] == "MutatingWebhookConfiguration" {
+            for entry in object["webhooks"].as_array_mut().context("none")? {
+                entry["clientConfig"]["caBundle"] =
+                    json!(base64::engine::general_purpose::STANDARD.encode(authority.pem()));
+            }
+        }
+        if object["kind"] == "Deployment" {
+            let spec = &mut object["spec"]["template"]["spec"];
+            spec["volumes"] = json!([{ "name": "tls", "secret": { "secretName": "tls" } }]);
+            let container = &mut spec["containers"][0];
+            container["volumeMounts"] = json!([{ "name": "tls", "mountPath": "/tls" }]);
+            let args = container["args"].as_array_mut().context("no args")?;
+            args.push(json!("--tls-cert=/tls/tls.crt"));
+            args.push(json!("--tls-key=/tls/tls.key"));
+            secret = Some(json!({
+                "apiVersion": "v1", "kind": "Secret",
+                "metadata": { "namespace": NAMESPACE, "name": "tls" },
+                "stringData": {
+                    "tls.crt": std::fs::read_to_string(&pair.certificate)?,
+                    "tls.key": std::fs::read_to_string(&pair.key)?,
+                },
+            }));
+        }
+    }
+    objects.extend(secret);
     Ok(())
 }

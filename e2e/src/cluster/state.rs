@@ -225,6 +225,9 @@ pub fn guard(dir: &Path) -> Result<()> {
 ///
 /// The directory can't be read or removed, or what was to be undone could not be.
 pub fn end(dir: &Path, keep_logs: bool) -> Result<()> {
+    // A signal's handler and whoever drops a cluster may come at the same time.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = lock(&ONE_AT_A_TIME);
     if !dir.join("pids").exists() {
         return Ok(());
     }

@@ -6,13 +6,19 @@
 
 mod calls;
 pub mod command;
+mod ends;
 mod fits;
 mod labels;
+mod legacy;
+mod modes;
+mod network;
 mod objects;
 mod outage;
 mod refusals;
 pub mod run;
+mod running;
 pub mod scene;
+mod secret;
 mod selection;
 
 use std::pin::Pin;
@@ -61,13 +67,18 @@ pub(crate) const ALONE: bool = true;
 
 /// All scenarios, in the order in which they are run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let themes: [&'static [Scenario]; 6] = [
+    let themes: [&'static [Scenario]; 11] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
         calls::SCENARIOS,
         fits::SCENARIOS,
         refusals::SCENARIOS,
         outage::SCENARIOS,
+        legacy::SCENARIOS,
+        secret::SCENARIOS,
+        modes::SCENARIOS,
+        ends::SCENARIOS,
+        network::SCENARIOS,
     ];
     let mut all: Vec<&Scenario> = themes.into_iter().flatten().collect();
     all.sort_by_key(|scenario| (scenario.level, scenario.alone));

@@ -10,7 +10,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tokio::runtime::Handle;
 use tokio::sync::RwLock;
 
-use super::scene::{self, Scene, Stage};
+use super::scene::{self, Scene, Skip, Stage};
 use super::{Scenario, all, wanted};
 use crate::artifacts::{Build, Linkage};
 use crate::cluster::args::{Args, Level};
@@ -21,6 +21,9 @@ use crate::cluster::{Cluster, node, pods};
 
 /// The longest that a scenario may take. Each wait in it has its own, shorter limit.
 const LIMIT: Duration = Duration::from_secs(600);
+
+/// What is said of a skip where it counts as a failure.
+const SKIP_FAILS: &str = " (a skip fails, as CI=true)";
 
 /// How a run went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -203,29 +206,30 @@ fn play(scenarios: &[&'static Scenario], ground: &Ground, args: &Args, runtime: 
                     (Arc::clone(stage), Arc::clone(&gate), runtime.clone());
                 Trial::ignorable_test(scenario.name, move || {
                     let (took, ended) = perform(scenario, stage, &gate, &runtime);
+                    let ended = match ended {
+                        Ended::Skipped(reason) if ci => Ended::Failed(format!("{reason}{SKIP_FAILS}")),
+                        ended => ended,
+                    };
                     report(scenario.name, Some(took), &ended);
-                    ended.map(|()| Completion::Completed).map_err(Failed::from)
+                    match ended {
+                        Ended::Shown(_) => Ok(Completion::Completed),
+                        Ended::Skipped(reason) => Ok(Completion::ignored_with(reason)),
+                        Ended::Failed(reason) => Err(Failed::from(reason)),
+                    }
                 })
             }
             Ground::Skip(reason) if !ci => {
                 let reason = reason.clone();
                 Trial::ignorable_test(scenario.name, move || {
-                    line("33", "skipped", scenario.name, None, &reason);
+                    report(scenario.name, None, &Ended::Skipped(reason.clone()));
                     Ok(Completion::ignored_with(reason))
                 })
             }
             Ground::Skip(reason) | Ground::Broken(reason) => {
                 let skipped = matches!(ground, Ground::Skip(_));
-                let reason = format!(
-                    "{reason}{}",
-                    if skipped {
-                        " (a skip fails, as CI=true)"
-                    } else {
-                        ""
-                    }
-                );
+                let reason = format!("{reason}{}", if skipped { SKIP_FAILS } else { "" });
                 Trial::test(scenario.name, move || {
-                    report(scenario.name, None, &Err(reason.clone()));
+                    report(scenario.name, None, &Ended::Failed(reason.clone()));
                     Err(reason.into())
                 })
             }
@@ -251,7 +255,7 @@ fn perform(
     stage: Arc<Stage>,
     gate: &RwLock<()>,
     runtime: &Handle,
-) -> (Duration, Result<(), String>) {
+) -> (Duration, Ended) {
     let guard = if scenario.alone {
         (Some(runtime.block_on(gate.write())), None)
     } else {
@@ -262,8 +266,10 @@ fn perform(
     let played = std::panic::catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async {
             match tokio::time::timeout(LIMIT, (scenario.play)(&scene)).await {
-                Ok(ended) => ended.map_err(|error| format!("{error:#}")),
-                Err(_) => Err(format!("not at its end after {} s", LIMIT.as_secs())),
+                Ok(Ok(())) => Ended::Shown(scene.notes().await),
+                Ok(Err(error)) if error.is::<Skip>() => Ended::Skipped(error.to_string()),
+                Ok(Err(error)) => Ended::Failed(format!("{error:#}")),
+                Err(_) => Ended::Failed(format!("not at its end after {} s", LIMIT.as_secs())),
             }
         })
     }));
@@ -273,16 +279,28 @@ fn perform(
     let ended = played.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(format!("panicked: {}", text.unwrap_or_default()))
+        Ended::Failed(format!("panicked: {}", text.unwrap_or_default()))
     });
     (took, ended)
 }
 
-fn report(name: &str, took: Option<Duration>, ended: &Result<(), String>) {
-    match ended {
-        Ok(()) => line("32", "ok", name, took, ""),
-        Err(reason) => line("31", "FAILED", name, took, reason),
-    }
+/// How a scenario ended.
+enum Ended {
+    /// It was shown; with figures, if there are any.
+    Shown(String),
+    /// It can't be shown here.
+    Skipped(String),
+    /// It could not be shown.
+    Failed(String),
+}
+
+fn report(name: &str, took: Option<Duration>, ended: &Ended) {
+    let (colour, word, told) = match ended {
+        Ended::Shown(figures) => ("32", "ok", figures),
+        Ended::Skipped(reason) => ("33", "skipped", reason),
+        Ended::Failed(reason) => ("31", "FAILED", reason),
+    };
+    line(colour, word, name, took, told);
 }
 
 fn line(colour: &str, word: &str, name: &str, took: Option<Duration>, reason: &str) {

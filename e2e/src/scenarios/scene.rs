@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 
 use crate::cluster::api::Api;
 use crate::cluster::kubectl::Kubectl;
+use crate::cluster::node::Node;
 use crate::cluster::replicas::Replicas;
 use crate::cluster::{Cluster, wait};
 
@@ -51,10 +52,17 @@ impl Stage {
     }
 }
 
+/// The reason for which a scenario can't be shown on the cluster that there is: an error that counts as
+/// skipped.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Skip(pub &'static str);
+
 /// What one scenario gets.
 pub struct Scene {
     stage: Arc<Stage>,
     namespaces: Mutex<Vec<String>>,
+    notes: Mutex<Vec<String>>,
 }
 
 impl Scene {
@@ -64,6 +72,7 @@ impl Scene {
         Self {
             stage,
             namespaces: Mutex::new(Vec::new()),
+            notes: Mutex::new(Vec::new()),
         }
     }
 
@@ -83,6 +92,25 @@ impl Scene {
     #[must_use]
     pub fn kubectl(&self) -> &Kubectl {
         &self.stage.cluster.kubectl
+    }
+
+    /// The node of this machine that the pods run on.
+    ///
+    /// # Errors
+    ///
+    /// [`Skip`]: they run elsewhere.
+    pub fn node(&self) -> Result<&Node> {
+        self.stage.cluster.own_node().map_err(|_| Skip("needs a node that was made here").into())
+    }
+
+    /// Has a figure printed beside the scenario's name.
+    pub async fn note(&self, note: String) {
+        self.notes.lock().await.push(note);
+    }
+
+    /// All such figures.
+    pub async fn notes(&self) -> String {
+        self.notes.lock().await.join("; ")
     }
 
     /// The webhook's processes.
@@ -139,6 +167,11 @@ impl Scene {
         })
         .await?;
         Ok(())
+    }
+
+    /// Has a namespace removed as well when the scenario has ended.
+    pub async fn adopt(&self, name: &str) {
+        self.namespaces.lock().await.push(name.to_owned());
     }
 
     /// Removes the namespaces of this scene, without waiting for it.

@@ -1,0 +1,144 @@
+//! Pods that go: deleted, evicted, drained. And a sidecar that has had a hard life.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::json;
+
+use super::objects::{NAME, annotated};
+use super::running::{
+    HALF, LONG, address, legacy, legacy_deployment, ready, ready_app, restarts, running, set_half,
+};
+use super::scene::Scene;
+use super::{Scenario, scenario};
+use crate::cluster::node::NAME as NODE;
+use crate::cluster::{http, netns, wait};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    scenario!(
+        Node, TOGETHER, "ends/deleted",
+        "a pod that is deleted is gone in a second or two, also while a probe is held",
+        deleted
+    ),
+    scenario!(
+        Node, ALONE, "ends/drained",
+        "kubectl drain evicts the pod",
+        drained
+    ),
+    scenario!(
+        Node, ALONE, "ends/busy-hour",
+        "thousands of probes and hundreds of Legacy restarts within the sidecar's memory limit",
+        busy_hour
+    ),
+];
+
+async fn deleted(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[]).await?;
+    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    for mode in ["classic", "native"] {
+        let pod = |name: &str, arguments: &[&str]| {
+            annotated(legacy(&namespace, name, arguments), "secret-handshake/mode", mode)
+        };
+        let initialised = format!("{mode}-initialised");
+        scene.api().create(&pod(&initialised, &[])).await?;
+        // This one does not listen for a long time, so its probe is held nearly always.
+        let waiting = format!("{mode}-waiting");
+        scene.api().create(&pod(&waiting, &["-late", "10m"])).await?;
+        ready(scene, &namespace, &initialised).await?;
+        running(scene, &namespace, &waiting, NAME).await?;
+        let mut slowest = Duration::ZERO;
+        for name in [&initialised, &waiting] {
+            let asked = Instant::now();
+            scene.api().delete("Pod", &namespace, name, "Background").await?.object()?;
+            wait::until("the pod's end", LONG, async || {
+                ensure!(!scene.api().exists("Pod", &namespace, name).await?, "still there");
+                Ok(())
+            })
+            .await?;
+            slowest = slowest.max(asked.elapsed());
+        }
+        // The grace period is 30 s; the kubelet itself takes one or two, and this machine may be busy.
+        ensure!(slowest < Duration::from_secs(10), "{mode}: gone only after {slowest:?}");
+        scene.note(format!("{mode}: gone after {:.1} s", slowest.as_secs_f32())).await;
+    }
+    Ok(())
+}
+
+async fn drained(scene: &Scene) -> Result<()> {
+    scene.node()?;
+    let namespace = scene.namespace(&[]).await?;
+    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    scene.api().create(&legacy_deployment(&namespace, "legacy", &[])).await?;
+    let pod = ready_app(scene, &namespace, "legacy").await?;
+    let name = pod["metadata"]["name"].as_str().context("no name")?.to_owned();
+    // Only this pod: the webhook's own would have nowhere to go. Nothing is forced, so a volume of the
+    // sidecar's that held data would be in the way.
+    let drain = ["drain", NODE, "--pod-selector=app=legacy", "--timeout=90s"];
+    let printed = scene.kubectl().call(&drain, "").await?;
+    let uncordoned = scene.kubectl().run(&["uncordon", NODE]).await;
+    ensure!(printed.success, "kubectl drain: {}{}", printed.stdout, printed.stderr);
+    uncordoned?;
+    ensure!(printed.stdout.contains(&name), "kubectl drain says {:?}", printed.stdout);
+    ready_app(scene, &namespace, "legacy").await?;
+    Ok(())
+}
+
+/// Legacy's restarts in the shortened hour.
+const RESTARTS: usize = 300;
+/// Probes while that goes on.
+const PROBES: usize = 4000;
+
+async fn busy_hour(scene: &Scene) -> Result<()> {
+    let node = scene.node()?;
+    let namespace = scene.namespace(&[]).await?;
+    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    // The pod's own Legacy listens elsewhere, so that another can take its place, again and again. With
+    // limits on Legacy the sidecar has its own.
+    let mut pod = legacy(&namespace, "legacy", &["-listen", ":3999"]);
+    pod["spec"]["containers"][0]["resources"] =
+        json!({ "limits": { "cpu": "100m", "memory": "64Mi" } });
+    let before = node.network_namespaces()?;
+    scene.api().create(&pod).await?;
+    let pod = running(scene, &namespace, "legacy", NAME).await?;
+    let probes = address(&pod, 13300)?;
+    let inside = node
+        .network_namespaces()?
+        .into_iter()
+        .find(|found| !before.contains(found))
+        .context("the pod has no network namespace")?;
+
+    let asking = tokio::spawn(async move {
+        let mut answered = 0_usize;
+        while answered < PROBES {
+            let path = if answered.is_multiple_of(8) { "/readyz" } else { "/readyz?now" };
+            http::get(probes, path, Duration::from_secs(10)).await.context("a probe")?;
+            answered += 1;
+        }
+        anyhow::Ok(answered)
+    });
+    let shaken = netns::inside(&inside, async || {
+        let config = legacy_mock::Config { listen: netns::localhost(3000), ..Default::default() };
+        let legacy = legacy_mock::Legacy::start(config).await?;
+        let mut shaken = 0_usize;
+        while shaken < RESTARTS {
+            wait::until("a handshake", LONG, async || {
+                let answer = http::get(netns::localhost(3000), "/", Duration::from_secs(2)).await?;
+                if answer.status != 200 {
+                    bail!("{}", answer.status);
+                }
+                Ok(())
+            })
+            .await?;
+            shaken += 1;
+            legacy.restart().await?;
+        }
+        Ok(shaken)
+    })
+    .await?;
+    let asked = asking.await??;
+    let pod = scene.api().get("Pod", &namespace, "legacy").await?;
+    ensure!(restarts(&pod, NAME) == 0, "the sidecar has been restarted: {}", super::running::why_not(&pod));
+    let limit = super::objects::the_sidecar(&pod)?["resources"]["limits"]["memory"].clone();
+    scene.note(format!("{shaken} handshakes, {asked} probes, memory limit {limit}")).await;
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! Native and classic, on pods that run for ever and on those that end.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::objects::{NAME, annotated, names, the_sidecar};
+use super::running::{
+    Caller, HALF, LONG, Seen, Way, legacy, legacy_deployment, ready, ready_app, restarts, running,
+    service, set_half, why_not,
+};
+use super::scene::Scene;
+use super::{Scenario, scenario};
+use crate::cluster::node::condition;
+use crate::cluster::wait;
+use crate::image::Product;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    scenario!(
+        Node, TOGETHER, "modes/jobs",
+        "Jobs complete: native, classic and auto",
+        jobs
+    ),
+    scenario!(
+        Node, TOGETHER, "modes/cron-jobs",
+        "a CronJob's Job completes",
+        cron_jobs
+    ),
+    scenario!(
+        Node, TOGETHER, "modes/deployments",
+        "native and classic on a Deployment",
+        deployments
+    ),
+    scenario!(
+        Node, ALONE, "modes/sidecar-killed",
+        "the sidecar's container is killed: Legacy sees nothing, in either mode",
+        sidecar_killed
+    ),
+    scenario!(
+        Node, ALONE, "modes/image-missing",
+        "the sidecar's image can't be had: Legacy runs all the same, and is initialised when it can",
+        image_missing
+    ),
+];
+
+/// A Job's pod: Legacy beside a program that ends when Legacy is initialised. That program is the
+/// sidecar's own, with no half: it can only wait.
+fn job(namespace: &str, name: &str, mode: &str) -> Value {
+    let pod = legacy(namespace, name, &[]);
+    let mut legacy = pod["spec"]["containers"][0].clone();
+    legacy["restartPolicy"] = json!("Always");
+    let worker = json!({
+        "name": "worker",
+        "image": Product::Sidecar.reference(),
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["--once", "--half-file=/nowhere", "--listen=:13301"],
+    });
+    json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": { "namespace": namespace, "name": name, "labels": { NAME: "true" } },
+        "spec": {
+            "backoffLimit": 0,
+            "template": {
+                "metadata": { "annotations": { "secret-handshake/mode": mode } },
+                "spec": {
+                    "restartPolicy": "Never",
+                    "initContainers": [legacy],
+                    "containers": [worker],
+                },
+            },
+        },
+    })
+}
+
+/// Waits until a Job is complete, and gives its pod.
+async fn complete(scene: &Scene, namespace: &str, name: &str) -> Result<Value> {
+    wait::until(&format!("the Job {name} to complete"), LONG, async || {
+        let job = scene.api().get("Job", namespace, name).await?;
+        let query = format!("labelSelector=job-name%3D{name}");
+        let pods = scene.api().list("Pod", namespace, &query).await?;
+        let pod = pods.into_iter().next().context("there is no pod yet")?;
+        ensure!(condition(&job, "Complete")["status"] == "True", "{}", why_not(&pod));
+        Ok(pod)
+    })
+    .await
+}
+
+async fn jobs(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[]).await?;
+    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    for mode in ["auto", "native", "classic"] {
+        scene.api().create(&job(&namespace, mode, mode)).await?;
+    }
+    for mode in ["auto", "native", "classic"] {
+        let pod = complete(scene, &namespace, mode).await?;
+        let classic = names(&pod, "containers").contains(&NAME);
+        ensure!(classic == (mode == "classic"), "{mode}: the sidecar is in the wrong list");
+        ensure!(pod["status"]["phase"] == "Succeeded", "{mode}: {}", why_not(&pod));
+    }
+    Ok(())
+}
+
+async fn cron_jobs(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[]).await?;
+    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    let job = job(&namespace, "x", "auto");
+    let cron = json!({
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": { "namespace": namespace, "name": "nightly", "labels": { NAME: "true" } },
+        // Its own time would be a long time to wait.
+        "spec": { "schedule": "0 0 1 1 *", "jobTemplate": { "spec": job["spec"] } },
+    });
+    scene.api().create(&cron).await?;
+    let now = ["create", "job", "now", "--from=cronjob/nightly", "-n", &namespace];
+    scene.kubectl().run(&now).await?;
+    let pod = complete(scene, &namespace, "now").await?;
+    the_sidecar(&pod)?;
+    Ok(())
+}
+
+async fn deployments(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[]).await?;
+    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    for mode in ["native", "classic"] {
+        let mut deployment = legacy_deployment(&namespace, mode, &[]);
+        deployment["spec"]["template"]["metadata"]["annotations"] =
+            json!({ "secret-handshake/mode": mode });
+        scene.api().create(&deployment).await?;
+    }
+    for mode in ["native", "classic"] {
+        let pod = ready_app(scene, &namespace, mode).await?;
+        let native = names(&pod, "initContainers").contains(&NAME);
+        ensure!(native == (mode == "native"), "{mode}: the sidecar is in the wrong list");
+    }
+    Ok(())
+}
+
+async fn sidecar_killed(scene: &Scene) -> Result<()> {
+    let node = scene.node()?;
+    let namespace = scene.namespace(&[]).await?;
+    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    for mode in ["native", "classic"] {
+        scene.api().create(&annotated(legacy(&namespace, mode, &[]), "secret-handshake/mode", mode)).await?;
+        scene.api().create(&service(&namespace, mode)).await?;
+        let pod = ready(scene, &namespace, mode).await?;
+        let caller = Caller::start(Way::to(scene, &namespace, mode).await?);
+        caller.until(Seen::Works, Instant::now()).await?;
+        node.kill_container(&pod, NAME)?;
+        let pod = wait::until("the sidecar to be back", LONG, async || {
+            let pod = scene.api().get("Pod", &namespace, mode).await?;
+            ensure!(restarts(&pod, NAME) == 1, "{mode}: {} restarts", restarts(&pod, NAME));
+            ensure!(condition(&pod, "Ready")["status"] == "True", "{mode}: {}", why_not(&pod));
+            Ok(pod)
+        })
+        .await?;
+        ensure!(restarts(&pod, "legacy") == 0, "{mode}: Legacy has been restarted");
+        let seen = caller.seen().await;
+        let wrong = seen.iter().filter(|(_, what)| *what == Seen::Uninitialized).count();
+        ensure!(wrong == 0, "{mode}: {wrong} answers were `Uninitialized`");
+        // It was initialised all the time, so it was sent nothing a second time.
+        let log = super::running::log(scene, &namespace, mode, "legacy").await?;
+        let secrets = log.lines().filter(|line| line.contains("POST /internal/secret")).count();
+        ensure!(secrets == 1, "{mode}: {secrets} secrets were sent");
+    }
+    Ok(())
+}
+
+async fn image_missing(scene: &Scene) -> Result<()> {
+    let node = scene.node()?;
+    let namespace = scene.namespace(&[]).await?;
+    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    node.forget_image(Product::Sidecar)?;
+    let shown = async {
+        scene.api().create(&legacy(&namespace, "legacy", &[])).await?;
+        let pod = running(scene, &namespace, "legacy", "legacy").await?;
+        wait::until("the kubelet to miss the image", LONG, async || {
+            let pod = scene.api().get("Pod", &namespace, "legacy").await?;
+            let state = &super::running::container_status(&pod, NAME)["state"];
+            let reason = state["waiting"]["reason"].as_str().unwrap_or_default();
+            ensure!(reason.contains("Image"), "the sidecar's state is {state}");
+            Ok(())
+        })
+        .await?;
+        let legacy = super::running::address(&pod, 3000)?;
+        wait::until("Legacy to answer", LONG, async || {
+            let answer =
+                crate::cluster::http::get(legacy, "/health", std::time::Duration::from_secs(2)).await?;
+            ensure!(answer.status == 200, "{}", answer.status);
+            Ok(())
+        })
+        .await
+    }
+    .await;
+    node.load_image(Product::Sidecar)?;
+    shown?;
+    // The kubelet tries again after some time, and finds it.
+    ready(scene, &namespace, "legacy").await?;
+    Ok(())
+}

@@ -1,0 +1,274 @@
+//! Pods that run: what is waited for, what is read and what is asked of them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use super::objects::{NAME, pod};
+use super::scene::Scene;
+use crate::cluster::node::condition;
+use crate::cluster::{http, wait};
+use crate::image::Product;
+
+/// How long a pod may take for what it does, on a slow machine that is busy with other things.
+pub(super) const LONG: Duration = Duration::from_secs(120);
+
+/// The demo's operations half, as `deploy/demo` has it.
+pub(super) const HALF: &str = "-acknowledge";
+
+/// Legacy as a pod that runs, with these arguments. It is labelled.
+pub(super) fn legacy(namespace: &str, name: &str, arguments: &[&str]) -> Value {
+    let mut pod = pod(namespace, name);
+    pod["metadata"]["labels"] = json!({ NAME: "true", "app": name });
+    pod["spec"]["containers"][0]["image"] = json!(Product::LegacyMock.reference());
+    pod["spec"]["containers"][0]["imagePullPolicy"] = json!("IfNotPresent");
+    pod["spec"]["containers"][0]["args"] = json!(arguments);
+    pod
+}
+
+/// The same, with a pod template of a Deployment around it.
+pub(super) fn legacy_deployment(namespace: &str, name: &str, arguments: &[&str]) -> Value {
+    let pod = legacy(namespace, name, arguments);
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": { "namespace": namespace, "name": name },
+        "spec": {
+            "selector": { "matchLabels": { "app": name } },
+            "template": { "metadata": { "labels": pod["metadata"]["labels"] }, "spec": pod["spec"] },
+        },
+    })
+}
+
+/// A Service in front of an app's pods, for Legacy's port.
+pub(super) fn service(namespace: &str, app: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": { "namespace": namespace, "name": app },
+        "spec": { "selector": { "app": app }, "ports": [{ "name": "http", "port": 3000 }] },
+    })
+}
+
+/// Creates the Secret with an operations half, or changes it.
+pub(super) async fn set_half(
+    scene: &Scene,
+    namespace: &str,
+    name: &str,
+    key: &str,
+    half: &str,
+) -> Result<()> {
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": { "namespace": namespace, "name": name },
+        "stringData": { key: half },
+    });
+    scene.api().apply(&secret, "e2e").await?.object()?;
+    Ok(())
+}
+
+/// Waits until a pod is Ready, and gives it.
+pub(super) async fn ready(scene: &Scene, namespace: &str, name: &str) -> Result<Value> {
+    wait::until(&format!("{name} to be Ready"), LONG, async || {
+        let pod = scene.api().get("Pod", namespace, name).await?;
+        let status = condition(&pod, "Ready");
+        ensure!(status["status"] == "True", "{}", why_not(&pod));
+        Ok(pod)
+    })
+    .await
+}
+
+/// Waits until the one pod of an app is Ready, and gives it.
+pub(super) async fn ready_app(scene: &Scene, namespace: &str, app: &str) -> Result<Value> {
+    wait::until(&format!("the pod of {app} to be Ready"), LONG, async || {
+        let pods = scene.api().list("Pod", namespace, &format!("labelSelector=app%3D{app}")).await?;
+        let [pod] = pods.as_slice() else { bail!("there are {} pods", pods.len()) };
+        ensure!(condition(pod, "Ready")["status"] == "True", "{}", why_not(pod));
+        Ok(pod.clone())
+    })
+    .await
+}
+
+/// Waits until a container of a pod runs, and gives the pod.
+pub(super) async fn running(
+    scene: &Scene,
+    namespace: &str,
+    name: &str,
+    container: &str,
+) -> Result<Value> {
+    wait::until(&format!("{container} of {name} to run"), LONG, async || {
+        let pod = scene.api().get("Pod", namespace, name).await?;
+        let status = container_status(&pod, container);
+        ensure!(!status["state"]["running"].is_null(), "{}", why_not(&pod));
+        Ok(pod)
+    })
+    .await
+}
+
+/// What a pod's status says about a container, in either list.
+pub(super) fn container_status<'a>(pod: &'a Value, container: &str) -> &'a Value {
+    ["containerStatuses", "initContainerStatuses"]
+        .iter()
+        .filter_map(|list| pod["status"][list].as_array())
+        .flatten()
+        .find(|status| status["name"] == container)
+        .unwrap_or(&Value::Null)
+}
+
+/// How often a container has been started again.
+pub(super) fn restarts(pod: &Value, container: &str) -> u64 {
+    container_status(pod, container)["restartCount"].as_u64().unwrap_or_default()
+}
+
+/// A pod's state in a few words.
+pub(super) fn why_not(pod: &Value) -> String {
+    let mut words = vec![format!("phase {}", pod["status"]["phase"])];
+    for list in ["initContainerStatuses", "containerStatuses"] {
+        for status in pod["status"][list].as_array().into_iter().flatten() {
+            words.push(format!(
+                "{} {}ready: {}",
+                status["name"],
+                if status["ready"] == true { "" } else { "not " },
+                status["state"]
+            ));
+        }
+    }
+    words.join("; ")
+}
+
+/// The address of a pod's port.
+pub(super) fn address(pod: &Value, port: u16) -> Result<SocketAddr> {
+    let ip: IpAddr = pod["status"]["podIP"].as_str().context("the pod has no address")?.parse()?;
+    Ok(SocketAddr::new(ip, port))
+}
+
+/// A container's log so far.
+pub(super) async fn log(
+    scene: &Scene,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+) -> Result<String> {
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}");
+    scene.api().text(&path).await
+}
+
+/// Waits until the sidecar's log has a line with all of `words`, and gives the line.
+pub(super) async fn sidecar_says(
+    scene: &Scene,
+    namespace: &str,
+    pod: &str,
+    words: &[&str],
+) -> Result<String> {
+    wait::until(&format!("the sidecar to say {}", words.join(" … ")), LONG, async || {
+        let log = log(scene, namespace, pod, NAME).await?;
+        log.lines()
+            .find(|line| words.iter().all(|word| line.contains(word)))
+            .map(str::to_owned)
+            .with_context(|| format!("its log is\n{log}"))
+    })
+    .await
+}
+
+/// Answers of Legacy, as a caller of its Service sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// `It works!`
+    Works,
+    /// What nobody should ever see.
+    Uninitialized,
+    /// No answer from Legacy: there is no pod that is Ready.
+    Nobody,
+}
+
+/// Asks a Service again and again, and keeps what it saw.
+pub(super) struct Caller {
+    seen: Arc<Mutex<Vec<(Instant, Seen)>>>,
+    task: JoinHandle<()>,
+}
+
+/// How a Service is reached from here.
+#[derive(Clone)]
+pub(super) enum Way {
+    /// By its own address, on the node.
+    Address(SocketAddr),
+    /// Through the API server, from anywhere.
+    Proxy(crate::cluster::api::Api, String),
+}
+
+impl Way {
+    /// The way to a Service.
+    pub(super) async fn to(scene: &Scene, namespace: &str, name: &str) -> Result<Self> {
+        if scene.cluster().own_node().is_err() {
+            let path = format!("/api/v1/namespaces/{namespace}/services/{name}:http/proxy/");
+            return Ok(Self::Proxy(scene.api().clone(), path));
+        }
+        let service = scene.api().get("Service", namespace, name).await?;
+        let ip: IpAddr = service["spec"]["clusterIP"].as_str().context("no address")?.parse()?;
+        Ok(Self::Address(SocketAddr::new(ip, 3000)))
+    }
+
+    /// Asks for `/` once.
+    pub(super) async fn ask(&self) -> Seen {
+        let body = match self {
+            Self::Address(address) => {
+                http::get(*address, "/", Duration::from_secs(2)).await.ok().map(|answer| answer.body)
+            }
+            Self::Proxy(api, path) => {
+                let reply = api.send("GET", path, "text/plain", Vec::new()).await.ok();
+                reply.map(|reply| reply.message().to_owned())
+            }
+        };
+        match body.as_deref().map(str::trim) {
+            Some("It works!") => Seen::Works,
+            Some("Uninitialized") => Seen::Uninitialized,
+            _ => Seen::Nobody,
+        }
+    }
+}
+
+impl Caller {
+    /// Starts asking.
+    pub(super) fn start(way: Way) -> Self {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(2));
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let asked = Instant::now();
+                let answer = way.ask().await;
+                kept.lock().await.push((asked, answer));
+            }
+        });
+        Self { seen, task }
+    }
+
+    /// What it has seen so far.
+    pub(super) async fn seen(&self) -> Vec<(Instant, Seen)> {
+        self.seen.lock().await.clone()
+    }
+
+    /// Waits until what it has seen after `since` has one of `wanted`.
+    pub(super) async fn until(&self, wanted: Seen, since: Instant) -> Result<Instant> {
+        wait::until(&format!("{wanted:?} through the Service"), LONG, async || {
+            let seen = self.seen().await;
+            let found = seen.iter().find(|(when, what)| *when >= since && *what == wanted);
+            found.map(|(when, _)| *when).with_context(|| format!("last: {:?}", seen.last()))
+        })
+        .await
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
