@@ -16,6 +16,7 @@
 pub mod admin;
 pub mod args;
 pub mod cert;
+pub mod cluster;
 pub mod decision;
 pub mod http;
 pub mod inject;

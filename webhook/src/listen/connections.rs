@@ -87,8 +87,10 @@ impl Connection {
         self.state().linger = true;
     }
 
+    /// A head that hyper refused never got as far as to be marked.
     pub(super) fn lingers(&self) -> bool {
-        self.state().linger
+        let state = self.state();
+        state.linger || state.phase == Phase::Head
     }
 
     /// It is to be closed as soon as no request is on its way.

@@ -9,7 +9,7 @@
 //! ```
 
 mod signals;
-pub mod version;
+mod version;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -24,6 +24,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::admin::{self, Condition, Readiness};
 use crate::args::{CertificateArgs, LimitArgs, ServeArgs, ShutdownArgs};
+use crate::cluster;
 use crate::http::{self, AnswerFn, BodyLimits};
 use crate::listen::{ListenAddress, Plain, Port, Stage, Times};
 use crate::metrics::{self, Metrics};
@@ -117,7 +118,7 @@ pub async fn bind_with(args: ServeArgs, answer: Option<Box<AnswerFn>>) -> anyhow
         sidecar.policy(own_namespace, kubernetes_version),
     ));
     if kubernetes_version.is_none() {
-        match version::client(kubeconfig.as_deref()).await {
+        match cluster::client(kubeconfig.as_deref()).await {
             Ok(client) => {
                 let first = readiness.condition("kubernetes-version", "not asked for yet");
                 keepers.push(Box::pin(version::follow(

@@ -2,6 +2,7 @@
 
 mod admin;
 mod client;
+mod cluster;
 mod http;
 mod limits;
 mod process;

@@ -132,6 +132,10 @@ impl Files {
         fingerprint
     }
 
+    pub(crate) fn ca_pem(&self) -> String {
+        pem_of(std::slice::from_ref(self.ca.certificate()))
+    }
+
     /// Flags that name the files and look at them often.
     pub(crate) fn flags(&self) -> Vec<String> {
         vec![
