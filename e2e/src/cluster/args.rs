@@ -105,6 +105,9 @@ pub enum Bench {
         /// How many starts of each.
         #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
         starts: usize,
+        /// How long the slow Legacy takes until it listens, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+        slow: u64,
     },
 }
 

@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::run;
-use crate::cluster::args::{Args, Command, Level};
+use super::scene::Scene;
+use super::{bench, run};
+use crate::cluster::args::{Args, Bench, Command, Level};
 use crate::cluster::build::say;
 use crate::cluster::{node, state};
 
@@ -37,6 +39,11 @@ fn carry_out(args: &Args) -> Result<ExitCode> {
     runtime.spawn(end_on_signals());
     match &args.command {
         Some(Command::Up) => runtime.block_on(up(args)).map(|()| ExitCode::SUCCESS),
+        Some(Command::Bench { what: Bench::Start { starts, slow } }) => {
+            let table = runtime.block_on(bench_start(args, *starts, Duration::from_secs(*slow)))?;
+            println(&table);
+            Ok(ExitCode::SUCCESS)
+        }
         _ => {
             let tally = run::run(args, runtime.handle())?;
             Ok(if tally.failed == 0 {
@@ -102,6 +109,17 @@ async fn up(args: &Args) -> Result<()> {
     let kubeconfig = cluster.leave_running()?;
     println(&format!("export KUBECONFIG={}", kubeconfig.display()));
     Ok(())
+}
+
+async fn bench_start(args: &Args, starts: usize, slow: Duration) -> Result<String> {
+    let missing = node::missing();
+    ensure!(missing.is_empty(), "this is measured on a node, which needs {}", missing.join(", "));
+    let scene = Scene::new(Arc::new(run::with_pods(args).await?));
+    let table = bench::start(&scene, starts, slow).await;
+    if table.is_err() {
+        scene.cluster().keep_logs();
+    }
+    table
 }
 
 fn down() -> Result<ExitCode> {

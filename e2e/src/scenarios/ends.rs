@@ -68,18 +68,18 @@ async fn drained(scene: &Scene) -> Result<()> {
     scene.node()?;
     let namespace = scene.namespace(&[]).await?;
     set_half(scene, &namespace, NAME, "half", HALF).await?;
-    scene.api().create(&legacy_deployment(&namespace, "legacy", &[])).await?;
-    let pod = ready_app(scene, &namespace, "legacy").await?;
+    scene.api().create(&legacy_deployment(&namespace, "drained", &[])).await?;
+    let pod = ready_app(scene, &namespace, "drained").await?;
     let name = pod["metadata"]["name"].as_str().context("no name")?.to_owned();
     // Only this pod: the webhook's own would have nowhere to go. Nothing is forced, so a volume of the
     // sidecar's that held data would be in the way.
-    let drain = ["drain", NODE, "--pod-selector=app=legacy", "--timeout=90s"];
+    let drain = ["drain", NODE, "--pod-selector=app=drained", "--timeout=90s"];
     let printed = scene.kubectl().call(&drain, "").await?;
     let uncordoned = scene.kubectl().run(&["uncordon", NODE]).await;
     ensure!(printed.success, "kubectl drain: {}{}", printed.stdout, printed.stderr);
     uncordoned?;
     ensure!(printed.stdout.contains(&name), "kubectl drain says {:?}", printed.stdout);
-    ready_app(scene, &namespace, "legacy").await?;
+    ready_app(scene, &namespace, "drained").await?;
     Ok(())
 }
 

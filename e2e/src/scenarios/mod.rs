@@ -4,6 +4,7 @@
 //!   ALL ─▶ run: by level ─▶ stage: a cluster with the product ─▶ scene: what one scenario gets
 //! ```
 
+pub mod bench;
 mod calls;
 pub mod command;
 mod ends;

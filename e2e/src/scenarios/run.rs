@@ -13,7 +13,7 @@ use tokio::sync::RwLock;
 use super::scene::{self, Scene, Skip, Stage};
 use super::{Scenario, all, wanted};
 use crate::artifacts::{Build, Linkage};
-use crate::cluster::args::{Args, Level};
+use crate::cluster::args::{Args, Command, Level};
 use crate::cluster::build::say;
 use crate::cluster::replicas::Replicas;
 use crate::cluster::state::State;
@@ -142,7 +142,7 @@ pub async fn control_plane(args: &Args) -> Result<Stage> {
         .remove("webhook")
         .context("cargo has built no webhook")?;
     let version = args.kubernetes.unwrap_or_default().resolve()?;
-    let state = if args.command.is_some() {
+    let state = if matches!(args.command, Some(Command::Up)) {
         State::of_up()?
     } else {
         State::temporary()?
@@ -167,7 +167,7 @@ pub async fn with_pods(args: &Args) -> Result<Stage> {
         Some(context) => Cluster::existing(context).await?,
         None => {
             let version = args.kubernetes.unwrap_or_default().resolve()?;
-            let state = if args.command.is_some() {
+            let state = if matches!(args.command, Some(Command::Up)) {
                 State::of_up()?
             } else {
                 State::temporary()?
