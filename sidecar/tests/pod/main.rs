@@ -15,3 +15,4 @@ mod lines;
 mod own_port;
 mod pod;
 mod process;
+mod requests;

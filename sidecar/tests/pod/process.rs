@@ -171,7 +171,12 @@ async fn once_ends_with_0_after_the_handshake() {
     let folder = tempfile::tempdir().unwrap();
     let half = folder.path().join("half");
     std::fs::write(&half, HALF).unwrap();
-    let process = Process::start(sidecar(legacy.port(), &half).arg("--once"));
+    let mut command = sidecar(legacy.port(), &half);
+    // A proxy that the cluster sets for everybody is not for localhost.
+    for proxy in ["http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"] {
+        command.env(proxy, "http://127.0.0.1:1");
+    }
+    let process = Process::start(command.arg("--once"));
     let (code, stdout, stderr) = process.end().await;
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
     assert!(legacy.is_initialized());
