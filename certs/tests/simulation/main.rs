@@ -1,0 +1,126 @@
+//! Ten years of several replicas, thousands of times, against a cluster that does its worst.
+//!
+//! The replicas are the real ones ([`certs::replica::Replica`]); only the cluster, the clocks and
+//! the keys are made up. `SIMULATION_SEED=N` runs one seed alone and tells its story;
+//! `SIMULATION_SEEDS=N` runs that many.
+
+mod world;
+
+use std::panic::catch_unwind;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use certs::rotate::Authorities;
+use certs::settings::Settings;
+use world::{Sabotage, Tally, World};
+
+/// Seeds run when nothing else is said.
+const SEEDS: u64 = 2_000;
+
+/// Runs one seed to its end; the error is what was violated.
+fn run(seed: u64, sabotage: Option<Sabotage>, is_told: bool) -> Result<Tally, String> {
+    World::new(seed, sabotage, is_told).run()
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok()?;
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{variable}={value} is no number")),
+    )
+}
+
+/// Runs seeds on all cores until one fails.
+fn search(seeds: u64, sabotage: Option<Sabotage>) -> Result<Tally, (u64, String)> {
+    let next = AtomicU64::new(0);
+    let total = Mutex::new(Tally::default());
+    let failed = Mutex::new(None::<(u64, String)>);
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds || failed.lock().unwrap().is_some() {
+                return;
+            }
+            let result = catch_unwind(|| run(seed, sabotage, false))
+                .unwrap_or_else(|_| Err("a replica panicked".to_owned()));
+            match result {
+                Ok(tally) => total.lock().unwrap().add(&tally),
+                Err(why) => {
+                    let mut failed = failed.lock().unwrap();
+                    if failed.as_ref().is_none_or(|(other, _)| seed < *other) {
+                        *failed = Some((seed, why));
+                    }
+                }
+            }
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| (0..cores).for_each(|_| drop(scope.spawn(work))));
+    match failed.into_inner().unwrap() {
+        Some(failed) => Err(failed),
+        None => Ok(total.into_inner().unwrap()),
+    }
+}
+
+#[test]
+fn every_ready_replica_is_accepted_by_every_api_server_for_ten_years() {
+    if let Some(seed) = number("SIMULATION_SEED") {
+        let tally = run(seed, None, true).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        println!("{tally}");
+        return;
+    }
+    let seeds = number("SIMULATION_SEEDS").unwrap_or(SEEDS);
+    match search(seeds, None) {
+        Ok(tally) => {
+            println!("{seeds} seeds: {tally}");
+            tally.check_that_enough_happened(seeds);
+        }
+        Err((seed, why)) => panic!(
+            "seed {seed}: {why}\nits story: SIMULATION_SEED={seed} cargo test -p certs --test \
+             simulation -- --nocapture ten_years"
+        ),
+    }
+}
+
+/// The old CA is dropped as soon as the new one signs, though leaves of the old are still in use.
+fn drop_early(written: Authorities) -> Authorities {
+    Authorities {
+        previous: Vec::new(),
+        ..written
+    }
+}
+
+/// A new CA signs before it was published.
+fn sign_before_publishing(written: Authorities) -> Authorities {
+    let retirement = Settings {
+        leaf_life: Duration::from_secs(40 * 86_400),
+        ..Settings::default()
+    };
+    match written.next {
+        Some(next) => written.switched(next.validity.not_before, &retirement),
+        None => written,
+    }
+}
+
+#[test]
+fn dropping_the_old_ca_early_is_found() {
+    let (seed, why) = search(50, Some(Sabotage::Writes(drop_early))).unwrap_err();
+    println!("found by seed {seed}: {why}");
+    assert!(why.contains("does not accept"), "{why}");
+}
+
+#[test]
+fn signing_before_publishing_is_found() {
+    let (seed, why) = search(50, Some(Sabotage::Writes(sign_before_publishing))).unwrap_err();
+    println!("found by seed {seed}: {why}");
+    assert!(why.contains("does not accept"), "{why}");
+}
+
+#[test]
+fn signing_before_the_caches_have_caught_up_is_found() {
+    let (seed, why) = search(50, Some(Sabotage::NoSettling)).unwrap_err();
+    println!("found by seed {seed}: {why}");
+    assert!(why.contains("does not accept"), "{why}");
+}
