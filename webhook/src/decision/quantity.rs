@@ -107,7 +107,7 @@ impl Serialize for Memory {
 }
 
 /// Whether a quantity that the API server has accepted already is zero, whatever its unit: `0`,
-/// `0m`, `0.0`, `0e3`. Kubernetes treats such a request as none when it tells a pod's QoS class.
+/// `0m`, `0.0`, `0e3`. Kubernetes treats such a request as none when it tells a pod's quality-of-service class.
 pub(crate) fn is_zero(quantity: &str) -> bool {
     let mantissa = quantity.trim_start_matches(['+', '-']);
     let digits = mantissa

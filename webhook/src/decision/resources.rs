@@ -36,7 +36,7 @@ impl Resources<'_> {
     }
 }
 
-/// The sidecar's resources follow the pod's, so that its QoS class stays what it was and a
+/// The sidecar's resources follow the pod's, so that its quality-of-service class stays what it was and a
 /// ResourceQuota that the pod satisfied stays satisfied.
 ///
 /// Each of the four values is set exactly when each of the pod's `containers` sets it. Init

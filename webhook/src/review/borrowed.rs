@@ -136,7 +136,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
 /// hand-written manifests, a plain number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Amount {
-    /// A zero counts as nothing where Kubernetes tells a pod's QoS class.
+    /// A zero counts as nothing where Kubernetes tells a pod's quality-of-service class.
     pub(crate) is_zero: bool,
 }
 

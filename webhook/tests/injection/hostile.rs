@@ -1,0 +1,183 @@
+//! Bodies that no API server sends: an answer or a plain refusal, never a panic.
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use webhook::review::{self, Endpoint, Outcome, Unreadable};
+
+use crate::exchange::{pod_review, policy};
+
+const ENDPOINTS: [Endpoint; 2] = [Endpoint::Pods, Endpoint::Workloads];
+
+fn answer(body: &[u8]) -> [Result<review::Answer, Unreadable>; 2] {
+    ENDPOINTS.map(|endpoint| review::answer(endpoint, body, &policy(None)))
+}
+
+fn real_reviews() -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reviews");
+    let files = fs::read_dir(folder).unwrap();
+    files
+        .map(|file| fs::read(file.unwrap().path()).unwrap())
+        .collect()
+}
+
+/// A pod's review with one member of the object set.
+fn with(path: &str, value: Value) -> Vec<u8> {
+    let pod = json!({"metadata": {"name": "x"}, "spec": {"containers": [{"name": "legacy"}]}});
+    let mut review = pod_review(&pod);
+    *review.pointer_mut(path).expect("a member") = value;
+    serde_json::to_vec(&review).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_are_answered_or_refused(body in proptest::collection::vec(any::<u8>(), 0..512)) {
+        for answer in answer(&body).into_iter().flatten() {
+            serde_json::from_slice::<Value>(&answer.body).expect("the answer is JSON");
+        }
+    }
+
+    #[test]
+    fn a_review_with_bytes_changed_or_cut_out_is_answered_or_refused(
+        review in proptest::sample::select(real_reviews()),
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4),
+        cut in any::<proptest::sample::Index>(),
+        length in 0..40_usize,
+    ) {
+        let mut body = review;
+        for (index, byte) in changes {
+            let at = index.index(body.len());
+            body[at] = byte;
+        }
+        let at = cut.index(body.len());
+        body.drain(at..(at + length).min(body.len()));
+        for answer in answer(&body).into_iter().flatten() {
+            serde_json::from_slice::<Value>(&answer.body).expect("the answer is JSON");
+            let record = answer.record;
+            for text in [record.uid, record.namespace, record.name] {
+                prop_assert!(text.len() <= 253 && text.bytes().all(|byte| byte.is_ascii_graphic()), "{text:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_body_that_is_no_review_is_refused_with_a_plain_reason() {
+    for (body, expected) in [
+        (&b""[..], "the body is not valid JSON (line 1, column 0)"),
+        (b"   ", "the body is not valid JSON (line 1, column 3)"),
+        (b"{\"kind\":", "the body is not valid JSON (line 1, column 8)"),
+        (b"{} {}", "the body is not valid JSON (line 1, column 4)"),
+        (b"\xff", "the body is not UTF-8 (byte 0)"),
+        (b"[]", "the body is JSON, but not an AdmissionReview of a valid object (line 1, column 2)"),
+        (b"{}", "expected kind AdmissionReview of apiVersion admission.k8s.io/v1"),
+        (b"null", "the body is JSON, but not an AdmissionReview of a valid object (line 1, column 4)"),
+        (b"\"words\"", "the body is JSON, but not an AdmissionReview of a valid object (line 1, column 7)"),
+        (br#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1beta1","request":{"uid":"x"}}"#, "expected kind AdmissionReview of apiVersion admission.k8s.io/v1"),
+        (br#"{"kind":"Pod","apiVersion":"admission.k8s.io/v1","request":{"uid":"x"}}"#, "expected kind AdmissionReview of apiVersion admission.k8s.io/v1"),
+        (br#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"x"}}"#, "the AdmissionReview has no request with a uid"),
+        (br#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{}}"#, "the AdmissionReview has no request with a uid"),
+        (br#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":null}"#, "the AdmissionReview has no request with a uid"),
+    ] {
+        for answer in answer(body) {
+            let error = answer.expect_err("unreadable").to_string();
+            assert_eq!(error, expected, "{}", String::from_utf8_lossy(body));
+        }
+    }
+}
+
+#[test]
+fn an_object_of_the_wrong_shape_is_refused_and_nothing_of_it_is_repeated() {
+    for (path, value) in [
+        ("/request/object", json!("hunter2")),
+        ("/request/object/metadata", json!("hunter2")),
+        (
+            "/request/object/metadata",
+            json!({"labels": {"secret-handshake": true}}),
+        ),
+        (
+            "/request/object/metadata",
+            json!({"annotations": {"secret-handshake/port": {"hunter2": 1}}}),
+        ),
+        ("/request/object/spec/containers", json!({"hunter2": []})),
+        (
+            "/request/object/spec/containers",
+            json!([{"name": ["hunter2"]}]),
+        ),
+        (
+            "/request/object/spec/containers",
+            json!([{"name": "x", "ports": [{"containerPort": "hunter2"}]}]),
+        ),
+        ("/request/object/spec/containers", json!([null])),
+        ("/request/uid", json!(7)),
+    ] {
+        let [error, _] = answer(&with(path, value.clone()));
+        let error = error.expect_err("unreadable");
+        assert!(
+            matches!(error, Unreadable::Shape { .. }),
+            "{path} {value}: {error}"
+        );
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn a_field_that_stands_there_twice_is_refused() {
+    let body = String::from_utf8(with("/request/object/spec/containers", json!([]))).unwrap();
+    let twice = body.replace("\"containers\":[]", "\"containers\":[],\"containers\":[]");
+    assert!(matches!(
+        &answer(twice.as_bytes())[0],
+        Err(Unreadable::Shape { .. })
+    ));
+}
+
+#[test]
+fn nesting_without_end_is_refused_or_skipped_in_little_stack() {
+    for open in ["[", "{\"a\":"] {
+        let deep = open.repeat(1 << 20);
+        assert!(answer(deep.as_bytes()).iter().all(Result::is_err));
+        let body =
+            String::from_utf8(with("/request/object/spec/containers", json!("HERE"))).unwrap();
+        assert!(answer(body.replace("\"HERE\"", &deep).as_bytes())[0].is_err());
+    }
+    // Where nothing is read, depth costs nothing.
+    let close = format!("{}1{}", "[".repeat(1 << 20), "]".repeat(1 << 20));
+    let body = String::from_utf8(with("/request/oldObject", json!("HERE"))).unwrap();
+    let [answer, _] = answer(body.replace("\"HERE\"", &close).as_bytes());
+    assert_eq!(answer.expect("an answer").record.outcome, Outcome::Injected);
+}
+
+#[test]
+fn what_is_not_for_an_endpoint_passes_whatever_its_shape() {
+    let mut review: Value = serde_json::from_slice(&with(
+        "/request/object",
+        json!({"spec": {"containers": "words"}}),
+    ))
+    .unwrap();
+    review["request"]["kind"] = json!({"group": "example.com", "version": "v1", "kind": "Pod"});
+    for answer in answer(&serde_json::to_vec(&review).unwrap()) {
+        let record = answer.expect("an answer").record;
+        assert_eq!(
+            (record.outcome, record.reason, record.kind),
+            (Outcome::Skipped, "other-kind", "other")
+        );
+    }
+}
+
+#[test]
+fn names_in_the_record_are_printable_whoever_asks() {
+    let [answer, _] = answer(&with(
+        "/request/namespace",
+        json!("a\nb\u{202e}c d\u{1b}[31m"),
+    ));
+    assert_eq!(answer.expect("an answer").record.namespace, "a?b?c?d?[31m");
+    let [answer, _] = self::answer(&with(
+        "/request/object/metadata",
+        json!({"generateName": "x".repeat(9999)}),
+    ));
+    assert_eq!(answer.expect("an answer").record.name.len(), 253);
+}

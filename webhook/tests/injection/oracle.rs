@@ -1,0 +1,367 @@
+//! The same decision and the same change once more, the slow and obvious way: with Kubernetes' own
+//! types, from the rules as they are written down, sharing no code with the webhook.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, ContainerPort, DownwardAPIVolumeSource, HTTPGetAction, KeyToPath, Pod,
+    PodSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
+    Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use webhook::decision::{KubernetesVersion, Policy};
+
+type Quantities = BTreeMap<String, Quantity>;
+
+/// What must come of a pod.
+#[derive(Debug)]
+pub(crate) enum Expected {
+    /// The pod as it came.
+    Unchanged,
+    /// The pod as it came but for the status annotation, which tells this reason.
+    Noted(&'static str),
+    /// A refusal for this reason.
+    Denied(&'static str),
+    /// This pod.
+    Injected(Box<Pod>),
+}
+
+/// What must come of a pod that is sent for review, in the namespace `legacy`.
+pub(crate) fn expected(pod: &Pod, policy: &Policy) -> Expected {
+    let label = pod
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get("secret-handshake"));
+    let annotations = pod.metadata.annotations.clone().unwrap_or_default();
+    let spec = pod.spec.clone().unwrap_or_default();
+    let everything: Vec<&Container> = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten())
+        .collect();
+    let left_alone = label
+        .is_some_and(|label| ["false", "disabled", "off"].contains(&label.as_str()))
+        || annotations.contains_key("secret-handshake-done")
+        || annotations.contains_key("kubernetes.io/config.mirror")
+        || everything
+            .iter()
+            .any(|container| container.name == "secret-handshake");
+    if left_alone {
+        return Expected::Unchanged;
+    }
+    match injected(pod, &spec, &annotations, policy) {
+        Ok(pod) => Expected::Injected(Box::new(pod)),
+        Err(reason) if label.is_some() => Expected::Denied(reason),
+        Err(reason) => Expected::Noted(reason),
+    }
+}
+
+fn injected(
+    pod: &Pod,
+    spec: &PodSpec,
+    annotations: &BTreeMap<String, String>,
+    policy: &Policy,
+) -> Result<Pod, &'static str> {
+    if spec.host_network == Some(true) {
+        return Err("host-network");
+    }
+    let node_os = spec
+        .node_selector
+        .as_ref()
+        .and_then(|selector| selector.get("kubernetes.io/os"));
+    if spec.os.as_ref().is_some_and(|os| os.name == "windows")
+        || node_os.is_some_and(|os| os == "windows")
+    {
+        return Err("windows");
+    }
+    if spec.containers.is_empty() {
+        return Err("no-containers");
+    }
+    // The generator's values: these are the bad ones among them.
+    let setting = |name: &str, usual: &str, bad: &[&str]| {
+        let value = annotations
+            .get(&format!("secret-handshake/{name}"))
+            .cloned();
+        match value {
+            Some(value) if bad.contains(&value.as_str()) => Err("invalid-annotation"),
+            value => Ok(value.unwrap_or_else(|| usual.to_owned())),
+        }
+    };
+    let port: i32 = setting("port", "3000", &["0", "http"])?
+        .parse()
+        .expect("a number");
+    let health_port: i32 = setting("health-port", "13300", &["80"])?
+        .parse()
+        .expect("a number");
+    let secret_name = setting("secret-name", "secret-handshake", &["-"])?;
+    let secret_key = setting("secret-key", "half", &["../half"])?;
+    let mode = setting("mode", "auto", &["both"])?;
+    let log_level = setting("log-level", "info", &["trace"])?;
+    let cpu = setting("cpu", "", &["0"])?;
+    let memory = setting("memory", "", &["12m"])?;
+    if port == health_port {
+        return Err("same-port");
+    }
+
+    let ends = spec
+        .restart_policy
+        .as_deref()
+        .is_some_and(|policy| policy != "Always");
+    let at_least = |minor| {
+        policy
+            .kubernetes_version
+            .is_some_and(|version| version >= KubernetesVersion::new(1, minor))
+    };
+    if mode == "native" && policy.kubernetes_version.is_some() && !at_least(29) {
+        return Err("native-unsupported");
+    }
+    let native = mode == "native" || (mode == "auto" && ends && at_least(32));
+    let volumes = spec.volumes.clone().unwrap_or_default();
+    if volumes
+        .iter()
+        .any(|volume| volume.name.starts_with("secret-handshake"))
+    {
+        return Err("volume-taken");
+    }
+    let init = spec.init_containers.clone().unwrap_or_default();
+    let runs_on = init
+        .iter()
+        .filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    let ports = spec
+        .containers
+        .iter()
+        .chain(runs_on)
+        .flat_map(|container| container.ports.iter().flatten());
+    if ports
+        .into_iter()
+        .any(|port| port.container_port == health_port && port.protocol.as_deref() != Some("UDP"))
+    {
+        return Err("port-taken");
+    }
+
+    let mut args = vec![
+        format!("--legacy-port={port}"),
+        "--half-file=/etc/secret-handshake/half".to_owned(),
+        format!("--listen=:{health_port}"),
+        format!("--secret={secret_name}"),
+        format!("--secret-key={secret_key}"),
+        "--namespace=legacy".to_owned(),
+        format!("--log-level={log_level}"),
+    ];
+    if ends && !native {
+        args.push("--once".to_owned());
+    }
+    let root = spec
+        .security_context
+        .as_ref()
+        .and_then(|context| context.run_as_user)
+        == Some(0);
+    let mount = |name: &str, path: &str| VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    let sidecar = Container {
+        name: "secret-handshake".to_owned(),
+        image: Some(policy.image.clone()),
+        image_pull_policy: policy.pull_policy.map(|policy| policy.to_string()),
+        restart_policy: native.then(|| "Always".to_owned()),
+        args: Some(args),
+        ports: Some(vec![ContainerPort {
+            name: Some("handshake".to_owned()),
+            container_port: health_port,
+            ..ContainerPort::default()
+        }]),
+        resources: resources(spec, &cpu, &memory, policy),
+        volume_mounts: Some(vec![
+            mount("secret-handshake", "/etc/secret-handshake"),
+            mount(
+                "secret-handshake-no-token",
+                "/var/run/secrets/kubernetes.io/serviceaccount",
+            ),
+        ]),
+        readiness_probe: Some(Probe {
+            http_get: Some(HTTPGetAction {
+                path: Some("/readyz".to_owned()),
+                port: IntOrString::Int(health_port),
+                ..HTTPGetAction::default()
+            }),
+            period_seconds: Some(1),
+            timeout_seconds: Some(5),
+            failure_threshold: Some(1),
+            ..Probe::default()
+        }),
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                add: None,
+            }),
+            read_only_root_filesystem: Some(true),
+            run_as_non_root: Some(true),
+            run_as_user: policy.run_as_user.or(root.then_some(65532)).map(i64::from),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                localhost_profile: None,
+            }),
+            ..SecurityContext::default()
+        }),
+        ..Container::default()
+    };
+
+    let mut pod = pod.clone();
+    let alone = spec.containers.len() == 1 && init.is_empty();
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    annotations.insert("secret-handshake/status".to_owned(), "injected".to_owned());
+    if alone {
+        annotations
+            .entry("kubectl.kubernetes.io/default-container".to_owned())
+            .or_insert_with(|| spec.containers[0].name.clone());
+    }
+    let spec = pod.spec.get_or_insert_default();
+    spec.volumes
+        .get_or_insert_default()
+        .extend(volumes_for(secret_name, secret_key));
+    if native {
+        spec.init_containers.get_or_insert_default().push(sidecar);
+    } else {
+        spec.containers.push(sidecar);
+    }
+    Ok(pod)
+}
+
+fn volumes_for(secret_name: String, key: String) -> [Volume; 2] {
+    let secret = SecretVolumeSource {
+        secret_name: Some(secret_name),
+        optional: Some(true),
+        default_mode: Some(0o444),
+        items: Some(vec![KeyToPath {
+            key,
+            path: "half".to_owned(),
+            ..KeyToPath::default()
+        }]),
+        ..SecretVolumeSource::default()
+    };
+    [
+        Volume {
+            name: "secret-handshake".to_owned(),
+            secret: Some(secret),
+            ..Volume::default()
+        },
+        Volume {
+            name: "secret-handshake-no-token".to_owned(),
+            downward_api: Some(DownwardAPIVolumeSource::default()),
+            ..Volume::default()
+        },
+    ]
+}
+
+fn resources(
+    spec: &PodSpec,
+    cpu: &str,
+    memory: &str,
+    policy: &Policy,
+) -> Option<ResourceRequirements> {
+    let some =
+        |quantities: &Option<Quantities>| quantities.as_ref().is_some_and(|it| !it.is_empty());
+    let pod_level = spec
+        .resources
+        .as_ref()
+        .is_some_and(|it| some(&it.requests) || some(&it.limits));
+    let of = |quantities: fn(&ResourceRequirements) -> &Option<Quantities>| {
+        let value = |name: &str, wanted: &str, usual: &str| {
+            if !wanted.is_empty() {
+                return Some((name.to_owned(), Quantity(wanted.to_owned())));
+            }
+            let set: Vec<&Quantity> = spec
+                .containers
+                .iter()
+                .filter_map(|container| {
+                    quantities(container.resources.as_ref()?)
+                        .as_ref()?
+                        .get(name)
+                })
+                .collect();
+            if pod_level || set.len() < spec.containers.len() {
+                return None;
+            }
+            let usual = if set.iter().all(|quantity| is_zero(quantity)) {
+                "0"
+            } else {
+                usual
+            };
+            Some((name.to_owned(), Quantity(usual.to_owned())))
+        };
+        let values: Quantities = value("cpu", cpu, policy.cpu.as_str())
+            .into_iter()
+            .chain(value("memory", memory, policy.memory.as_str()))
+            .collect();
+        (!values.is_empty()).then_some(values)
+    };
+    let (requests, limits) = (of(|it| &it.requests), of(|it| &it.limits));
+    (requests.is_some() || limits.is_some()).then(|| ResourceRequirements {
+        requests,
+        limits,
+        claims: None,
+    })
+}
+
+fn is_zero(quantity: &Quantity) -> bool {
+    ["0", "0m"].contains(&quantity.0.as_str())
+}
+
+/// A pod's quality-of-service class, as the API server tells it (`ComputePodQOS`).
+pub(crate) fn qos_class(pod: &Pod) -> &'static str {
+    let spec = pod.spec.clone().unwrap_or_default();
+    let pod_level = spec.resources.filter(|it| {
+        [&it.requests, &it.limits]
+            .into_iter()
+            .flatten()
+            .flat_map(BTreeMap::keys)
+            .any(|name| name == "cpu" || name == "memory")
+    });
+    let all: Vec<ResourceRequirements> = match pod_level {
+        Some(resources) => vec![resources],
+        None => {
+            let containers = spec
+                .containers
+                .into_iter()
+                .chain(spec.init_containers.into_iter().flatten());
+            containers
+                .map(|container| container.resources.unwrap_or_default())
+                .collect()
+        }
+    };
+    let value = |quantities: &Option<Quantities>, name: &str| {
+        quantities
+            .as_ref()
+            .and_then(|it| it.get(name))
+            .filter(|it| !is_zero(it))
+            .map(|it| it.0.clone())
+    };
+    let mut guaranteed = true;
+    let mut best_effort = true;
+    for resources in &all {
+        for name in ["cpu", "memory"] {
+            let limit = value(&resources.limits, name);
+            // The API server sets a request that is left out to the limit.
+            let left_out = resources
+                .requests
+                .as_ref()
+                .is_none_or(|it| !it.contains_key(name));
+            let request =
+                value(&resources.requests, name).or_else(|| limit.clone().filter(|_| left_out));
+            best_effort &= limit.is_none() && request.is_none();
+            guaranteed &= limit.is_some() && limit == request;
+        }
+    }
+    match (best_effort, guaranteed) {
+        (true, _) => "BestEffort",
+        (false, true) => "Guaranteed",
+        (false, false) => "Burstable",
+    }
+}
