@@ -39,7 +39,7 @@ impl Ports {
         }
         let (legacy, health) = (self.legacy, self.health);
         screen::say(format_args!(
-            "Ports 3000 and 13300 are not free here: {legacy} and {health} instead, by annotations."
+            "Legacy gets port {legacy} here, not 3000, and the sidecar {health}, not 13300: two annotations."
         ));
         let template = &mut deployment.spec.template;
         let annotations = template
