@@ -7,18 +7,27 @@
 //! ```
 //!
 //! Both ways end in the same image: one static binary in an otherwise empty file system, a numeric
-//! user, an entry point and labels.
+//! user, an entry point and labels. [`story`] runs the images as containers and looks whether they are
+//! what they should be; [`throttle`] measures how little CPU the sidecar can do with.
 
 mod archive;
+mod builder;
 mod command;
 mod compile;
+mod container;
+mod daemon;
 mod engine;
 mod load;
+mod network;
 mod product;
+pub mod story;
+pub mod throttle;
 
 pub use archive::{File, Image, Spec, write};
+pub use builder::builder;
 pub use compile::{compile, workspace};
-pub use engine::{Build, Engine};
+pub use daemon::Daemon;
+pub use engine::{Build, Engine, Program};
 pub use load::{Target, load};
 pub use product::{Architecture, Product, VERSION};
 

@@ -1,17 +1,21 @@
 //! `cargo images`: builds the three images, says how large they are, and loads them into a cluster.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, ValueEnum};
-use e2e::image::{self, Architecture, Build, Engine, Image, Product, Target};
+use e2e::command_line;
+use e2e::image::{
+    self, Architecture, Build, Daemon, Engine, Image, Product, Program, Target, story, throttle,
+};
 
 /// Builds the images of webhook, sidecar and Legacy's mock.
 ///
 /// With docker, podman, nerdctl or buildah it builds the Dockerfiles; with none of them it compiles
 /// the same static binaries with cargo and writes the same images as tar files by itself.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "cargo images", version)]
 struct Arguments {
     #[command(flatten)]
     make: Make,
@@ -24,6 +28,13 @@ struct Arguments {
     /// Fail if an image is larger than its goal
     #[arg(long)]
     check: bool,
+    /// Run the images as hardened containers and see whether Legacy is initialised. Needs root and
+    /// Docker, whose daemon is started if there is none
+    #[arg(long, conflicts_with_all = ["only", "arch"])]
+    test: bool,
+    /// Measure the handshake under CPU limits, so many times for each; needs the same as --test
+    #[arg(long, value_name = "ROUNDS", conflicts_with = "arch")]
+    throttle: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -48,9 +59,13 @@ struct Make {
     /// The images' tag
     #[arg(long, default_value = image::VERSION)]
     tag: String,
-    /// The image to build in, instead of the Dockerfiles' own choice: any with Rust and a C compiler
+    /// The image to build in, instead of the Dockerfiles' own choice: any Debian with Rust
     #[arg(long, env = "RUST_IMAGE", value_name = "IMAGE")]
     rust_image: Option<String>,
+    /// Build in an image made of this machine's own toolchain and Debian packages, where no registry
+    /// can be reached (Docker only)
+    #[arg(long, conflicts_with = "rust_image")]
+    local_builder: bool,
     /// The network that the engine builds in, such as `host`
     #[arg(long)]
     network: Option<String>,
@@ -70,16 +85,19 @@ enum With {
 }
 
 fn main() -> Result<()> {
-    // `cargo images -- --load kind` means the same as without the dashes.
-    let mut arguments: Vec<_> = std::env::args_os().collect();
-    if arguments.get(1).is_some_and(|first| first == "--") {
-        arguments.remove(1);
-    }
-    run(&Arguments::parse_from(arguments))
+    run(&Arguments::parse_from(command_line::arguments()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let made = arguments.make.run()?;
+    let docker = arguments.test || arguments.throttle.is_some() || arguments.make.local_builder;
+    let daemon = daemon(docker)?;
+    let engine = match &daemon {
+        Some(daemon) => Some(daemon.engine().clone()),
+        None if docker => Some(Program::Docker.into()),
+        None => arguments.make.engine(),
+    };
+    let network = daemon.is_some().then_some("host");
+    let made = arguments.make.run(engine.as_ref(), network)?;
     print(&made);
     if let Some(target) = arguments.load {
         for one in &made {
@@ -92,7 +110,134 @@ fn run(arguments: &Arguments) -> Result<()> {
     if arguments.check && large {
         bail!("an image is larger than its goal");
     }
+    let Some(engine) = engine.as_ref().filter(|_| docker) else {
+        return Ok(());
+    };
+    if arguments.test {
+        test(engine, &made, arguments.make.local_builder)?;
+    }
+    if let Some(rounds) = arguments.throttle {
+        let name = name(&made, Product::Sidecar)?;
+        let runtime = tokio::runtime::Runtime::new()?;
+        print_times(&runtime.block_on(throttle::measure(engine, &name, rounds))?);
+    }
     Ok(())
+}
+
+/// A Docker daemon of our own, if one is wanted and none is there.
+fn daemon(wanted: bool) -> Result<Option<Daemon>> {
+    let there = Engine::from(Program::Docker).answers();
+    (wanted && !there).then(Daemon::start).transpose()
+}
+
+/// Tells the story, and where the builder was made of this machine's toolchain compares the binaries
+/// in the images with those that cargo builds here: the same bytes from two builds in two folders.
+#[expect(clippy::print_stdout, reason = "the steps are what the command is for")]
+fn test(engine: &Engine, made: &[Made], same_toolchain: bool) -> Result<()> {
+    if same_toolchain {
+        for one in made {
+            let binary = image::compile(one.product, Architecture::host())?;
+            let here = std::fs::read(&binary)?;
+            let path = format!("/{}", one.product.package());
+            if engine.file(&one.image.name, &path)? != here {
+                bail!(
+                    "{path} in {} is not the same as {}",
+                    one.image.name,
+                    binary.display()
+                );
+            }
+        }
+        println!("ok  the binaries in the images are those that cargo builds here, byte for byte");
+    }
+    let names = story::Names {
+        webhook: name(made, Product::Webhook)?,
+        sidecar: name(made, Product::Sidecar)?,
+        legacy: name(made, Product::LegacyMock)?,
+    };
+    story::tell(engine, &names, |step| println!("ok  {step}"))
+}
+
+fn name(made: &[Made], product: Product) -> Result<String> {
+    let one = made.iter().find(|one| one.product == product);
+    Ok(one
+        .with_context(|| format!("{} was not built", product.image()))?
+        .image
+        .name
+        .clone())
+}
+
+impl Make {
+    /// What builds: as asked, or what is there.
+    fn engine(&self) -> Option<Engine> {
+        let program = match self.engine {
+            None => return Engine::find(),
+            Some(With::None) => return None,
+            Some(With::Docker) => Program::Docker,
+            Some(With::Podman) => Program::Podman,
+            Some(With::Nerdctl) => Program::Nerdctl,
+            Some(With::Buildah) => Program::Buildah,
+        };
+        Some(program.into())
+    }
+
+    fn run(&self, engine: Option<&Engine>, network: Option<&str>) -> Result<Vec<Made>> {
+        let out = image::workspace().join(&self.out);
+        std::fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
+        let rust_image = match engine {
+            Some(engine) if self.local_builder => Some(image::builder(engine)?),
+            _ => self.rust_image.clone(),
+        };
+        let mut arguments = vec![format!("VERSION={}", image::VERSION)];
+        arguments.extend(rust_image.map(|image| format!("RUST_IMAGE={image}")));
+        let network = self.network.as_deref().or(network).map(str::to_owned);
+        let architecture = self.arch.unwrap_or(Architecture::host());
+        let build = Build {
+            name: String::new(),
+            architecture,
+            arguments,
+            network,
+        };
+        let products = if self.only.is_empty() {
+            &Product::ALL
+        } else {
+            self.only.as_slice()
+        };
+        products
+            .iter()
+            .map(|product| self.one(*product, engine, &build, &out))
+            .collect()
+    }
+
+    fn one(
+        &self,
+        product: Product,
+        engine: Option<&Engine>,
+        build: &Build,
+        out: &Path,
+    ) -> Result<Made> {
+        let name = format!("{}{}:{}", self.prefix, product.image(), self.tag);
+        let file = out.join(format!(
+            "{}-{}.tar",
+            product.image(),
+            build.architecture.oci()
+        ));
+        let image = match engine {
+            None => image::make(product, build.architecture, &name, &file)?,
+            Some(engine) => engine.build(
+                product,
+                &Build {
+                    name,
+                    ..build.clone()
+                },
+            )?,
+        };
+        Ok(Made {
+            product,
+            image,
+            engine: engine.cloned(),
+            file,
+        })
+    }
 }
 
 /// An image, and how to come by it as a file.
@@ -103,63 +248,10 @@ struct Made {
     file: PathBuf,
 }
 
-impl Make {
-    fn run(&self) -> Result<Vec<Made>> {
-        let engine = match self.engine {
-            None => Engine::find(),
-            Some(With::None) => None,
-            Some(With::Docker) => Some(Engine::Docker),
-            Some(With::Podman) => Some(Engine::Podman),
-            Some(With::Nerdctl) => Some(Engine::Nerdctl),
-            Some(With::Buildah) => Some(Engine::Buildah),
-        };
-        let out = image::workspace().join(&self.out);
-        std::fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
-        let products = if self.only.is_empty() {
-            &Product::ALL
-        } else {
-            self.only.as_slice()
-        };
-        products
-            .iter()
-            .map(|product| self.one(*product, engine, &out))
-            .collect()
-    }
-
-    fn one(&self, product: Product, engine: Option<Engine>, out: &std::path::Path) -> Result<Made> {
-        let architecture = self.arch.unwrap_or(Architecture::host());
-        let name = format!("{}{}:{}", self.prefix, product.image(), self.tag);
-        let file = out.join(format!("{}-{}.tar", product.image(), architecture.oci()));
-        let image = match engine {
-            None => image::make(product, architecture, &name, &file)?,
-            Some(engine) => {
-                let rust = self
-                    .rust_image
-                    .iter()
-                    .map(|image| format!("RUST_IMAGE={image}"));
-                let version = format!("VERSION={}", image::VERSION);
-                let build = Build {
-                    name,
-                    architecture,
-                    arguments: rust.chain([version]).collect(),
-                    network: self.network.clone(),
-                };
-                engine.build(product, &build)?
-            }
-        };
-        Ok(Made {
-            product,
-            image,
-            engine,
-            file,
-        })
-    }
-}
-
 impl Made {
     /// The image as a file, saved from the engine that has it.
     fn archive(&self) -> Result<PathBuf> {
-        if let Some(engine) = self.engine {
+        if let Some(engine) = &self.engine {
             if self.file.exists() {
                 std::fs::remove_file(&self.file)?;
             }
@@ -199,6 +291,26 @@ fn print(made: &[Made]) {
         if engine.is_none() {
             println!("{:width$}  {}", "", file.display());
         }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what the command is for")]
+fn print_times(rows: &[throttle::Row]) {
+    println!("\nmilliseconds from Legacy's first listen to the handshake, and from there to Ready");
+    println!(
+        "{:>8}  {:>24}  {:>24}",
+        "CPU", "handshake p50, p90, max", "ready p50, p90, max"
+    );
+    for row in rows {
+        let [handshake, ready] = [&row.handshake, &row.ready].map(|times| {
+            let at = |percent: usize| times.get((times.len() - 1) * percent / 100).copied();
+            let ms = |time: Option<Duration>| time.unwrap_or_default().as_secs_f64() * 1000.0;
+            format!("{:.1} {:>6.1} {:>6.1}", ms(at(50)), ms(at(90)), ms(at(100)))
+        });
+        println!(
+            "{:>8}  {handshake:>24}  {ready:>24}",
+            row.cpu.unwrap_or("no limit")
+        );
     }
 }
 

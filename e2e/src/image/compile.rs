@@ -1,11 +1,12 @@
 //! One static binary, the same bytes whoever builds it, wherever.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::command::{command, read};
+use super::command::{command, read, succeeds};
 use super::{Architecture, Product};
 
 /// The workspace's folder.
@@ -19,7 +20,8 @@ pub fn workspace() -> &'static Path {
 ///
 /// Alone (`--package`), as a build of the whole workspace would give it other members' features, and
 /// with this machine's paths replaced by those that the Dockerfiles have too: the same sources and
-/// the same toolchain give the same bytes in any folder.
+/// the same toolchain give the same bytes in any folder. With cargo-auditable, where it is installed,
+/// so that the binary carries the list of its crates.
 ///
 /// # Errors
 ///
@@ -27,27 +29,22 @@ pub fn workspace() -> &'static Path {
 pub fn compile(product: Product, architecture: Architecture) -> Result<PathBuf> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let target = architecture.target();
-    let mut cargo = command(
-        &cargo,
-        [
+    let auditable = succeeds(&mut command("cargo-auditable", ["auditable", "--version"]));
+    let mut cargo = command(&cargo, auditable.then_some("auditable"));
+    cargo
+        .args([
             "build",
             "--locked",
             "--quiet",
-            "--package",
-            product.package(),
-            "--bin",
-            product.package(),
-            "--profile",
-            product.profile(),
-            "--target",
-            target,
             "--message-format=json-render-diagnostics",
-        ],
-    );
-    cargo
+        ])
+        .args(["--package", product.package(), "--bin", product.package()])
+        .args(["--profile", product.profile(), "--target", target])
         .current_dir(workspace())
-        .stderr(std::process::Stdio::inherit())
-        .env("RUSTFLAGS", remap(&cargo_home(), workspace()));
+        .stderr(Stdio::inherit())
+        .env("RUSTFLAGS", remap(&cargo_home(), workspace()))
+        // Rust's own linker comes with every toolchain, and knows every architecture.
+        .env(linker_variable(target), "rust-lld");
     let messages = read(&mut cargo).with_context(|| {
         format!(
             "building {} (is the target there? `rustup target add {target}`)",
@@ -56,6 +53,14 @@ pub fn compile(product: Product, architecture: Architecture) -> Result<PathBuf> 
     })?;
     executable(&messages)
         .with_context(|| format!("cargo built {} and named no executable", product.package()))
+}
+
+/// The variable by which cargo takes a target's linker.
+fn linker_variable(target: &str) -> String {
+    format!(
+        "CARGO_TARGET_{}_LINKER",
+        target.to_uppercase().replace('-', "_")
+    )
 }
 
 /// The flags that take this machine's folders out of panic messages, which is where rustc puts them.

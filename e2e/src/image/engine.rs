@@ -1,6 +1,9 @@
 //! The Dockerfiles, built by whatever engine is there.
 
+use std::ffi::OsStr;
+use std::io::Read as _;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -9,9 +12,17 @@ use serde_json::Value;
 use super::command::{command, read, show, succeeds};
 use super::{Architecture, Image, Product, workspace};
 
+/// An engine that can be asked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Engine {
+    program: Program,
+    /// The socket of its daemon, where it isn't the one that the program finds by itself.
+    host: Option<String>,
+}
+
 /// A program that builds images from Dockerfiles.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Engine {
+pub enum Program {
     /// Docker, with the old builder or BuildKit.
     Docker,
     /// Podman.
@@ -35,19 +46,10 @@ pub struct Build {
     pub network: Option<String>,
 }
 
-impl Engine {
-    /// The first engine that is installed and answers.
+impl Program {
+    /// As it is typed.
     #[must_use]
-    pub fn find() -> Option<Self> {
-        Self::value_variants()
-            .iter()
-            .copied()
-            .find(|engine| engine.answers())
-    }
-
-    /// The program's name.
-    #[must_use]
-    pub const fn program(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Docker => "docker",
             Self::Podman => "podman",
@@ -55,10 +57,57 @@ impl Engine {
             Self::Buildah => "buildah",
         }
     }
+}
+
+impl From<Program> for Engine {
+    fn from(program: Program) -> Self {
+        Self {
+            program,
+            host: None,
+        }
+    }
+}
+
+impl Engine {
+    /// The first engine that is installed and answers.
+    #[must_use]
+    pub fn find() -> Option<Self> {
+        Program::value_variants()
+            .iter()
+            .copied()
+            .map(Self::from)
+            .find(Self::answers)
+    }
+
+    /// The Docker daemon that listens at `host`, such as `unix:///run/docker.sock`.
+    #[must_use]
+    pub fn docker_at(host: &str) -> Self {
+        Self {
+            program: Program::Docker,
+            host: Some(host.to_owned()),
+        }
+    }
 
     /// Whether it is installed, and its daemon, where it has one, can be reached.
-    fn answers(self) -> bool {
-        succeeds(&mut command(self.program(), ["info"]))
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        // Docker's own client answers without its daemon, unless it is asked for something of it.
+        let question: &[&str] = match self.program {
+            Program::Docker => &["version", "--format={{.Server.Version}}"],
+            _ => &["info"],
+        };
+        succeeds(&mut self.command(question))
+    }
+
+    /// A command to it, with nothing on its standard input.
+    pub(super) fn command<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let host = self.host.iter().map(|host| format!("--host={host}"));
+        let mut command = command(self.program.name(), host);
+        command.args(arguments);
+        command
     }
 
     /// Builds `product` from its Dockerfile; progress goes to stderr.
@@ -66,17 +115,9 @@ impl Engine {
     /// # Errors
     ///
     /// When the engine can't be run or the build fails.
-    pub fn build(self, product: Product, build: &Build) -> Result<Image> {
-        let mut engine = command(
-            self.program(),
-            [
-                "build",
-                "--file",
-                product.dockerfile(),
-                "--tag",
-                build.name.as_str(),
-            ],
-        );
+    pub fn build(&self, product: Product, build: &Build) -> Result<Image> {
+        let mut engine = self.command(["build", "--file", product.dockerfile()]);
+        engine.arg(format!("--tag={}", build.name));
         if build.architecture != Architecture::host() {
             engine.arg(format!("--platform=linux/{}", build.architecture.oci()));
             // The old builder tells a Dockerfile nothing of the platform; for BuildKit this is no news.
@@ -100,19 +141,19 @@ impl Engine {
     /// # Errors
     ///
     /// When there is no such image.
-    pub fn inspect(self, name: &str) -> Result<Image> {
-        let arguments = match self {
-            Self::Buildah => ["inspect", "--type=image", name],
+    pub fn inspect(&self, name: &str) -> Result<Image> {
+        let arguments = match self.program {
+            Program::Buildah => ["inspect", "--type=image", name],
             _ => ["image", "inspect", name],
         };
-        let text = read(&mut command(self.program(), arguments))?;
+        let text = read(&mut self.command(arguments))?;
         let answer: Value = serde_json::from_str(&text)
-            .with_context(|| format!("what {} says about {name}", self.program()))?;
-        let (id, size) = match self {
-            Self::Buildah => (answer["FromImageID"].as_str(), self.size_by_buildah(name)),
+            .with_context(|| format!("what {} says about {name}", self.program.name()))?;
+        let (id, size) = match self.program {
+            Program::Buildah => (answer["FromImageID"].as_str(), self.size_by_buildah(name)),
             _ => (answer[0]["Id"].as_str(), answer[0]["Size"].as_u64()),
         };
-        let id = id.with_context(|| format!("{} names no id for {name}", self.program()))?;
+        let id = id.with_context(|| format!("{} names no id for {name}", self.program.name()))?;
         Ok(Image {
             name: name.to_owned(),
             digest: if id.contains(':') {
@@ -120,12 +161,13 @@ impl Engine {
             } else {
                 format!("sha256:{id}")
             },
-            size: size.with_context(|| format!("{} names no size for {name}", self.program()))?,
+            size: size
+                .with_context(|| format!("{} names no size for {name}", self.program.name()))?,
         })
     }
 
     /// Buildah prints sizes for people only, but it can also count the files.
-    fn size_by_buildah(self, name: &str) -> Option<u64> {
+    fn size_by_buildah(&self, name: &str) -> Option<u64> {
         let folder = tempfile::tempdir().ok()?;
         let archive = folder.path().join("image.tar");
         self.save(name, &archive).ok()?;
@@ -150,14 +192,36 @@ impl Engine {
     /// # Errors
     ///
     /// When the engine fails.
-    pub fn save(self, name: &str, to: &Path) -> Result<()> {
+    pub fn save(&self, name: &str, to: &Path) -> Result<()> {
         let to = to.to_str().context("the archive's path isn't UTF-8")?;
-        match self {
-            Self::Buildah => {
+        match self.program {
+            Program::Buildah => {
                 let archive = format!("docker-archive:{to}:{name}");
-                show(&mut command("buildah", ["push", "--quiet", name, &archive]))
+                show(&mut self.command(["push", "--quiet", name, &archive]))
             }
-            _ => show(&mut command(self.program(), ["save", "--output", to, name])),
+            _ => show(&mut self.command(["save", "--output", to, name])),
         }
+    }
+
+    /// The content of one file in an image, by way of a container that is never started.
+    ///
+    /// # Errors
+    ///
+    /// When the engine can't make a container, or there is no such file.
+    pub fn file(&self, name: &str, path: &str) -> Result<Vec<u8>> {
+        let id = read(&mut self.command(["create", name]))?;
+        let output = self.command(["cp", &format!("{id}:{path}"), "-"]).output();
+        read(&mut self.command(["rm", &id]))?;
+        let output = output
+            .with_context(|| format!("copying {path} out of {name}"))?
+            .stdout;
+        let mut tar = tar::Archive::new(output.as_slice());
+        let mut entry = tar
+            .entries()?
+            .next()
+            .with_context(|| format!("no {path} in {name}"))??;
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content)?;
+        Ok(content)
     }
 }

@@ -1,0 +1,444 @@
+//! The demo's story with three containers in one network namespace, hardened as in a cluster.
+//!
+//! The webhook's own container says what the pod looks like (`webhook inject`); the sidecar runs with
+//! just those arguments, limits and restrictions. Whatever is broken in an image (the user, the entry
+//! point, what it does as process 1, what it needs of memory and of a file system) ends the story with
+//! an error.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::container::{Container, End, hardening};
+use super::network::{Network, ask};
+use super::{Engine, Product, workspace};
+
+const LEGACY: u16 = 3000;
+const SIDECAR: u16 = 13300;
+const ADMIN: u16 = 8080;
+/// For what should come within milliseconds, on a machine that has other things to do.
+const LIMIT: Duration = Duration::from_secs(20);
+/// A process that minds SIGTERM ends well within this; one that doesn't is killed after ten.
+const AT_ONCE: Duration = Duration::from_secs(4);
+/// Probes that wait at one time, far beyond what a kubelet sends.
+const HELD: usize = 300;
+/// Connections one after the other.
+const FLOOD: usize = 5_000;
+/// Bytes of a request that never ends.
+const ENDLESS: usize = 1 << 20;
+
+/// The images' names in the engine.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// The webhook's.
+    pub webhook: String,
+    /// The sidecar's.
+    pub sidecar: String,
+    /// The mock's.
+    pub legacy: String,
+}
+
+/// Tells the story with the images that `engine` has under `names`; `say` gets a line for each step.
+///
+/// # Errors
+///
+/// At the first thing that isn't as it should be.
+pub fn tell(engine: &Engine, names: &Names, mut say: impl FnMut(&str)) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let pod = inject(engine, names)?;
+    let sidecar = sidecar_of(&pod)?;
+    ensure!(
+        sidecar.image.as_deref() == Some(&names.sidecar),
+        "another image: {:?}",
+        sidecar.image
+    );
+    say("the webhook's image injects the sidecar into Legacy's manifest");
+
+    // The webhook stays up for the whole story, so the network namespace is its own.
+    let webhook = webhook(engine, names, folder.path())?;
+    let network = Network::of(webhook.pid()?)?;
+    until("the webhook to be ready", || {
+        status_is(&network, ADMIN, "/readyz", 200)
+    })?;
+    say("the webhook serves");
+    let legacy = legacy(engine, names, &webhook)?;
+    until("Legacy to answer", || {
+        status_is(&network, LEGACY, "/health", 200)
+    })?;
+    let (status, body) = network.get(LEGACY, "/")?;
+    ensure!(
+        (status, body.trim()) == (503, "Uninitialized"),
+        "Legacy said {status} {body:?}"
+    );
+    say("Legacy says 503 Uninitialized");
+
+    let sidecar = run_sidecar(engine, sidecar, &webhook, folder.path())?;
+    initialised(&network)?;
+    say("the sidecar does the handshake: 200 It works!");
+    confined(&webhook, Product::Webhook)?;
+    confined(&sidecar, Product::Sidecar)?;
+    confined(&legacy, Product::LegacyMock)?;
+    say("all run as the users that their images name, with no capability and nothing to gain");
+
+    let end = legacy.stop()?;
+    ensure!(end.code == 2, "Legacy ends with {} after SIGTERM", end.code);
+    until("the pod not to be ready", || {
+        status_is(&network, SIDECAR, "/readyz?now", 503)
+    })?;
+    say("Legacy is stopped: not ready");
+    crowd(&network)?;
+    say(&format!(
+        "{HELD} probes held, {FLOOD} connections and an endless request on the sidecar's port"
+    ));
+    legacy.start()?;
+    initialised(&network)?;
+    let handshakes = "secret_handshake_handshakes_total 2";
+    let (_, metrics) = network.get(SIDECAR, "/metrics")?;
+    ensure!(
+        metrics.lines().any(|line| line == handshakes),
+        "no {handshakes:?} in:\n{metrics}"
+    );
+    let state = sidecar.state()?;
+    ensure!(
+        state["OOMKilled"] == false && state["Running"] == true,
+        "the sidecar: {state}"
+    );
+    let peak = sidecar.peak_memory().map_or_else(String::new, |bytes| {
+        format!(", {} KiB of memory at most", bytes / 1024)
+    });
+    say(&format!("Legacy is back: initialised again{peak}"));
+
+    secret_free(&[&sidecar, &webhook])?;
+    let mut held = network.connect(SIDECAR)?;
+    legacy.stop()?;
+    until("the pod not to be ready", || {
+        status_is(&network, SIDECAR, "/readyz?now", 503)
+    })?;
+    ask(&mut held, "/readyz")?;
+    ended(&sidecar, "the sidecar, while it holds a probe,", &mut say)?;
+    ended(&webhook, "the webhook", &mut say)
+}
+
+/// Legacy's Deployment, a Guaranteed one, as the webhook's image returns it.
+fn inject(engine: &Engine, names: &Names) -> Result<core::PodSpec> {
+    let manifest = fs::read_to_string(workspace().join("deploy/demo/legacy.yaml"))?;
+    let mut deployment: Value = manifest
+        .split("\n---\n")
+        .filter_map(|document| serde_saphyr::from_str::<Value>(document).ok())
+        .find(|document| document["kind"] == "Deployment")
+        .context("no Deployment in deploy/demo/legacy.yaml")?;
+    // Limits on Legacy's own container, so that the sidecar gets its own.
+    let container = &mut deployment["spec"]["template"]["spec"]["containers"][0];
+    let size = json!({"cpu": "1", "memory": "64Mi"});
+    container["resources"] = json!({"requests": size, "limits": size});
+    let image = format!("--sidecar-image={}", names.sidecar);
+    let mut child = engine
+        .command([
+            "run",
+            "--rm",
+            "--interactive",
+            "--network=none",
+            "--read-only",
+        ])
+        .args([
+            &names.webhook,
+            "inject",
+            "--file=-",
+            "--namespace-label=true",
+            &image,
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("can't run docker")?;
+    child
+        .stdin
+        .take()
+        .context("no standard input")?
+        .write_all(deployment.to_string().as_bytes())?;
+    let output = child.wait_with_output()?;
+    ensure!(
+        output.status.success(),
+        "`webhook inject` in its container: {}",
+        output.status
+    );
+    let text = String::from_utf8(output.stdout)?;
+    let deployment: Deployment = serde_saphyr::from_str(&text).context("what `inject` returned")?;
+    deployment
+        .spec
+        .template
+        .spec
+        .context("a Deployment without a pod")
+}
+
+fn sidecar_of(pod: &core::PodSpec) -> Result<&core::Container> {
+    pod.containers
+        .iter()
+        .find(|container| container.name == "secret-handshake")
+        .context("no container secret-handshake in what the webhook returned")
+}
+
+/// The webhook with certificates from files, and with its own Deployment's limits.
+fn webhook<'a>(engine: &'a Engine, names: &Names, folder: &Path) -> Result<Container<'a>> {
+    let tls = certificates(folder)?;
+    let manifest = fs::read_to_string(workspace().join("deploy/webhook/deployment.yaml"))?;
+    let deployment: Deployment = serde_saphyr::from_str(&manifest)?;
+    let pod = deployment
+        .spec
+        .template
+        .spec
+        .context("a Deployment without a pod")?;
+    let container = pod
+        .containers
+        .first()
+        .context("a pod without a container")?;
+    let mut flags = hardening(container)?;
+    flags.push("--network=none".to_owned());
+    flags.push(format!("--volume={}:/tls:ro", tls.display()));
+    let arguments = [
+        "serve",
+        "--tls-cert=/tls/tls.crt",
+        "--tls-key=/tls/tls.key",
+        "--namespace=secret-handshake",
+        "--kubernetes-version=1.34",
+        // Nobody sends it anything, so there is nothing to wait for at the end.
+        "--drain=0s",
+    ];
+    Container::run(
+        engine,
+        &names.webhook,
+        &flags,
+        &arguments.map(str::to_owned),
+    )
+}
+
+/// A pair of PEM files that the webhook's user can read.
+fn certificates(folder: &Path) -> Result<PathBuf> {
+    use certs::issue::{Authority, Names};
+    use certs::key::PrivateKey;
+    use certs::validity::Validity;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    let day = Validity::starting(Timestamp::now(), DAY, Duration::from_secs(300));
+    let authority = Authority::new(PrivateKey::generate()?, day)?;
+    let names = Names::of_service(
+        "secret-handshake-webhook",
+        "secret-handshake",
+        "cluster.local",
+    );
+    let serving = authority.issue(PrivateKey::generate()?, &names, day)?;
+    let folder = folder.join("tls");
+    fs::create_dir(&folder)?;
+    readable(
+        &folder.join("tls.crt"),
+        certs::write::pem_of(serving.chain()).as_bytes(),
+    )?;
+    readable(&folder.join("tls.key"), serving.key().to_pem().as_bytes())?;
+    Ok(folder)
+}
+
+/// The mock, with the operations half, so that it takes no other; confined as a namespace with the
+/// `restricted` Pod Security Standard would have it.
+fn legacy<'a>(engine: &'a Engine, names: &Names, network: &Container<'_>) -> Result<Container<'a>> {
+    let flags = [
+        network.network(),
+        "--read-only".to_owned(),
+        "--cap-drop=ALL".to_owned(),
+        "--security-opt=no-new-privileges".to_owned(),
+        "--memory=64m".to_owned(),
+    ];
+    Container::run(engine, &names.legacy, &flags, &[])
+}
+
+/// The sidecar as the pod says, with its two volumes from folders of this machine.
+fn run_sidecar<'a>(
+    engine: &'a Engine,
+    container: &core::Container,
+    network: &Container<'_>,
+    folder: &Path,
+) -> Result<Container<'a>> {
+    let user = container
+        .security_context
+        .as_ref()
+        .and_then(|context| context.run_as_user);
+    let image = Product::Sidecar
+        .user()
+        .split(':')
+        .next()
+        .and_then(|uid| uid.parse().ok());
+    ensure!(
+        user.is_none() || user == image,
+        "runAsUser is {user:?}, the image's user {image:?}"
+    );
+    let mut flags = hardening(container)?;
+    ensure!(
+        flags.iter().any(|flag| flag.starts_with("--memory=")),
+        "no memory limit: {flags:?}"
+    );
+    flags.push(network.network());
+    for mount in container.volume_mounts.iter().flatten() {
+        let source = folder.join(&mount.name);
+        fs::create_dir_all(&source)?;
+        if mount.name == "secret-handshake" {
+            let half = fs::read(workspace().join("deploy/demo/half"))?;
+            readable(&source.join("half"), &half)?;
+        }
+        flags.push(format!(
+            "--volume={}:{}:ro",
+            source.display(),
+            mount.mount_path
+        ));
+    }
+    let arguments = container.args.clone().unwrap_or_default();
+    Container::run(
+        engine,
+        container.image.as_deref().unwrap_or_default(),
+        &flags,
+        &arguments,
+    )
+}
+
+fn readable(path: &Path, content: &[u8]) -> Result<()> {
+    fs::write(path, content)?;
+    Ok(fs::set_permissions(
+        path,
+        fs::Permissions::from_mode(0o444),
+    )?)
+}
+
+/// Waits until Legacy serves and the sidecar says that the pod is ready.
+fn initialised(network: &Network) -> Result<()> {
+    until("the handshake", || {
+        status_is(network, SIDECAR, "/readyz?now", 200)
+    })?;
+    let (status, body) = network.get(LEGACY, "/")?;
+    ensure!(
+        (status, body.trim()) == (200, "It works!"),
+        "Legacy said {status} {body:?}"
+    );
+    Ok(())
+}
+
+/// Checks what the kernel says of a container's process: its user, its group, no capabilities, no way
+/// to new privileges.
+fn confined(container: &Container<'_>, product: Product) -> Result<()> {
+    let status = fs::read_to_string(format!("/proc/{}/status", container.pid()?))?;
+    let (uid, gid) = product
+        .user()
+        .split_once(':')
+        .context("a user without a group")?;
+    for (field, expected) in [
+        ("Uid", uid),
+        ("Gid", gid),
+        ("CapEff", "0000000000000000"),
+        ("NoNewPrivs", "1"),
+    ] {
+        let line = status
+            .lines()
+            .find(|line| line.starts_with(field))
+            .unwrap_or_default();
+        let mut values = line.split_whitespace().skip(1);
+        ensure!(
+            values.next() == Some(expected),
+            "{}: {line:?} in /proc/PID/status, not {expected}",
+            product.image()
+        );
+    }
+    Ok(())
+}
+
+/// Everything at once that may come to the sidecar's port, while Legacy is away.
+fn crowd(network: &Network) -> Result<()> {
+    let mut held = Vec::new();
+    for _ in 0..HELD {
+        // What is over the sidecar's limits is turned away, which is fine.
+        if let Ok(mut stream) = network.connect(SIDECAR) {
+            let _ = ask(&mut stream, "/readyz");
+            held.push(stream);
+        }
+    }
+    for number in 0..FLOOD {
+        let Ok(mut stream) = network.connect(SIDECAR) else {
+            continue;
+        };
+        let request: &[u8] = match number % 3 {
+            0 => b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            1 => b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            _ => b"",
+        };
+        let _ = stream.write_all(request);
+    }
+    let mut endless = network.connect(SIDECAR)?;
+    let piece = [b'a'; 4096];
+    for _ in 0..ENDLESS / piece.len() {
+        if endless.write_all(&piece).is_err() {
+            break;
+        }
+    }
+    let _ = endless.read(&mut [0]);
+    Ok(())
+}
+
+/// Neither half, key nor secret is in what was logged.
+fn secret_free(containers: &[&Container<'_>]) -> Result<()> {
+    let secrets = [
+        "-acknowledge",
+        "LWFja25vd2xlZGdl",
+        "This is @ $3cr3t",
+        "VGhpcyBpcyBAICQzY3IzdCBrZX",
+    ];
+    for container in containers {
+        let logs = container.logs()?;
+        ensure!(!logs.trim().is_empty(), "a container that has said nothing");
+        for secret in secrets {
+            ensure!(!logs.contains(secret), "a secret in the log:\n{logs}");
+        }
+    }
+    Ok(())
+}
+
+/// Checks that SIGTERM ends process 1 cleanly and at once.
+fn ended(container: &Container<'_>, who: &str, say: &mut impl FnMut(&str)) -> Result<()> {
+    let End { code, took } = container.stop()?;
+    ensure!(code == 0, "{who} ends with exit code {code} after SIGTERM");
+    ensure!(took < AT_ONCE, "{who} takes {took:?} to end after SIGTERM");
+    say(&format!(
+        "SIGTERM ends {who} with exit code 0, in {} ms",
+        took.as_millis()
+    ));
+    Ok(())
+}
+
+fn status_is(network: &Network, port: u16, path: &str, expected: u16) -> Result<()> {
+    let (status, body) = network.get(port, path)?;
+    ensure!(
+        status == expected,
+        "{path} on port {port} says {status} {}",
+        body.trim()
+    );
+    Ok(())
+}
+
+/// Repeats `attempt` until it succeeds.
+fn until(what: &str, mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        match attempt() {
+            Ok(()) => return Ok(()),
+            Err(error) if started.elapsed() > LIMIT => {
+                bail!(error.context(format!("waited {LIMIT:?} for {what}")))
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}

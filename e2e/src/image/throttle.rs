@@ -1,0 +1,149 @@
+//! How little CPU the sidecar can do with: the handshake's time under CPU limits.
+//!
+//! A limit is a share of each 100 ms of the kernel's clock; what has used its share up stands still
+//! until the next. Legacy runs in this process, without a limit, so only the sidecar is measured.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use legacy_mock::{Config, Legacy};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use super::Engine;
+use super::container::{Container, cpus};
+
+/// The limits that are compared; the last is none.
+const LIMITS: [Option<&str>; 6] = [
+    Some("5m"),
+    Some("10m"),
+    Some("20m"),
+    Some("50m"),
+    Some("100m"),
+    None,
+];
+/// How long Legacy takes to start: at once, as a container is restarted, and slowly.
+const STARTS: [Duration; 3] = [
+    Duration::from_millis(50),
+    Duration::from_millis(500),
+    Duration::from_secs(3),
+];
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Times of many handshakes under one limit.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The CPU limit, as in a pod; none without one.
+    pub cpu: Option<&'static str>,
+    /// From Legacy's first listen to the accepted handshake, sorted.
+    pub handshake: Vec<Duration>,
+    /// From the accepted handshake to the answer of the probe that was held for it, sorted.
+    pub ready: Vec<Duration>,
+}
+
+/// Measures `rounds` handshakes for each limit and each way in which Legacy starts, with the sidecar's
+/// image `name`.
+///
+/// # Errors
+///
+/// When the container can't be run, or a handshake doesn't come within half a minute.
+pub async fn measure(engine: &Engine, name: &str, rounds: usize) -> Result<Vec<Row>> {
+    let folder = tempfile::tempdir()?;
+    let half = folder.path().join("half");
+    std::fs::write(&half, "-acknowledge")?;
+    std::fs::set_permissions(&half, std::os::unix::fs::PermissionsExt::from_mode(0o444))?;
+    let mut rows = Vec::new();
+    for cpu in LIMITS {
+        let mut row = Row {
+            cpu,
+            handshake: Vec::new(),
+            ready: Vec::new(),
+        };
+        one(engine, name, &half, rounds, &mut row).await?;
+        row.handshake.sort();
+        row.ready.sort();
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+async fn one(engine: &Engine, name: &str, half: &Path, rounds: usize, row: &mut Row) -> Result<()> {
+    let legacy = Legacy::reserve(Config::default())?;
+    let probe = free_port()?;
+    let mut flags = vec![
+        "--network=host".to_owned(),
+        "--memory=12m".to_owned(),
+        "--memory-swap=12m".to_owned(),
+        format!("--volume={}:/half:ro", half.display()),
+    ];
+    if let Some(cpu) = row.cpu {
+        flags.push(format!("--cpus={}", cpus(cpu)?));
+    }
+    let arguments = [
+        format!("--legacy-port={}", legacy.port()),
+        format!("--listen={probe}"),
+        "--half-file=/half".to_owned(),
+    ];
+    let sidecar = Container::run(engine, name, &flags, &arguments)?;
+    for round in 0..rounds * STARTS.len() {
+        timeout(LIMIT, unready(probe))
+            .await
+            .context("the sidecar is ready without Legacy")?;
+        let held = tokio::spawn(ready(probe));
+        sleep(STARTS[round % STARTS.len()]).await;
+        let before = legacy.counts().accepted;
+        legacy.listen()?;
+        let accepted = legacy.until(|counts| counts.accepted > before);
+        timeout(LIMIT, accepted)
+            .await
+            .ok()
+            .with_context(|| format!("no handshake; the sidecar said: {:?}", sidecar.logs()))?;
+        let moments = legacy.moments();
+        let (listening, accepted) = moments
+            .listening
+            .zip(moments.accepted)
+            .context("Legacy knows no times")?;
+        row.handshake.push(accepted.duration_since(listening));
+        let ready = timeout(LIMIT, held)
+            .await
+            .context("the probe wasn't answered")???;
+        row.ready.push(ready.saturating_duration_since(accepted));
+        legacy.kill().await;
+    }
+    Ok(())
+}
+
+/// Asks `/readyz` as a kubelet does until it says 200, and returns when that was.
+async fn ready(address: SocketAddr) -> Result<Instant> {
+    while status(address, "/readyz").await.ok() != Some(200) {
+        sleep(Duration::from_millis(1)).await;
+    }
+    Ok(Instant::now())
+}
+
+/// Waits until the sidecar knows that Legacy is gone.
+async fn unready(address: SocketAddr) {
+    while status(address, "/readyz?now").await.ok() != Some(503) {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn status(address: SocketAddr, path: &str) -> Result<u16> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .context("not an HTTP answer")
+}
+
+fn free_port() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
