@@ -231,7 +231,7 @@ fn table() -> Vec<(&'static str, Event, &'static str, Action, Option<News>)> {
             "idle, opening the watch",
             KIND,
             "watching",
-            rest(60_000),
+            Action::Look,
             None,
         ),
         (
@@ -610,6 +610,22 @@ impl World {
         }
         machine
     }
+}
+
+#[test]
+fn a_watch_is_trusted_only_after_a_look_that_followed_it() {
+    let mut machine = machine_at("idle, opening the watch");
+    let mut step = |event, now| machine.step(event, now, 0.0).action;
+    assert_eq!(step(KIND, NOW), Action::Look, "the first at once");
+    assert_eq!(step(INITIALISED, NOW), rest(60_000));
+    // One that closes its connections is not asked more often than once in 5 s for all that.
+    let later = NOW + Duration::from_secs(60);
+    assert_eq!(step(Event::WatchEnded, later), Action::Knock);
+    assert_eq!(step(ACCEPTED, later), Action::Look);
+    assert_eq!(step(INITIALISED, later), Action::Watch);
+    assert_eq!(step(KIND, later), rest(5_000));
+    assert_eq!(step(Event::Rested, later), Action::Look);
+    assert_eq!(step(INITIALISED, later), rest(60_000));
 }
 
 #[test]

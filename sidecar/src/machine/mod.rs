@@ -237,12 +237,18 @@ impl Machine {
 
     fn idling(&mut self, idle: Idle, event: Event, now: Duration, jitter: f64) -> Next {
         match event {
+            // What was initialised may have ended just before the watch was opened, and then the watch
+            // holds its successor and never ends: only a look that follows tells. The first comes at
+            // once; the others keep the distance that looks keep.
             Event::Watched(Kindness::Kind) => {
                 self.state = State::Idle(Idle {
                     watch: Watch::Open,
                     ..idle
                 });
-                Action::Rest(self.pace.idle_look).into()
+                match idle.looked {
+                    None => Action::Look.into(),
+                    Some(_) => Action::Rest(self.pace.idle_look_min).into(),
+                }
             }
             Event::Watched(Kindness::Unkind) => {
                 self.watch_given_up = true;

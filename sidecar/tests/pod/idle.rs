@@ -19,7 +19,10 @@ fn no_looks(args: &mut Args) {
 
 async fn until_watched(pod: &Pod) {
     pod.ready().await;
-    let opened = |counts: &legacy_mock::Counts| counts.of("GET /health") >= 2 && counts.open == 1;
+    // The look that follows the watch included.
+    let opened = |counts: &legacy_mock::Counts| {
+        counts.of("GET /health") >= 2 && counts.of("GET /") >= 3 && counts.open == 1
+    };
     within("the watch", pod.legacy.until(opened)).await;
 }
 
@@ -57,6 +60,26 @@ async fn a_restart_is_noticed_by_the_watch_and_the_handshake_done_again() {
             .await,
         4
     );
+}
+
+#[tokio::test]
+async fn one_that_restarts_before_the_watch_is_open_is_not_taken_for_the_one_before() {
+    // Restarted the moment it serves, again and again: sooner or later that falls between the look
+    // that said so and the watch.
+    let pod = Pod::with(Config::default(), no_looks);
+    for round in 1..=60 {
+        within(
+            "a handshake",
+            pod.legacy.until(|counts| counts.accepted == round),
+        )
+        .await;
+        pod.legacy.restart().await.unwrap();
+    }
+    within(
+        "the last handshake",
+        pod.legacy.until(|counts| counts.accepted == 61),
+    )
+    .await;
 }
 
 #[tokio::test]
