@@ -229,7 +229,7 @@ impl Fake {
                 std::future::pending::<()>().await;
             }
         }
-        self.response(code, answer)
+        self.response(code, &answer)
     }
 
     /// Somebody else changes what is about to be written.
@@ -336,10 +336,10 @@ impl Fake {
         why: &str,
         message: &str,
     ) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
-        self.response(code, reason(why, message))
+        self.response(code, &reason(why, message))
     }
 
-    fn response(&self, code: u16, body: Value) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
+    fn response(&self, code: u16, body: &Value) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
         let date = self.now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         Response::builder()
             .status(StatusCode::from_u16(code).unwrap())

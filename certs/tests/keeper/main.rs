@@ -1,6 +1,8 @@
 //! The keeper with real keys and the real client, against an API server in memory. Time is virtual:
 //! years pass in moments, and the fake server's `Date` tells them to the keepers.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
+
 mod fake;
 
 use std::collections::BTreeSet;

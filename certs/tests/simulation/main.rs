@@ -4,6 +4,13 @@
 //! the keys are made up. `SIMULATION_SEED=N` runs one seed alone and tells its story;
 //! `SIMULATION_SEEDS=N` runs that many.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a failed unwrap is how a simulation fails, and stdout is where it tells its story"
+)]
+
 mod world;
 
 use std::panic::catch_unwind;
@@ -85,22 +92,22 @@ fn every_ready_replica_is_accepted_by_every_api_server_for_ten_years() {
 }
 
 /// The old CA is dropped as soon as the new one signs, though leaves of the old are still in use.
-fn drop_early(written: Authorities) -> Authorities {
+fn drop_early(written: &Authorities) -> Authorities {
     Authorities {
         previous: Vec::new(),
-        ..written
+        ..written.clone()
     }
 }
 
 /// A new CA signs before it was published.
-fn sign_before_publishing(written: Authorities) -> Authorities {
+fn sign_before_publishing(written: &Authorities) -> Authorities {
     let retirement = Settings {
         leaf_life: Duration::from_secs(40 * 86_400),
         ..Settings::default()
     };
     match written.next {
         Some(next) => written.switched(next.validity.not_before, &retirement),
-        None => written,
+        None => written.clone(),
     }
 }
 

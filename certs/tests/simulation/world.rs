@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,14 @@ use certs::rotate::{Authorities, Ca, Entry, Live, Secret, Why};
 use certs::settings::Settings;
 use certs::validity::Validity;
 use jiff::Timestamp;
+
+mod invariant;
+mod replicas;
+mod store;
+mod tally;
+mod trouble;
+
+pub(crate) use tally::Tally;
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -31,90 +38,9 @@ const LAG: u64 = 25 * SECOND;
 #[derive(Clone, Copy)]
 pub(crate) enum Sabotage {
     /// Each write of the Secret goes through this.
-    Writes(fn(Authorities) -> Authorities),
+    Writes(fn(&Authorities) -> Authorities),
     /// The settle time is nothing.
     NoSettling,
-}
-
-/// What happened, counted.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    events: u64,
-    leaves: u64,
-    switches: u64,
-    crashes: u64,
-    conflicts: u64,
-    lost_answers: u64,
-    outages: u64,
-    vandalism: u64,
-    repairs: u64,
-    put_back: u64,
-    /// How often, and in how many milliseconds in all and at worst, every replica was accepted
-    /// everywhere again, where caches are prompt and the API is there.
-    recoveries: u64,
-    recovery_ms: u64,
-    slowest_recovery_ms: u64,
-    checks: u64,
-}
-
-impl Tally {
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.events += other.events;
-        self.leaves += other.leaves;
-        self.switches += other.switches;
-        self.crashes += other.crashes;
-        self.conflicts += other.conflicts;
-        self.lost_answers += other.lost_answers;
-        self.outages += other.outages;
-        self.vandalism += other.vandalism;
-        self.repairs += other.repairs;
-        self.put_back += other.put_back;
-        self.recoveries += other.recoveries;
-        self.recovery_ms += other.recovery_ms;
-        self.slowest_recovery_ms = self.slowest_recovery_ms.max(other.slowest_recovery_ms);
-        self.checks += other.checks;
-    }
-
-    /// A simulation in which nothing happens proves nothing.
-    pub(crate) fn check_that_enough_happened(&self, seeds: u64) {
-        // A CA is replaced every eight months: fifteen times in ten years.
-        assert!(self.switches >= 14 * seeds, "{self}");
-        for (count, what) in [
-            (self.crashes, "crashes"),
-            (self.conflicts, "conflicts"),
-            (self.lost_answers, "lost answers"),
-            (self.outages, "outages"),
-            (self.vandalism, "vandalism"),
-            (self.repairs, "repairs"),
-            (self.put_back, "Secrets put back"),
-        ] {
-            assert!(count >= seeds, "too few {what}: {self}");
-        }
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} events, {} leaves, {} CA switches, {} crashes, {} conflicts, {} lost answers, \
-             {} outages, {} acts of vandalism ({} repairs, {} Secrets put back), recovery \
-             {} ms on average and {} ms at worst, {} checks of the invariant",
-            self.events,
-            self.leaves,
-            self.switches,
-            self.crashes,
-            self.conflicts,
-            self.lost_answers,
-            self.outages,
-            self.vandalism,
-            self.repairs,
-            self.put_back,
-            self.recovery_ms / self.recoveries.max(1),
-            self.slowest_recovery_ms,
-            self.checks,
-        )
-    }
 }
 
 #[derive(Debug)]
@@ -124,18 +50,18 @@ enum Event {
     /// A request reaches the store.
     Apply {
         slot: usize,
-        life: u64,
+        birth: u64,
         request: Request,
     },
     /// An answer reaches the replica.
     Deliver {
         slot: usize,
-        life: u64,
+        birth: u64,
         result: Result<Answer, Failure>,
         versions: Versions,
     },
     /// A change of the configuration reaches a replica's watch.
-    Watch { slot: usize, life: u64 },
+    Watch { slot: usize, birth: u64 },
     /// An API server's cache catches up with a version of the configuration.
     Cache {
         server: usize,
@@ -158,12 +84,13 @@ enum Event {
 #[derive(Debug, Clone, Copy, Default)]
 struct Versions {
     configuration: Option<u64>,
-    secret: Option<Option<u64>>,
+    has_secret: bool,
+    secret: Option<u64>,
 }
 
 struct Slot {
     replica: Option<Replica>,
-    life: u64,
+    birth: u64,
     ticket: u64,
     started: u64,
     wall_offset_ms: i64,
@@ -188,6 +115,10 @@ struct Server {
     skew_ms: i64,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a property of this world of its own"
+)]
 pub(crate) struct World {
     rng: fastrand::Rng,
     settings: Settings,
@@ -214,6 +145,8 @@ pub(crate) struct World {
     excused_until: u64,
     /// Since when something is being recovered from.
     disturbed_since: Option<u64>,
+    /// Whether the API has been there ever since, so that the time it takes says something.
+    is_measured: bool,
     /// Whether somebody has tampered with the Secret: a new CA is no surprise then.
     is_tampered: bool,
     tally: Tally,
@@ -223,7 +156,9 @@ impl World {
     pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>, is_told: bool) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         // A leaf of 24 h takes forty times as many events as one of 30 days: fewer seeds have it.
-        let days = [1, 7, 7, 14, 14, 14, 30, 30, 30, 30][rng.usize(0..10)];
+        let days = [
+            1, 7, 7, 7, 14, 14, 14, 14, 14, 14, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30,
+        ][rng.usize(0..20)];
         let mut settings = Settings {
             leaf_life: Duration::from_secs(days * 86_400),
             ..Settings::default()
@@ -253,7 +188,7 @@ impl World {
         let servers: Vec<_> = servers.collect();
         let slots = (0..rng.usize(1..=4)).map(|_| Slot {
             replica: None,
-            life: 0,
+            birth: 0,
             ticket: 0,
             started: 0,
             wall_offset_ms: skew(&mut rng),
@@ -289,6 +224,7 @@ impl World {
             slots,
             excused_until: 0,
             disturbed_since: None,
+            is_measured: true,
             is_tampered: true,
             tally: Tally::default(),
         };
@@ -329,18 +265,18 @@ impl World {
             Event::Next { .. } => Ok(()),
             Event::Apply {
                 slot,
-                life,
+                birth,
                 request,
-            } => self.apply(slot, life, request),
+            } => self.apply(slot, birth, request),
             Event::Deliver {
                 slot,
-                life,
+                birth,
                 result,
                 versions,
-            } => self.deliver(slot, life, result, versions),
-            Event::Watch { slot, life } => {
+            } => self.deliver(slot, birth, result, versions),
+            Event::Watch { slot, birth } => {
                 let slot_ref = &mut self.slots[slot];
-                if slot_ref.life == life
+                if slot_ref.birth == birth
                     && let Some(replica) = &mut slot_ref.replica
                 {
                     replica.wake();
@@ -391,649 +327,6 @@ impl World {
             }
         }
     }
-
-    // ---- the replicas ----
-
-    fn start(&mut self, slot: usize) -> Result<(), String> {
-        let seed = self.rng.u64(..);
-        let now = self.now;
-        let slot_ref = &mut self.slots[slot];
-        slot_ref.life += 1;
-        slot_ref.started = now;
-        slot_ref.keys.clear();
-        slot_ref.known.clear();
-        slot_ref.secret_version = None;
-        slot_ref.was_ready = false;
-        slot_ref.replica = Some(Replica::new(self.settings.clone(), seed));
-        self.tell(|| format!("replica {slot} starts"));
-        self.next(slot)
-    }
-
-    fn crash(&mut self, slot: usize) {
-        self.tally.crashes += 1;
-        self.tell(|| format!("replica {slot} crashes"));
-        let slot_ref = &mut self.slots[slot];
-        slot_ref.replica = None;
-        slot_ref.life += 1;
-        slot_ref.ticket += 1;
-        slot_ref.is_idle = false;
-        let longest = if self.is_prompt { 3 } else { 20 };
-        let at = self.rng.u64(100..longest * SECOND);
-        self.plan(at, Event::Start { slot });
-    }
-
-    fn next(&mut self, slot: usize) -> Result<(), String> {
-        let time = self.time(slot);
-        let life = self.slots[slot].life;
-        self.slots[slot].is_idle = false;
-        let Some(replica) = &mut self.slots[slot].replica else {
-            return Ok(());
-        };
-        match replica.next(time) {
-            Step::Ask(request) => {
-                let is_write = matches!(request, Request::WriteSecret(..) | Request::Publish(_));
-                if self.has_faults() && self.rng.u32(..) % 1_000 < if is_write { 50 } else { 1 } {
-                    self.crash(slot);
-                    return Ok(());
-                }
-                match request {
-                    Request::MakeCa(..) | Request::Sign(..) => self.apply(slot, life, request),
-                    _ => {
-                        let at = self.latency();
-                        self.plan(
-                            at,
-                            Event::Apply {
-                                slot,
-                                life,
-                                request,
-                            },
-                        );
-                        Ok(())
-                    }
-                }
-            }
-            Step::Rest { look, due } => {
-                self.rest(slot, look, due);
-                if self.is_calm() { Ok(()) } else { self.check() }
-            }
-        }
-    }
-
-    /// A replica rests. Looks that would find nothing new are left out: they change nothing.
-    fn rest(&mut self, slot: usize, look: Duration, due: Option<Duration>) {
-        let slot_ref = &mut self.slots[slot];
-        let millis = |steady: Duration| {
-            slot_ref.started + u64::try_from(steady.as_millis()).unwrap_or(u64::MAX / 2)
-        };
-        let (look, due) = (millis(look), due.map(|due| millis(due) + 1));
-        let has_seen_all = slot_ref.configuration_version == self.configuration.0
-            && slot_ref.secret_version == self.secret.as_ref().map(|(version, _)| *version)
-            && slot_ref
-                .replica
-                .as_ref()
-                .is_some_and(|replica| replica.problem().is_none());
-        let at = if slot_ref.away_until > self.now {
-            let back = slot_ref.away_until + self.rng.u64(0..30 * SECOND);
-            Some(due.map_or(back, |due| due.min(back)))
-        } else if has_seen_all {
-            due
-        } else {
-            Some(due.map_or(look, |due| due.min(look)))
-        };
-        if let Some(cas) = slot_ref.replica.as_ref().and_then(Replica::authorities) {
-            slot_ref.known.clear();
-            slot_ref.known.extend(cas.all().map(|ca| ca.id));
-        }
-        slot_ref.is_idle = true;
-        slot_ref.ticket += 1;
-        let ticket = slot_ref.ticket;
-        slot_ref.next_at = at.map(|at| at.max(self.now + 1));
-        if let Some(at) = slot_ref.next_at {
-            self.plan(at - self.now, Event::Next { slot, ticket });
-        }
-    }
-
-    /// Lets an idle replica look again in so many milliseconds, if it would not sooner anyway.
-    fn schedule(&mut self, slot: usize, pause: u64) {
-        let at = self.now + pause;
-        let slot_ref = &mut self.slots[slot];
-        if let Some(replica) = &mut slot_ref.replica {
-            replica.wake();
-        }
-        if slot_ref.next_at.is_none_or(|next_at| at < next_at) {
-            slot_ref.next_at = Some(at);
-            slot_ref.ticket += 1;
-            let ticket = slot_ref.ticket;
-            self.plan(pause, Event::Next { slot, ticket });
-        }
-    }
-
-    fn deliver(
-        &mut self,
-        slot: usize,
-        life: u64,
-        result: Result<Answer, Failure>,
-        versions: Versions,
-    ) -> Result<(), String> {
-        let time = self.time(slot);
-        // Any API server may have answered, and each has its own clock.
-        let server = self.rng.usize(0..self.servers.len());
-        let date = (self.has_dates && !matches!(result, Err(Failure::Unavailable(_))))
-            .then(|| self.server_time(server));
-        let slot_ref = &mut self.slots[slot];
-        if slot_ref.life != life {
-            return Ok(());
-        }
-        let Some(replica) = &mut slot_ref.replica else {
-            return Ok(());
-        };
-        // What changes neither leaf nor readiness needs no check.
-        let mut is_news = matches!(result, Ok(Answer::Signed));
-        if let Some(version) = versions.configuration {
-            is_news |= slot_ref.configuration_version != version;
-            slot_ref.configuration_version = version;
-        }
-        if let Some(version) = versions.secret {
-            slot_ref.secret_version = version;
-        }
-        if let Ok(Answer::Secret(Secret::Held(cas))) = &result {
-            slot_ref
-                .keys
-                .extend([cas.signing.id].into_iter().chain(cas.next.map(|ca| ca.id)));
-        }
-        replica.answer(time, date, result);
-        slot_ref.keys.retain(|id| replica.needs(*id));
-        slot_ref.keys.sort_unstable();
-        slot_ref.keys.dedup();
-        for event in replica.events() {
-            match &event {
-                Told::Repaired { .. } => self.tally.repairs += 1,
-                Told::Wrote(Why::Deleted) => self.tally.put_back += 1,
-                Told::Wrote(Why::Switch) => self.tally.switches += 1,
-                _ => {}
-            }
-            if self.is_told {
-                let line = format!("replica {slot}: {event:?}");
-                self.tell(|| line);
-            }
-        }
-        if is_news || !self.is_calm() {
-            self.check()?;
-        }
-        self.next(slot)
-    }
-
-    // ---- the store ----
-
-    fn apply(&mut self, slot: usize, life: u64, request: Request) -> Result<(), String> {
-        if self.slots[slot].life != life {
-            return Ok(());
-        }
-        let mut versions = Versions::default();
-        let is_local = matches!(request, Request::MakeCa(..) | Request::Sign(..));
-        if !is_local && self.slots[slot].away_until > self.now {
-            let failure = Failure::Unavailable("no answer".to_owned());
-            let at = 10 * SECOND;
-            self.plan(
-                at,
-                Event::Deliver {
-                    slot,
-                    life,
-                    result: Err(failure),
-                    versions,
-                },
-            );
-            return Ok(());
-        }
-        let is_write = matches!(request, Request::WriteSecret(..) | Request::Publish(_));
-        let result = match request {
-            Request::ReadConfiguration => {
-                versions.configuration = Some(self.configuration.0);
-                Ok(Answer::Configuration(self.configuration.1.clone()))
-            }
-            Request::ReadSecret => {
-                versions.secret = Some(self.secret.as_ref().map(|(version, _)| *version));
-                Ok(Answer::Secret(match &self.secret {
-                    None => Secret::Absent,
-                    Some((_, Err(()))) => Secret::Unreadable("garbled".to_owned()),
-                    Some((_, Ok(cas))) => Secret::Held(cas.clone()),
-                }))
-            }
-            Request::MakeCa(validity, _) => {
-                let mut id = [0; 32];
-                id[..8].copy_from_slice(&(self.made.len() as u64).to_be_bytes());
-                self.made.push(validity);
-                let ca = Ca {
-                    id: Fingerprint(id),
-                    validity,
-                };
-                self.slots[slot].keys.push(ca.id);
-                Ok(Answer::Made(ca))
-            }
-            Request::WriteSecret(cas, why) => self.write(slot, cas, &why)?,
-            Request::Publish(cas) => {
-                if self.slots[slot].configuration_version == self.configuration.0 {
-                    // A Secret that was tampered with: a replica that has just started, or was cut
-                    // off, knows no better, and one that is cut off now cannot be heard.
-                    let leaf_of = |slot: &Slot| {
-                        slot.replica
-                            .as_ref()
-                            .and_then(Replica::leaf)
-                            .map(|leaf| leaf.issuer)
-                    };
-                    let known = &self.slots[slot].known;
-                    let cuts_off = |other: &Slot| {
-                        leaf_of(other).is_some_and(|issuer| {
-                            cas.find(issuer).is_none()
-                                && (other.away_until > self.now || !known.contains(&issuer))
-                        })
-                    };
-                    if self.is_tampered
-                        && (!self.configuration.1.trusts(cas.signing.id)
-                            || self.slots.iter().any(cuts_off))
-                    {
-                        self.excuse();
-                    }
-                    let mut live = (*self.configuration.1).clone();
-                    for entry in &mut live.entries {
-                        entry.bundle = cas.all().map(|ca| ca.id).collect();
-                        entry.is_broken = false;
-                        entry.foreign_writer = None;
-                    }
-                    live.generation += 1;
-                    self.tell(|| format!("caBundle: {} CAs", cas.all().count()));
-                    self.configure(live);
-                    Ok(Answer::Done)
-                } else {
-                    self.tally.conflicts += 1;
-                    Err(Failure::Conflict(
-                        "the configuration has changed".to_owned(),
-                    ))
-                }
-            }
-            Request::Sign(ca, validity) => {
-                if !self.slots[slot].keys.contains(&ca) {
-                    return Err(format!("replica {slot} has no key of {ca}"));
-                }
-                self.tally.leaves += 1;
-                let end = self.until(validity.not_after);
-                self.plan(end, Event::Check);
-                Ok(Answer::Signed)
-            }
-        };
-        if is_local {
-            return self.deliver(slot, life, result, versions);
-        }
-        if is_write {
-            if self.has_faults() && self.rng.u32(..) % 100 < 5 {
-                self.crash(slot);
-                return Ok(());
-            }
-        }
-        if self.has_faults() && self.rng.u32(..) % 1_000 < if is_write { 50 } else { 2 } {
-            self.tally.lost_answers += 1;
-            self.tell(|| format!("replica {slot} does not get its answer"));
-            let failure = Failure::Unavailable("timed out".to_owned());
-            let versions = Versions::default();
-            self.plan(
-                10 * SECOND,
-                Event::Deliver {
-                    slot,
-                    life,
-                    result: Err(failure),
-                    versions,
-                },
-            );
-            return Ok(());
-        }
-        let at = self.latency();
-        self.plan(
-            at,
-            Event::Deliver {
-                slot,
-                life,
-                result,
-                versions,
-            },
-        );
-        Ok(())
-    }
-
-    fn write(
-        &mut self,
-        slot: usize,
-        cas: Authorities,
-        why: &Why,
-    ) -> Result<Result<Answer, Failure>, String> {
-        let stored = self.secret.as_ref().map(|(version, _)| *version);
-        if stored != self.slots[slot].secret_version {
-            self.tally.conflicts += 1;
-            return Ok(Err(Failure::Conflict("the Secret has changed".to_owned())));
-        }
-        for ca in [cas.signing].into_iter().chain(cas.next) {
-            if !self.slots[slot].keys.contains(&ca.id) {
-                return Err(format!("replica {slot} writes {} without its key", ca.id));
-            }
-        }
-        let cas = match self.sabotage {
-            Some(Sabotage::Writes(mangle)) => mangle(cas),
-            _ => cas,
-        };
-        // A CA that nobody trusts yet signs: right only where there was no other way.
-        if matches!(why, Why::First | Why::Unreadable(_))
-            && !self.configuration.1.trusts(cas.signing.id)
-        {
-            if !self.is_tampered {
-                return Err(format!(
-                    "replica {slot} makes a new CA for no reason: {why}"
-                ));
-            }
-            self.excuse();
-        }
-        self.tell(|| format!("replica {slot} writes the Secret: {:?}: {why}", cas.phase()));
-        self.set_secret(Some(Ok(cas)));
-        Ok(Ok(Answer::Done))
-    }
-
-    fn set_secret(&mut self, content: Option<Result<Authorities, ()>>) {
-        self.version += 1;
-        let version = self.version;
-        self.secret = content.map(|content| (version, content));
-        self.everybody_looks_in_time();
-    }
-
-    /// The Secret is not watched: its changes are seen at the next look, within the resync time.
-    fn everybody_looks_in_time(&mut self) {
-        let resync = u64::try_from(self.settings.resync.as_millis()).unwrap();
-        for slot in 0..self.slots.len() {
-            if self.slots[slot].is_idle {
-                let back = self.slots[slot].away_until.saturating_sub(self.now);
-                let pause = back + self.rng.u64(0..resync);
-                self.schedule(slot, pause);
-            }
-        }
-    }
-
-    fn configure(&mut self, live: Live) {
-        self.version += 1;
-        let live = Arc::new(live);
-        self.configuration = (self.version, live.clone());
-        for server in 0..self.servers.len() {
-            let slow = !self.is_prompt && self.rng.u32(..).is_multiple_of(5);
-            let lag = if slow {
-                self.rng.u64(0..LAG)
-            } else {
-                self.rng.u64(5..300)
-            };
-            let version = self.version;
-            self.plan(
-                lag,
-                Event::Cache {
-                    server,
-                    version,
-                    live: live.clone(),
-                },
-            );
-        }
-        for slot in 0..self.slots.len() {
-            let life = self.slots[slot].life;
-            if self.slots[slot].away_until <= self.now
-                && (self.is_prompt || !self.rng.u32(..).is_multiple_of(10))
-            {
-                let lag = self.rng.u64(5..500);
-                self.plan(lag, Event::Watch { slot, life });
-            }
-        }
-        self.everybody_looks_in_time();
-    }
-
-    // ---- bad luck ----
-
-    fn trouble(&mut self, is_extra: bool) -> Result<(), String> {
-        if !is_extra {
-            let pause = self.rng.u64(2 * DAY..120 * DAY);
-            self.plan(pause, Event::Trouble { is_extra: false });
-            // It seldom comes alone.
-            while self.rng.bool() {
-                let soon = self.rng.u64(SECOND..5 * MINUTE);
-                self.plan(soon, Event::Trouble { is_extra: true });
-            }
-        }
-        let slot = self.rng.usize(0..self.slots.len());
-        match self.rng.u32(0..12) {
-            0 => {
-                if self.slots[slot].replica.is_some() {
-                    self.crash(slot);
-                }
-            }
-            1 => (0..self.slots.len()).for_each(|slot| {
-                if self.slots[slot].replica.is_some() {
-                    self.crash(slot);
-                }
-            }),
-            2 => {
-                self.tally.outages += 1;
-                let hours = self.rng.u64(1..12);
-                self.tell(|| format!("the API is away from replica {slot} for {hours} h"));
-                let until = self.now + hours * HOUR;
-                self.slots[slot].away_until = self.slots[slot].away_until.max(until);
-                self.prolong();
-            }
-            3 => {
-                self.tally.outages += 1;
-                let length = self.rng.u64(SECOND..12 * HOUR);
-                self.tell(|| format!("the API is away for {length} ms"));
-                let until = self.now + length;
-                for slot in &mut self.slots {
-                    slot.away_until = slot.away_until.max(until);
-                }
-                self.prolong();
-            }
-            4 if self.has_dates => {
-                let day = i64::try_from(DAY).unwrap();
-                let jump = if self.rng.bool() { day } else { -day };
-                self.slots[slot].wall_offset_ms += jump;
-                self.tell(|| format!("the clock of replica {slot} jumps by {jump} ms"));
-            }
-            5 => {
-                self.vandalise(true, "the caBundle is wiped");
-                self.overwrite(false);
-            }
-            6 => {
-                self.vandalise(true, "the caBundle is replaced");
-                self.overwrite(true);
-            }
-            7 => {
-                self.vandalise(false, "the Secret is deleted");
-                self.set_secret(None);
-            }
-            8 => {
-                self.vandalise(false, "the Secret is garbled");
-                self.set_secret(Some(Err(())));
-            }
-            9 => {
-                if let Some(backup) = self.backup.clone() {
-                    self.vandalise(false, "an old backup of the Secret is restored");
-                    self.set_secret(Some(Ok(backup)));
-                }
-            }
-            10 if !self.is_prompt => {
-                self.vandalise(true, "somebody fights over the caBundle");
-                let left = self.rng.u32(4..12);
-                self.plan(0, Event::Fight { left });
-            }
-            10 => {
-                self.vandalise(true, "the configuration is deleted");
-                let live = Live {
-                    exists: false,
-                    generation: 0,
-                    entries: Vec::new(),
-                };
-                self.configure(live);
-                let at = self.rng.u64(100..30 * SECOND);
-                self.plan(at, Event::Reapply);
-            }
-            _ => {
-                if let Some((_, Ok(cas))) = &self.secret {
-                    self.backup = Some(cas.clone());
-                    let asked = Authorities {
-                        asked: true,
-                        ..cas.clone()
-                    };
-                    self.tell(|| "somebody asks for a new CA".to_owned());
-                    self.set_secret(Some(Ok(asked)));
-                }
-            }
-        }
-        self.check()
-    }
-
-    fn vandalise(&mut self, breaks_bundle: bool, what: &str) {
-        self.tally.vandalism += 1;
-        self.tell(|| what.to_owned());
-        if breaks_bundle {
-            self.excuse();
-        } else {
-            self.is_tampered = true;
-        }
-    }
-
-    fn overwrite(&mut self, with_foreign: bool) {
-        if !self.configuration.1.exists {
-            return;
-        }
-        self.excuse();
-        let mut live = (*self.configuration.1).clone();
-        let only_one = self.rng.bool();
-        let bundle = if with_foreign {
-            vec![Fingerprint([0xFF; 32])]
-        } else {
-            Vec::new()
-        };
-        let count = if only_one { 1 } else { live.entries.len() };
-        for entry in live.entries.iter_mut().take(count) {
-            entry.bundle.clone_from(&bundle);
-            entry.foreign_writer = Some("vandal".to_owned());
-        }
-        live.generation += 1;
-        self.configure(live);
-    }
-
-    /// From now on for so long the invariant may be broken: nobody could prevent it.
-    fn excuse(&mut self) {
-        let reach = self
-            .slots
-            .iter()
-            .map(|slot| slot.away_until)
-            .max()
-            .unwrap_or(0)
-            .max(self.now);
-        // Slow: a watch that is dead, a look that is due, an answer that is lost and tried again,
-        // a truce in a fight, a restart, and a cache that lags.
-        // Prompt: with the API away, all but the pause before the next try.
-        let seconds = match (self.is_prompt, reach > self.now) {
-            (true, false) => 20,
-            (true, true) => 45,
-            (false, _) => 180,
-        };
-        self.excused_until = self.excused_until.max(reach + seconds * SECOND);
-        if self.now > 0 {
-            self.disturbed_since.get_or_insert(self.now);
-        }
-        let at = self.excused_until - self.now + 1;
-        self.plan(at, Event::Check);
-    }
-
-    /// An outage comes on top of something that is still being recovered from.
-    fn prolong(&mut self) {
-        if self.now <= self.excused_until || self.disturbed_since.is_some() {
-            self.excuse();
-        }
-    }
-
-    /// In prompt worlds no second fault comes while the first is being recovered from.
-    fn has_faults(&self) -> bool {
-        !(self.is_prompt && self.now < self.excused_until)
-    }
-
-    // ---- the invariant ----
-
-    fn is_calm(&self) -> bool {
-        self.disturbed_since.is_none() && self.now > self.excused_until && !self.is_tampered
-    }
-
-    fn check(&mut self) -> Result<(), String> {
-        self.tally.checks += 1;
-        let is_excused = self.now <= self.excused_until;
-        let mut is_well = true;
-        for slot in 0..self.slots.len() {
-            let time = self.time(slot);
-            let Some(replica) = &self.slots[slot].replica else {
-                continue;
-            };
-            let readiness = replica.readiness(time);
-            let refused = replica.leaf().and_then(|leaf| {
-                let refuses = |server: &usize| {
-                    let now = self.server_time(*server);
-                    let cache = &self.servers[*server].cache;
-                    !(leaf.validity.contains(now)
-                        && self.ca_validity(leaf.issuer).contains(now)
-                        && cache
-                            .entries
-                            .iter()
-                            .all(|entry| entry.bundle.contains(&leaf.issuer)))
-                };
-                (0..self.servers.len()).find(refuses)
-            });
-            let is_ready = readiness.is_ok();
-            is_well &= is_ready && refused.is_none();
-            if is_excused {
-                self.slots[slot].was_ready = false;
-                continue;
-            }
-            if let (true, Some(server)) = (is_ready, refused) {
-                return Err(format!(
-                    "at {} API server {server} does not accept the leaf of replica {slot}, which \
-                     says it is ready: {:?}",
-                    self.moment(),
-                    replica.leaf()
-                ));
-            }
-            // Who was ready stays ready; who could reach the API for a while is ready.
-            let since = self.slots[slot].started.max(self.slots[slot].away_until);
-            let had_time = self.now > since.max(self.excused_until) + 180 * SECOND;
-            let was_ready =
-                self.slots[slot].was_ready && self.slots[slot].away_until + 45 * SECOND < self.now;
-            if let (Err(why), true) = (readiness, had_time || was_ready) {
-                return Err(format!(
-                    "at {} replica {slot} is not ready: {why}",
-                    self.moment()
-                ));
-            }
-            self.slots[slot].was_ready = is_ready;
-        }
-        let is_away = self.slots.iter().any(|slot| slot.away_until > self.now);
-        if is_well
-            && let Some(since) = self.disturbed_since.take()
-            && self.is_prompt
-            && !is_away
-        {
-            let took = self.now - since;
-            self.tally.recoveries += 1;
-            self.tally.recovery_ms += took;
-            self.tally.slowest_recovery_ms = self.tally.slowest_recovery_ms.max(took);
-        }
-        if is_well && matches!(&self.secret, Some((_, Ok(_)))) && !is_excused {
-            let agreed = self.slots.iter().all(|slot| {
-                let memory = slot.replica.as_ref().and_then(Replica::authorities);
-                matches!((&self.secret, memory), (Some((_, Ok(cas))), Some(memory)) if cas == memory)
-            });
-            self.is_tampered &= !agreed;
-        }
-        Ok(())
-    }
-
-    // ---- time and chance ----
 
     fn ca_validity(&self, id: Fingerprint) -> Validity {
         let index = u64::from_be_bytes(id.0[..8].try_into().unwrap());
