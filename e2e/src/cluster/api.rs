@@ -221,8 +221,15 @@ impl Api {
             .header("accept", "application/json")
             .body(Body::empty())?;
         let response = self.client.send(request).await?;
-        ensure!(response.status().is_success(), "watching {path}: {}", response.status());
-        Ok(Watch { body: response.into_body(), buffer: Vec::new() })
+        ensure!(
+            response.status().is_success(),
+            "watching {path}: {}",
+            response.status()
+        );
+        Ok(Watch {
+            body: response.into_body(),
+            buffer: Vec::new(),
+        })
     }
 
     /// Creates `object`, with the query's parameters (`dryRun=All`).

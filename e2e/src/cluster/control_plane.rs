@@ -85,7 +85,11 @@ impl ControlPlane {
         let etcd_port = free_port()?;
         // A bridge's address is nobody else's, so there the API server can have its usual port: the one
         // that the webhook's network policy names.
-        let port = if reach.node.is_some() { 6443 } else { free_port()? };
+        let port = if reach.node.is_some() {
+            6443
+        } else {
+            free_port()?
+        };
         let server = SocketAddr::new(reach.address, port);
         let pki = Pki::issue(&state.path("pki"), server, reach)?;
         let config = state.path("kubeconfig");

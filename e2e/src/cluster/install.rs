@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::Cluster;
@@ -51,13 +49,12 @@ pub async fn apply(cluster: &Cluster, objects: &[Value]) -> Result<String> {
 }
 
 /// The same objects, with a webhook that is called by URL: in the configuration `clientConfig.service`
-/// is replaced, and nothing else. `url` is the part before the path;
-/// `ca` is given where the webhook does not look after its `caBundle` itself.
+/// is replaced, and nothing else. `url` is the part before the path.
 ///
 /// # Errors
 ///
 /// The configuration is not among them, or not what it is known to be.
-pub fn by_url(mut objects: Vec<Value>, url: &str, ca: Option<&str>) -> Result<Vec<Value>> {
+pub fn by_url(mut objects: Vec<Value>, url: &str) -> Result<Vec<Value>> {
     let mut replaced = 0;
     for object in &mut objects {
         if object["kind"] != "MutatingWebhookConfiguration" {
@@ -67,9 +64,6 @@ pub fn by_url(mut objects: Vec<Value>, url: &str, ca: Option<&str>) -> Result<Ve
             let path = entry["clientConfig"]["service"]["path"].as_str();
             let path = path.context("an entry without a Service's path")?;
             entry["clientConfig"] = json!({ "url": format!("{url}{path}") });
-            if let Some(ca) = ca {
-                entry["clientConfig"]["caBundle"] = json!(STANDARD.encode(ca));
-            }
             replaced += 1;
         }
     }

@@ -243,7 +243,12 @@ impl Node {
     pub fn load_product(&self) -> Result<()> {
         for product in Product::ALL {
             say(&format!("building the image {}", product.reference()));
-            image::make(product, Architecture::host(), &full_name(product), &self.archive(product))?;
+            image::make(
+                product,
+                Architecture::host(),
+                &full_name(product),
+                &self.archive(product),
+            )?;
             self.load_image(product)?;
         }
         Ok(())
@@ -265,11 +270,15 @@ impl Node {
     /// There is no such image.
     pub fn forget_image(&self, product: Product) -> Result<()> {
         let all = self.ctr(&["images", "ls"])?;
-        let rows: Vec<Vec<&str>> =
-            all.lines().map(|line| line.split_whitespace().collect()).collect();
+        let rows: Vec<Vec<&str>> = all
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
         let name = full_name(product);
         let digest = rows.iter().find(|row| row.first() == Some(&name.as_str()));
-        let digest = digest.and_then(|row| row.get(2)).with_context(|| format!("no image {name}"))?;
+        let digest = digest
+            .and_then(|row| row.get(2))
+            .with_context(|| format!("no image {name}"))?;
         for row in rows.iter().filter(|row| row.get(2) == Some(digest)) {
             self.ctr(&["images", "rm", "--sync", row[0]])?;
         }
@@ -287,9 +296,14 @@ impl Node {
             .filter_map(|list| pod["status"][list].as_array())
             .flatten()
             .find(|status| status["name"] == name)
-            .and_then(|status| status["containerID"].as_str()?.strip_prefix("containerd://"))
+            .and_then(|status| {
+                status["containerID"]
+                    .as_str()?
+                    .strip_prefix("containerd://")
+            })
             .with_context(|| format!("{name} does not run"))?;
-        self.ctr(&["tasks", "kill", "--signal", "SIGKILL", id]).map(drop)
+        self.ctr(&["tasks", "kill", "--signal", "SIGKILL", id])
+            .map(drop)
     }
 
     fn archive(&self, product: Product) -> PathBuf {

@@ -13,29 +13,22 @@ use super::wait;
 /// How long the webhook's pods may take until they are available.
 const AVAILABLE: Duration = Duration::from_secs(180);
 
-/// Marks an installation that this program has made, and may remove.
-const MARK: &str = "secret-handshake-e2e";
-
-/// Installs `deploy/webhook` and waits until it is available. An installation that is there already is
-/// used as it is.
+/// Installs `deploy/webhook` and waits until it is available; says whether it was this that installed
+/// it. An installation that is there already is used as it is.
 ///
 /// # Errors
 ///
 /// The manifests are refused, or the webhook does not become available.
-pub async fn install(cluster: &Cluster) -> Result<()> {
-    if cluster.api.exists("Namespace", "", NAMESPACE).await? {
+pub async fn install(cluster: &Cluster) -> Result<bool> {
+    let there = cluster.api.exists("Namespace", "", NAMESPACE).await?;
+    if there {
         say("the product is installed on this cluster already: using it as it is");
     } else {
-        let mut objects = install::render(cluster, "deploy/webhook").await?;
-        for object in &mut objects {
-            if object["kind"] == "Namespace" {
-                object["metadata"]["labels"][MARK] = "true".into();
-            }
-        }
-        with_files(cluster, &mut objects)?;
+        let objects = install::render(cluster, "deploy/webhook").await?;
         install::apply(cluster, &objects).await?;
     }
-    available(cluster).await
+    available(cluster).await?;
+    Ok(!there)
 }
 
 /// Waits until the webhook is available, with its caBundle published.
@@ -88,10 +81,6 @@ pub async fn available(cluster: &Cluster) -> Result<()> {
 ///
 /// It can't be removed.
 pub async fn uninstall(cluster: &Cluster) -> Result<()> {
-    let namespace = cluster.api.get("Namespace", "", NAMESPACE).await?;
-    if namespace["metadata"]["labels"][MARK] != "true" {
-        return Ok(());
-    }
     let configuration = [
         "delete",
         "mutatingwebhookconfiguration",
@@ -104,42 +93,5 @@ pub async fn uninstall(cluster: &Cluster) -> Result<()> {
         .kubectl
         .run(&[&delete[..], &[folder.as_os_str()]].concat())
         .await?;
-    Ok(())
-}
-
-/// Certificates from files.
-fn with_files(cluster: &Cluster, objects: &mut Vec<serde_json::Value>) -> Result<()> {
-    use base64::Engine as _;
-    let folder = cluster.scratch();
-    let authority = super::pki::Authority::new(folder, "webhook-ca")?;
-    let name = format!("{WEBHOOK}.{NAMESPACE}.svc");
-    let pair = authority.issue("tls", "webhook", &[], &[&name])?;
-    let mut secret = None;
-    for object in objects.iter_mut() {
-        if object["kind"] == "MutatingWebhookConfiguration" {
-            for entry in object["webhooks"].as_array_mut().context("none")? {
-                entry["clientConfig"]["caBundle"] =
-                    json!(base64::engine::general_purpose::STANDARD.encode(authority.pem()));
-            }
-        }
-        if object["kind"] == "Deployment" {
-            let spec = &mut object["spec"]["template"]["spec"];
-            spec["volumes"] = json!([{ "name": "tls", "secret": { "secretName": "tls" } }]);
-            let container = &mut spec["containers"][0];
-            container["volumeMounts"] = json!([{ "name": "tls", "mountPath": "/tls" }]);
-            let args = container["args"].as_array_mut().context("no args")?;
-            args.push(json!("--tls-cert=/tls/tls.crt"));
-            args.push(json!("--tls-key=/tls/tls.key"));
-            secret = Some(json!({
-                "apiVersion": "v1", "kind": "Secret",
-                "metadata": { "namespace": NAMESPACE, "name": "tls" },
-                "stringData": {
-                    "tls.crt": std::fs::read_to_string(&pair.certificate)?,
-                    "tls.key": std::fs::read_to_string(&pair.key)?,
-                },
-            }));
-        }
-    }
-    objects.extend(secret);
     Ok(())
 }

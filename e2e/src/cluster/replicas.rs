@@ -20,7 +20,7 @@ use super::front::Front;
 use super::http;
 use super::install::{self, NAMESPACE, WEBHOOK};
 use super::metrics::Metrics;
-use super::pki::{Authority, Credentials, Pair, kubeconfig};
+use super::pki::{Credentials, kubeconfig};
 use super::wait;
 
 /// How long a replica may take until it is ready, and until it has ended.
@@ -34,7 +34,6 @@ pub struct Replicas {
     cluster: Arc<Cluster>,
     program: PathBuf,
     kubeconfig: PathBuf,
-    pair: Pair,
     front: Arc<Front>,
     running: Arc<Mutex<Vec<Replica>>>,
     probes: JoinHandle<()>,
@@ -59,11 +58,7 @@ impl Replicas {
         let front = Arc::new(Front::new()?);
         let objects = install::render(&cluster, "deploy/webhook").await?;
         let url = format!("https://{}", front.address());
-        let pki = cluster.state()?.path("pki");
-        let authority = Authority::new(&pki, "webhook-ca")?;
-        let pair = authority.issue("webhook", "webhook", &[], &["127.0.0.1"])?;
-        let objects = install::by_url(objects, &url, Some(&authority.pem()))?;
-        install::apply(&cluster, &objects).await?;
+        install::apply(&cluster, &install::by_url(objects, &url)?).await?;
         let kubeconfig = cluster.state()?.path("webhook.kubeconfig");
         write_kubeconfig(&cluster, &kubeconfig).await?;
         let running = Arc::new(Mutex::new(Vec::new()));
@@ -72,11 +67,32 @@ impl Replicas {
             cluster,
             program,
             kubeconfig,
-            pair,
             front,
             running,
             probes,
         })
+    }
+
+    /// Has the API server call another address from now on.
+    ///
+    /// # Errors
+    ///
+    /// The configuration is refused.
+    pub async fn call_at(&self, address: SocketAddr) -> Result<()> {
+        let mut objects = install::render(&self.cluster, "deploy/webhook").await?;
+        objects.retain(|object| object["kind"] == "MutatingWebhookConfiguration");
+        let objects = install::by_url(objects, &format!("https://{address}"))?;
+        install::apply(&self.cluster, &objects).await.map(drop)
+    }
+
+    /// Starts a replica that listens at this address, and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// It does not start, or is not ready in time.
+    pub async fn start_listening(&self, at: SocketAddr, name: &str, flags: &[&str]) -> Result<()> {
+        self.start_at(at, name, flags).await?;
+        self.ready().await
     }
 
     /// Where the API server calls.
@@ -123,8 +139,8 @@ impl Replicas {
             .arg(format!("--namespace={NAMESPACE}"))
             .arg(format!("--kubeconfig={}", self.kubeconfig.display()))
             .arg("--sidecar-image=secret-handshake-sidecar:e2e")
-            .arg(format!("--tls-cert={}", self.pair.certificate.display()))
-            .arg(format!("--tls-key={}", self.pair.key.display()))
+            // By URL it is called by an address, not by its Service's name.
+            .arg("--cert-name=127.0.0.1")
             .args(flags)
             // Its surroundings are a pod's, not those of whoever runs this.
             .env_remove("KUBECONFIG");

@@ -11,37 +11,51 @@ use crate::cluster::wait;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
-        ControlPlane, TOGETHER, "fits/pod-security",
+        ControlPlane,
+        TOGETHER,
+        "fits/pod-security",
         "namespaces that enforce `restricted` and `baseline` admit the injected pod, in either mode",
         pod_security
     ),
     scenario!(
-        ControlPlane, TOGETHER, "fits/quality-of-service",
+        ControlPlane,
+        TOGETHER,
+        "fits/quality-of-service",
         "Guaranteed stays Guaranteed, Burstable Burstable, BestEffort BestEffort; pod-level resources too",
         quality_of_service
     ),
     scenario!(
-        ControlPlane, TOGETHER, "fits/quotas",
+        ControlPlane,
+        TOGETHER,
+        "fits/quotas",
         "a quota on each of the four values that Legacy satisfies is satisfied with the sidecar",
         quotas
     ),
     scenario!(
-        ControlPlane, TOGETHER, "fits/limit-range",
+        ControlPlane,
+        TOGETHER,
+        "fits/limit-range",
         "a LimitRange's minimum above the sidecar's size: the annotations answer it",
         limit_range
     ),
     scenario!(
-        ControlPlane, TOGETHER, "fits/everything-a-pod-can-have",
+        ControlPlane,
+        TOGETHER,
+        "fits/everything-a-pod-can-have",
         "priority, tolerations, topology, init containers, sidecars, all volumes, names in any script: kept as sent",
         everything
     ),
     scenario!(
-        ControlPlane, TOGETHER, "fits/large-pods",
+        ControlPlane,
+        TOGETHER,
+        "fits/large-pods",
         "50 containers, and a pod near the size that the API server takes",
         large_pods
     ),
     scenario!(
-        ControlPlane, TOGETHER, "fits/ways-to-create",
+        ControlPlane,
+        TOGETHER,
+        "fits/ways-to-create",
         "generateName, dry run, server-side apply, kubectl run and create",
         ways_to_create
     ),
@@ -69,7 +83,11 @@ async fn pod_security(scene: &Scene) -> Result<()> {
                 _ => pod(&namespace, mode),
             };
             let reply = scene.api().post(&in_mode(sent, mode), "").await?;
-            ensure!(reply.warnings.is_empty(), "{level}, {mode}: warned of {:?}", reply.warnings);
+            ensure!(
+                reply.warnings.is_empty(),
+                "{level}, {mode}: warned of {:?}",
+                reply.warnings
+            );
             the_sidecar(&reply.object().with_context(|| format!("{level}, {mode}"))?)?;
         }
         // A pod that says the worst about its containers' user: the sidecar says better of itself.
@@ -87,17 +105,28 @@ async fn quality_of_service(scene: &Scene) -> Result<()> {
     let both = json!({ "cpu": "100m", "memory": "64Mi" });
     for (name, resources, class) in [
         ("none", json!({}), "BestEffort"),
-        ("all", json!({ "requests": both, "limits": both }), "Guaranteed"),
+        (
+            "all",
+            json!({ "requests": both, "limits": both }),
+            "Guaranteed",
+        ),
         ("limits", json!({ "limits": both }), "Guaranteed"),
         ("requests", json!({ "requests": both }), "Burstable"),
-        ("some", json!({ "requests": { "cpu": "100m" }, "limits": { "memory": "64Mi" } }), "Burstable"),
+        (
+            "some",
+            json!({ "requests": { "cpu": "100m" }, "limits": { "memory": "64Mi" } }),
+            "Burstable",
+        ),
     ] {
         for mode in MODES {
             let mut pod = in_mode(pod(&namespace, &format!("{name}-{mode}")), mode);
             pod["spec"]["containers"][0]["resources"] = resources.clone();
             let stored = scene.api().create(&pod).await?;
             let found = stored["status"]["qosClass"].as_str();
-            ensure!(found == Some(class), "{name}, {mode}: {found:?} instead of {class}");
+            ensure!(
+                found == Some(class),
+                "{name}, {mode}: {found:?} instead of {class}"
+            );
             the_sidecar(&stored)?;
         }
     }
@@ -105,10 +134,16 @@ async fn quality_of_service(scene: &Scene) -> Result<()> {
         let mut pod = in_mode(pod(&namespace, &format!("of-the-pod-{mode}")), mode);
         pod["spec"]["resources"] = json!({ "requests": both, "limits": both });
         let stored = scene.api().create(&pod).await?;
-        ensure!(stored["status"]["qosClass"] == "Guaranteed", "pod-level resources, {mode}");
+        ensure!(
+            stored["status"]["qosClass"] == "Guaranteed",
+            "pod-level resources, {mode}"
+        );
         let sidecar = the_sidecar(&stored)?;
         let own = &sidecar["resources"];
-        ensure!(own["limits"].is_null() && own["requests"].is_null(), "the sidecar has {own}");
+        ensure!(
+            own["limits"].is_null() && own["requests"].is_null(),
+            "the sidecar has {own}"
+        );
     }
     Ok(())
 }
@@ -129,7 +164,10 @@ async fn quotas(scene: &Scene) -> Result<()> {
             pod["spec"]["containers"][0]["resources"][place][kind] = json!(mine);
             let stored = scene.api().create(&pod).await.context(counted.clone())?;
             let sidecar = the_sidecar(&stored)?;
-            ensure!(!sidecar["resources"][place][kind].is_null(), "{counted} is not set in {mode} mode");
+            ensure!(
+                !sidecar["resources"][place][kind].is_null(),
+                "{counted} is not set in {mode} mode"
+            );
         }
     }
     // All four at once, as a cautious administrator has it.
@@ -140,8 +178,7 @@ async fn quotas(scene: &Scene) -> Result<()> {
     });
     quota(scene, &namespace, &all).await?;
     let mut pod = pod(&namespace, "all");
-    pod["spec"]["containers"][0]["resources"] =
-        json!({ "limits": { "cpu": "50m", "memory": "32Mi" }, "requests": { "cpu": "10m", "memory": "32Mi" } });
+    pod["spec"]["containers"][0]["resources"] = json!({ "limits": { "cpu": "50m", "memory": "32Mi" }, "requests": { "cpu": "10m", "memory": "32Mi" } });
     the_sidecar(&scene.api().create(&pod).await?)?;
     Ok(())
 }
@@ -157,7 +194,10 @@ async fn quota(scene: &Scene, namespace: &str, hard: &Value) -> Result<()> {
     scene.api().create(&quota).await?;
     wait::until("the quota", PATIENCE, async || {
         let quota = scene.api().get("ResourceQuota", namespace, "quota").await?;
-        ensure!(quota["status"]["hard"] == quota["spec"]["hard"], "it does not count yet");
+        ensure!(
+            quota["status"]["hard"] == quota["spec"]["hard"],
+            "it does not count yet"
+        );
         Ok(())
     })
     .await?;
@@ -166,7 +206,11 @@ async fn quota(scene: &Scene, namespace: &str, hard: &Value) -> Result<()> {
     bare["metadata"]["labels"] = json!({ NAME: "false" });
     wait::until("the quota's effect", PATIENCE, async || {
         let reply = scene.api().post(&bare, "dryRun=All").await?;
-        ensure!(reply.status == 403, "a pod that says nothing gets {}", reply.status);
+        ensure!(
+            reply.status == 403,
+            "a pod that says nothing gets {}",
+            reply.status
+        );
         Ok(())
     })
     .await
@@ -189,11 +233,19 @@ async fn limit_range(scene: &Scene) -> Result<()> {
     };
     let refused = wait::until("the LimitRange's effect", PATIENCE, async || {
         let reply = scene.api().post(&legacy("too-small"), "dryRun=All").await?;
-        ensure!(reply.status == 403, "a sidecar below the minimum gets {}", reply.status);
+        ensure!(
+            reply.status == 403,
+            "a sidecar below the minimum gets {}",
+            reply.status
+        );
         Ok(reply)
     })
     .await?;
-    ensure!(refused.message().contains("minimum"), "refused with {:?}", refused.message());
+    ensure!(
+        refused.message().contains("minimum"),
+        "refused with {:?}",
+        refused.message()
+    );
     for mode in MODES {
         let pod = annotated(legacy(mode), "secret-handshake/cpu", "100m");
         let pod = in_mode(annotated(pod, "secret-handshake/memory", "64Mi"), mode);
@@ -204,7 +256,11 @@ async fn limit_range(scene: &Scene) -> Result<()> {
             "the sidecar has {}",
             sidecar["resources"]
         );
-        ensure!(stored["status"]["qosClass"] == "Guaranteed", "{}", stored["status"]["qosClass"]);
+        ensure!(
+            stored["status"]["qosClass"] == "Guaranteed",
+            "{}",
+            stored["status"]["qosClass"]
+        );
     }
     Ok(())
 }
@@ -304,7 +360,11 @@ async fn everything(scene: &Scene) -> Result<()> {
     });
     scene.api().create(&priority).await?;
     let shown = stays(scene, &namespace, &class).await;
-    scene.api().delete("PriorityClass", "", &class, "Background").await?.object()?;
+    scene
+        .api()
+        .delete("PriorityClass", "", &class, "Background")
+        .await?
+        .object()?;
     shown
 }
 
@@ -314,14 +374,31 @@ async fn stays(scene: &Scene, namespace: &str, class: &str) -> Result<()> {
         let stored = scene.api().create(&sent).await?;
         the_sidecar(&stored)?;
         kept(&sent, &stored, mode)?;
-        let containers = stored["spec"]["containers"].as_array().context("no containers")?.len();
-        let inits = stored["spec"]["initContainers"].as_array().context("none")?.len();
+        let containers = stored["spec"]["containers"]
+            .as_array()
+            .context("no containers")?
+            .len();
+        let inits = stored["spec"]["initContainers"]
+            .as_array()
+            .context("none")?
+            .len();
         let expected = if mode == "native" { (2, 4) } else { (3, 3) };
-        ensure!((containers, inits) == expected, "{containers} containers and {inits} init containers");
-        ensure!(stored["spec"]["priority"] == 1000, "the priority is {}", stored["spec"]["priority"]);
+        ensure!(
+            (containers, inits) == expected,
+            "{containers} containers and {inits} init containers"
+        );
+        ensure!(
+            stored["spec"]["priority"] == 1000,
+            "the priority is {}",
+            stored["spec"]["priority"]
+        );
         // The finalizer would keep it for ever.
         let none = json!({ "metadata": { "finalizers": null } });
-        scene.api().merge("Pod", namespace, mode, &none).await?.object()?;
+        scene
+            .api()
+            .merge("Pod", namespace, mode, &none)
+            .await?
+            .object()?;
     }
     Ok(())
 }
@@ -330,16 +407,18 @@ async fn large_pods(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
     for mode in MODES {
         let mut many = in_mode(pod(&namespace, &format!("many-{mode}")), mode);
-        many["spec"]["containers"] =
-            (0..50).map(|n| json!({ "name": format!("c{n}"), "image": "x" })).collect();
+        many["spec"]["containers"] = (0..50)
+            .map(|n| json!({ "name": format!("c{n}"), "image": "x" }))
+            .collect();
         let stored = scene.api().create(&many).await?;
         the_sidecar(&stored)?;
         kept(&many, &stored, mode)?;
 
         // etcd takes 1.5 MiB in a request; the rest is left for what the API server adds.
         let mut large = in_mode(pod(&namespace, &format!("large-{mode}")), mode);
-        large["spec"]["containers"][0]["env"] =
-            (0..1300).map(|n| json!({ "name": format!("V{n}"), "value": "ä".repeat(500) })).collect();
+        large["spec"]["containers"][0]["env"] = (0..1300)
+            .map(|n| json!({ "name": format!("V{n}"), "value": "ä".repeat(500) }))
+            .collect();
         let size = large.to_string().len();
         ensure!(size > 1_200_000, "only {size} bytes");
         let stored = scene.api().create(&large).await?;
@@ -357,7 +436,10 @@ async fn ways_to_create(scene: &Scene) -> Result<()> {
 
     let dry = pod(&namespace, "dry");
     the_sidecar(&scene.api().post(&dry, "dryRun=All").await?.object()?)?;
-    ensure!(!scene.api().exists("Pod", &namespace, "dry").await?, "a dry run has left a pod");
+    ensure!(
+        !scene.api().exists("Pod", &namespace, "dry").await?,
+        "a dry run has left a pod"
+    );
 
     let applied = pod(&namespace, "applied");
     for _ in 0..2 {
@@ -367,9 +449,19 @@ async fn ways_to_create(scene: &Scene) -> Result<()> {
     let run = ["run", "by-hand", "--image=legacy-mock", "-n", &namespace];
     scene.kubectl().run(&run).await?;
     the_sidecar(&scene.api().get("Pod", &namespace, "by-hand").await?)?;
-    scene.kubectl().run_with(&["apply", "-f", "-"], &pod(&namespace, "client").to_string()).await?;
+    scene
+        .kubectl()
+        .run_with(
+            &["apply", "-f", "-"],
+            &pod(&namespace, "client").to_string(),
+        )
+        .await?;
     let again = pod(&namespace, "client").to_string();
     let printed = scene.kubectl().call(&["diff", "-f", "-"], &again).await?;
-    ensure!(printed.success, "kubectl diff of a pod finds\n{}", printed.stdout);
+    ensure!(
+        printed.success,
+        "kubectl diff of a pod finds\n{}",
+        printed.stdout
+    );
     Ok(())
 }

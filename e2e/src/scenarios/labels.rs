@@ -108,14 +108,20 @@ async fn followed(scene: &Scene, apply: &[&str], diff: &[&str]) -> Result<()> {
         let note = stored["metadata"]["annotations"][NOTE].as_str();
         ensure!(note == label, "{step}: the note says {note:?}");
 
-        // What was applied is what is there, as far as its author can see.
-        let printed = scene.kubectl().call(diff, &manifest.to_string()).await?;
-        ensure!(
-            printed.success,
-            "{step}: kubectl diff finds\n{}{}",
-            printed.stdout,
-            printed.stderr
-        );
+        // What was applied is what is there, as far as its author can see. The controller may be
+        // writing the status at this very moment.
+        wait::until("an empty kubectl diff", PATIENCE, async || {
+            let printed = scene.kubectl().call(diff, &manifest.to_string()).await?;
+            ensure!(
+                printed.success,
+                "it finds\n{}{}",
+                printed.stdout,
+                printed.stderr
+            );
+            Ok(())
+        })
+        .await
+        .context(step)?;
         scene
             .kubectl()
             .run_with(apply, &manifest.to_string())

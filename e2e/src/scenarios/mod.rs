@@ -6,6 +6,7 @@
 
 pub mod bench;
 mod calls;
+mod certificates;
 pub mod command;
 mod ends;
 mod fits;
@@ -16,6 +17,8 @@ mod network;
 mod objects;
 mod outage;
 mod refusals;
+mod replicas;
+mod rights;
 pub mod run;
 mod running;
 pub mod scene;
@@ -68,13 +71,16 @@ pub(crate) const ALONE: bool = true;
 
 /// All scenarios, in the order in which they are run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let themes: [&'static [Scenario]; 11] = [
+    let themes: [&'static [Scenario]; 14] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
         calls::SCENARIOS,
         fits::SCENARIOS,
         refusals::SCENARIOS,
         outage::SCENARIOS,
+        replicas::SCENARIOS,
+        certificates::SCENARIOS,
+        rights::SCENARIOS,
         legacy::SCENARIOS,
         secret::SCENARIOS,
         modes::SCENARIOS,

@@ -18,27 +18,37 @@ use crate::image::Product;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
-        Node, TOGETHER, "modes/jobs",
+        Node,
+        TOGETHER,
+        "modes/jobs",
         "Jobs complete: native, classic and auto",
         jobs
     ),
     scenario!(
-        Node, TOGETHER, "modes/cron-jobs",
+        Node,
+        TOGETHER,
+        "modes/cron-jobs",
         "a CronJob's Job completes",
         cron_jobs
     ),
     scenario!(
-        Node, TOGETHER, "modes/deployments",
+        Node,
+        TOGETHER,
+        "modes/deployments",
         "native and classic on a Deployment",
         deployments
     ),
     scenario!(
-        Node, ALONE, "modes/sidecar-killed",
+        Node,
+        ALONE,
+        "modes/sidecar-killed",
         "the sidecar's container is killed: Legacy sees nothing, in either mode",
         sidecar_killed
     ),
     scenario!(
-        Node, ALONE, "modes/image-missing",
+        Node,
+        ALONE,
+        "modes/image-missing",
         "the sidecar's image can't be had: Legacy runs all the same, and is initialised when it can",
         image_missing
     ),
@@ -81,7 +91,11 @@ async fn complete(scene: &Scene, namespace: &str, name: &str) -> Result<Value> {
         let query = format!("labelSelector=job-name%3D{name}");
         let pods = scene.api().list("Pod", namespace, &query).await?;
         let pod = pods.into_iter().next().context("there is no pod yet")?;
-        ensure!(condition(&job, "Complete")["status"] == "True", "{}", why_not(&pod));
+        ensure!(
+            condition(&job, "Complete")["status"] == "True",
+            "{}",
+            why_not(&pod)
+        );
         Ok(pod)
     })
     .await
@@ -96,8 +110,15 @@ async fn jobs(scene: &Scene) -> Result<()> {
     for mode in ["auto", "native", "classic"] {
         let pod = complete(scene, &namespace, mode).await?;
         let classic = names(&pod, "containers").contains(&NAME);
-        ensure!(classic == (mode == "classic"), "{mode}: the sidecar is in the wrong list");
-        ensure!(pod["status"]["phase"] == "Succeeded", "{mode}: {}", why_not(&pod));
+        ensure!(
+            classic == (mode == "classic"),
+            "{mode}: the sidecar is in the wrong list"
+        );
+        ensure!(
+            pod["status"]["phase"] == "Succeeded",
+            "{mode}: {}",
+            why_not(&pod)
+        );
     }
     Ok(())
 }
@@ -114,7 +135,14 @@ async fn cron_jobs(scene: &Scene) -> Result<()> {
         "spec": { "schedule": "0 0 1 1 *", "jobTemplate": { "spec": job["spec"] } },
     });
     scene.api().create(&cron).await?;
-    let now = ["create", "job", "now", "--from=cronjob/nightly", "-n", &namespace];
+    let now = [
+        "create",
+        "job",
+        "now",
+        "--from=cronjob/nightly",
+        "-n",
+        &namespace,
+    ];
     scene.kubectl().run(&now).await?;
     let pod = complete(scene, &namespace, "now").await?;
     the_sidecar(&pod)?;
@@ -133,7 +161,10 @@ async fn deployments(scene: &Scene) -> Result<()> {
     for mode in ["native", "classic"] {
         let pod = ready_app(scene, &namespace, mode).await?;
         let native = names(&pod, "initContainers").contains(&NAME);
-        ensure!(native == (mode == "native"), "{mode}: the sidecar is in the wrong list");
+        ensure!(
+            native == (mode == "native"),
+            "{mode}: the sidecar is in the wrong list"
+        );
     }
     Ok(())
 }
@@ -143,7 +174,14 @@ async fn sidecar_killed(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[]).await?;
     set_half(scene, &namespace, NAME, "half", HALF).await?;
     for mode in ["native", "classic"] {
-        scene.api().create(&annotated(legacy(&namespace, mode, &[]), "secret-handshake/mode", mode)).await?;
+        scene
+            .api()
+            .create(&annotated(
+                legacy(&namespace, mode, &[]),
+                "secret-handshake/mode",
+                mode,
+            ))
+            .await?;
         scene.api().create(&service(&namespace, mode)).await?;
         let pod = ready(scene, &namespace, mode).await?;
         let caller = Caller::start(Way::to(scene, &namespace, mode).await?);
@@ -151,18 +189,35 @@ async fn sidecar_killed(scene: &Scene) -> Result<()> {
         node.kill_container(&pod, NAME)?;
         let pod = wait::until("the sidecar to be back", LONG, async || {
             let pod = scene.api().get("Pod", &namespace, mode).await?;
-            ensure!(restarts(&pod, NAME) == 1, "{mode}: {} restarts", restarts(&pod, NAME));
-            ensure!(condition(&pod, "Ready")["status"] == "True", "{mode}: {}", why_not(&pod));
+            ensure!(
+                restarts(&pod, NAME) == 1,
+                "{mode}: {} restarts",
+                restarts(&pod, NAME)
+            );
+            ensure!(
+                condition(&pod, "Ready")["status"] == "True",
+                "{mode}: {}",
+                why_not(&pod)
+            );
             Ok(pod)
         })
         .await?;
-        ensure!(restarts(&pod, "legacy") == 0, "{mode}: Legacy has been restarted");
+        ensure!(
+            restarts(&pod, "legacy") == 0,
+            "{mode}: Legacy has been restarted"
+        );
         let seen = caller.seen().await;
-        let wrong = seen.iter().filter(|(_, what)| *what == Seen::Uninitialized).count();
+        let wrong = seen
+            .iter()
+            .filter(|(_, what)| *what == Seen::Uninitialized)
+            .count();
         ensure!(wrong == 0, "{mode}: {wrong} answers were `Uninitialized`");
         // It was initialised all the time, so it was sent nothing a second time.
         let log = super::running::log(scene, &namespace, mode, "legacy").await?;
-        let secrets = log.lines().filter(|line| line.contains("POST /internal/secret")).count();
+        let secrets = log
+            .lines()
+            .filter(|line| line.contains("POST /internal/secret"))
+            .count();
         ensure!(secrets == 1, "{mode}: {secrets} secrets were sent");
     }
     Ok(())
@@ -174,7 +229,10 @@ async fn image_missing(scene: &Scene) -> Result<()> {
     set_half(scene, &namespace, NAME, "half", HALF).await?;
     node.forget_image(Product::Sidecar)?;
     let shown = async {
-        scene.api().create(&legacy(&namespace, "legacy", &[])).await?;
+        scene
+            .api()
+            .create(&legacy(&namespace, "legacy", &[]))
+            .await?;
         let pod = running(scene, &namespace, "legacy", "legacy").await?;
         wait::until("the kubelet to miss the image", LONG, async || {
             let pod = scene.api().get("Pod", &namespace, "legacy").await?;
@@ -187,7 +245,8 @@ async fn image_missing(scene: &Scene) -> Result<()> {
         let legacy = super::running::address(&pod, 3000)?;
         wait::until("Legacy to answer", LONG, async || {
             let answer =
-                crate::cluster::http::get(legacy, "/health", std::time::Duration::from_secs(2)).await?;
+                crate::cluster::http::get(legacy, "/health", std::time::Duration::from_secs(2))
+                    .await?;
             ensure!(answer.status == 200, "{}", answer.status);
             Ok(())
         })

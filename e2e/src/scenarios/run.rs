@@ -154,7 +154,7 @@ pub async fn control_plane(args: &Args) -> Result<Stage> {
         anyhow::Ok(replicas)
     };
     let replicas = started.await.inspect_err(|_| cluster.keep_logs())?;
-    Ok(Stage::new(cluster, Some(replicas)))
+    Ok(Stage::new(cluster, Some(replicas), true))
 }
 
 /// A cluster that runs pods, with the product in them: one of our own, or the one of `--context`.
@@ -175,23 +175,24 @@ pub async fn with_pods(args: &Args) -> Result<Stage> {
             Cluster::with_node(version, state).await?
         }
     };
-    pods::install(&cluster)
+    let installed = pods::install(&cluster)
         .await
         .inspect_err(|_| cluster.keep_logs())?;
-    Ok(Stage::new(Arc::new(cluster), None))
+    Ok(Stage::new(Arc::new(cluster), None, installed))
 }
 
+/// Leaves a cluster that stays as it was found.
 async fn tidy(stage: &Stage) {
     if stage.cluster.state().is_ok() {
         return;
     }
-    for left in [
-        scene::gone(&stage.cluster).await,
-        pods::uninstall(&stage.cluster).await,
-    ] {
-        if let Err(error) = left {
-            say(&format!("{error:#}"));
-        }
+    if let Err(error) = scene::gone(&stage.cluster).await {
+        say(&format!("{error:#}"));
+    }
+    if stage.installed
+        && let Err(error) = pods::uninstall(&stage.cluster).await
+    {
+        say(&format!("the product could not be removed: {error:#}"));
     }
 }
 
@@ -207,7 +208,9 @@ fn play(scenarios: &[&'static Scenario], ground: &Ground, args: &Args, runtime: 
                 Trial::ignorable_test(scenario.name, move || {
                     let (took, ended) = perform(scenario, stage, &gate, &runtime);
                     let ended = match ended {
-                        Ended::Skipped(reason) if ci => Ended::Failed(format!("{reason}{SKIP_FAILS}")),
+                        Ended::Skipped(reason) if ci => {
+                            Ended::Failed(format!("{reason}{SKIP_FAILS}"))
+                        }
                         ended => ended,
                     };
                     report(scenario.name, Some(took), &ended);

@@ -26,16 +26,19 @@ pub struct Stage {
     pub cluster: Arc<Cluster>,
     /// The webhook, where it runs as processes of this machine.
     pub replicas: Option<Replicas>,
+    /// Whether the product was installed for this run, and is to be removed with it.
+    pub installed: bool,
     numbers: AtomicU32,
 }
 
 impl Stage {
     /// A stage on a cluster that has the product, or will get it from `replicas`.
     #[must_use]
-    pub fn new(cluster: Arc<Cluster>, replicas: Option<Replicas>) -> Self {
+    pub fn new(cluster: Arc<Cluster>, replicas: Option<Replicas>, installed: bool) -> Self {
         Self {
             cluster,
             replicas,
+            installed,
             numbers: AtomicU32::new(0),
         }
     }
@@ -100,7 +103,10 @@ impl Scene {
     ///
     /// [`Skip`]: they run elsewhere.
     pub fn node(&self) -> Result<&Node> {
-        self.stage.cluster.own_node().map_err(|_| Skip("needs a node that was made here").into())
+        self.stage
+            .cluster
+            .own_node()
+            .map_err(|_| Skip("needs a node that was made here").into())
     }
 
     /// Has a figure printed beside the scenario's name.

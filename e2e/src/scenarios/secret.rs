@@ -11,17 +11,23 @@ use crate::cluster::node::condition;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
-        Node, TOGETHER, "secret/missing",
+        Node,
+        TOGETHER,
+        "secret/missing",
         "no Secret: the pod starts, not Ready, the log says what to create; created, it heals",
         missing
     ),
     scenario!(
-        Node, TOGETHER, "secret/wrong",
+        Node,
+        TOGETHER,
+        "secret/wrong",
         "the wrong half: the log says so; corrected, it heals",
         wrong
     ),
     scenario!(
-        Node, TOGETHER, "secret/elsewhere",
+        Node,
+        TOGETHER,
+        "secret/elsewhere",
         "the Secret and its key named by annotations",
         elsewhere
     ),
@@ -29,18 +35,30 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 async fn missing(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[]).await?;
-    scene.api().create(&legacy(&namespace, "legacy", &[])).await?;
+    scene
+        .api()
+        .create(&legacy(&namespace, "legacy", &[]))
+        .await?;
     let pod = running(scene, &namespace, "legacy", NAME).await?;
     let command = format!("kubectl create secret generic {NAME}");
     let line = sidecar_says(scene, &namespace, "legacy", &[&command, &namespace]).await?;
-    ensure!(condition(&pod, "Ready")["status"] != "True", "the pod is Ready");
+    ensure!(
+        condition(&pod, "Ready")["status"] != "True",
+        "the pod is Ready"
+    );
     // What the log says is to be pasted.
     let start = line.find("kubectl ").unwrap_or_default();
-    ensure!(line[start..].contains("half"), "the command does not name the key: {line}");
+    ensure!(
+        line[start..].contains("half"),
+        "the command does not name the key: {line}"
+    );
     set_half(scene, &namespace, NAME, "half", HALF).await?;
     let pod = ready(scene, &namespace, "legacy").await?;
     for container in ["legacy", NAME] {
-        ensure!(restarts(&pod, container) == 0, "{container} has been restarted");
+        ensure!(
+            restarts(&pod, container) == 0,
+            "{container} has been restarted"
+        );
     }
     Ok(())
 }
@@ -60,17 +78,27 @@ async fn wrong(scene: &Scene) -> Result<()> {
     set_half(scene, &namespace, NAME, "half", HALF).await?;
     let pod = ready(scene, &namespace, "legacy").await?;
     for container in ["legacy", NAME] {
-        ensure!(restarts(&pod, container) == 0, "{container} has been restarted");
+        ensure!(
+            restarts(&pod, container) == 0,
+            "{container} has been restarted"
+        );
     }
     let told = log(scene, &namespace, "legacy", NAME).await?;
-    ensure!(!told.contains("not-this-one") && !told.contains(HALF), "the log has a half in it");
+    ensure!(
+        !told.contains("not-this-one") && !told.contains(HALF),
+        "the log has a half in it"
+    );
     Ok(())
 }
 
 async fn elsewhere(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[]).await?;
     set_half(scene, &namespace, "operations", "legacy.half", HALF).await?;
-    let pod = annotated(legacy(&namespace, "legacy", &[]), "secret-handshake/secret-name", "operations");
+    let pod = annotated(
+        legacy(&namespace, "legacy", &[]),
+        "secret-handshake/secret-name",
+        "operations",
+    );
     let pod = annotated(pod, "secret-handshake/secret-key", "legacy.half");
     scene.api().create(&pod).await?;
     ready(scene, &namespace, "legacy").await?;

@@ -1,0 +1,346 @@
+//! Certificates that look after themselves, also while they are changed under load and vandalised.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::objects::{NAME, labelled, pod, the_sidecar};
+use super::replicas::under_load;
+use super::scene::{PATIENCE, Scene};
+use super::{Scenario, scenario};
+use crate::cluster::install::{CA_SECRET, CONFIGURATION, NAMESPACE};
+use crate::cluster::pki::Authority;
+use crate::cluster::wait;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    scenario!(
+        ControlPlane,
+        ALONE,
+        "certificates/replicas-agree",
+        "two replicas that start at the same instant, with no Secret there, agree on one CA",
+        replicas_agree
+    ),
+    scenario!(
+        ControlPlane,
+        ALONE,
+        "certificates/secret-deleted",
+        "the Secret is deleted under running replicas: the same CA is put back",
+        secret_deleted
+    ),
+    scenario!(
+        ControlPlane,
+        ALONE,
+        "certificates/ca-bundle",
+        "a caBundle that is wiped, foreign or partly wrong is repaired",
+        ca_bundle
+    ),
+    scenario!(
+        ControlPlane,
+        ALONE,
+        "certificates/rotation",
+        "leaves swapped and the CA rotated under load: not one pod refused, none without its sidecar",
+        rotation
+    ),
+    scenario!(
+        ControlPlane,
+        ALONE,
+        "certificates/client-ca",
+        "--client-ca serves an API server that has a client certificate, and none that has not",
+        client_ca
+    ),
+];
+
+/// Lives so short that a whole rotation fits into a scenario. A CA must live for three times the life of a
+/// leaf, the settle time and four times the skew; at two thirds of that its successor comes.
+pub(super) const SHORT_LIVES: [&str; 5] = [
+    "--cert-life=10s",
+    "--ca-life=48s",
+    "--ca-settle=2s",
+    "--clock-skew=1s",
+    "--cert-resync=2s",
+];
+
+/// A rotation with these lives: two thirds of the CA's, the settle time, a leaf's life and some skew.
+const ROTATION: Duration = Duration::from_secs(150);
+
+/// The CA certificates that each entry of the live configuration has, PEM.
+async fn bundles(scene: &Scene) -> Result<Vec<BTreeSet<String>>> {
+    let configuration = scene
+        .api()
+        .get("MutatingWebhookConfiguration", "", CONFIGURATION)
+        .await?;
+    let entries = configuration["webhooks"].as_array().context("no entries")?;
+    entries
+        .iter()
+        .map(|entry| {
+            let bundle = entry["clientConfig"]["caBundle"]
+                .as_str()
+                .context("no caBundle")?;
+            let text = String::from_utf8(STANDARD.decode(bundle)?)?;
+            let begin = "-----BEGIN CERTIFICATE-----";
+            Ok(text
+                .split(begin)
+                .skip(1)
+                .map(|rest| format!("{begin}{}", rest.trim()))
+                .collect())
+        })
+        .collect()
+}
+
+/// What all entries have, if they agree.
+async fn bundle(scene: &Scene) -> Result<BTreeSet<String>> {
+    let all = bundles(scene).await?;
+    let first = all.first().context("no entries")?.clone();
+    ensure!(
+        all.iter().all(|bundle| *bundle == first),
+        "the entries' bundles differ"
+    );
+    ensure!(!first.is_empty(), "an empty bundle");
+    Ok(first)
+}
+
+/// Waits until pods are admitted, and that several times: each connection may go to another replica.
+async fn admitted(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[(NAME, "true")]).await?;
+    wait::until("pods to be admitted", PATIENCE, async || {
+        for _ in 0..10 {
+            let stored = scene
+                .api()
+                .post(&pod(&namespace, "dry"), "dryRun=All")
+                .await?
+                .object()?;
+            the_sidecar(&stored)?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Brings the cluster to what it is before the first start: nobody runs, there is no CA, and none is
+/// published.
+pub(super) async fn from_nothing(scene: &Scene) -> Result<()> {
+    scene.replicas()?.kill_all().await?;
+    scene
+        .api()
+        .delete("Secret", NAMESPACE, CA_SECRET, "Background")
+        .await?
+        .object()?;
+    let live = scene
+        .api()
+        .get("MutatingWebhookConfiguration", "", CONFIGURATION)
+        .await?;
+    let mut entries = live["webhooks"].as_array().context("no entries")?.clone();
+    for entry in &mut entries {
+        entry["clientConfig"]["caBundle"] = Value::Null;
+    }
+    let patch = json!({ "webhooks": entries });
+    scene
+        .api()
+        .merge("MutatingWebhookConfiguration", "", CONFIGURATION, &patch)
+        .await?
+        .object()?;
+    Ok(())
+}
+
+async fn replicas_agree(scene: &Scene) -> Result<()> {
+    let replicas = scene.replicas()?;
+    let shown = async {
+        for _ in 0..3 {
+            from_nothing(scene).await?;
+            tokio::try_join!(
+                replicas.start("replica-a", &[]),
+                replicas.start("replica-b", &[])
+            )?;
+            replicas.ready().await?;
+            let bundle = bundle(scene).await?;
+            ensure!(bundle.len() == 1, "there are {} CAs", bundle.len());
+            admitted(scene).await?;
+        }
+        Ok(())
+    }
+    .await;
+    replicas.restore().await?;
+    shown
+}
+
+async fn secret_deleted(scene: &Scene) -> Result<()> {
+    let replicas = scene.replicas()?;
+    replicas.start("replica-b", &[]).await?;
+    let shown = async {
+        replicas.ready().await?;
+        let before = bundle(scene).await?;
+        scene
+            .api()
+            .delete("Secret", NAMESPACE, CA_SECRET, "Background")
+            .await?
+            .object()?;
+        wait::until("the Secret to be back", PATIENCE, async || {
+            ensure!(
+                scene.api().exists("Secret", NAMESPACE, CA_SECRET).await?,
+                "not yet"
+            );
+            Ok(())
+        })
+        .await?;
+        ensure!(bundle(scene).await? == before, "it is another CA");
+        admitted(scene).await?;
+        // What is in it is that CA: who starts now serves with it.
+        replicas.start("replica-c", &[]).await?;
+        replicas.ready().await?;
+        ensure!(
+            bundle(scene).await? == before,
+            "a new replica has made another CA"
+        );
+        Ok(())
+    }
+    .await;
+    replicas.restore().await?;
+    shown
+}
+
+async fn ca_bundle(scene: &Scene) -> Result<()> {
+    let replicas = scene.replicas()?;
+    replicas.ready().await?;
+    let good = bundle(scene).await?;
+    let foreign = STANDARD.encode(Authority::new(scene.cluster().scratch(), "foreign")?.pem());
+    let live = scene
+        .api()
+        .get("MutatingWebhookConfiguration", "", CONFIGURATION)
+        .await?;
+    let entries = live["webhooks"].as_array().context("no entries")?;
+    let vandalised = |which: usize, value: &Value| -> Value {
+        let mut entries = entries.clone();
+        for entry in entries.iter_mut().take(which) {
+            entry["clientConfig"]["caBundle"] = value.clone();
+        }
+        json!({ "webhooks": entries })
+    };
+    let mut slowest = Duration::ZERO;
+    for (case, patch) in [
+        ("wiped", vandalised(3, &Value::Null)),
+        ("foreign", vandalised(3, &json!(foreign))),
+        ("partly wiped", vandalised(1, &Value::Null)),
+        ("partly foreign", vandalised(2, &json!(foreign))),
+    ] {
+        scene
+            .api()
+            .merge("MutatingWebhookConfiguration", "", CONFIGURATION, &patch)
+            .await?
+            .object()?;
+        let began = Instant::now();
+        wait::until("the repair", PATIENCE, async || {
+            let now = bundle(scene).await?;
+            ensure!(now == good, "{} certificates", now.len());
+            Ok(())
+        })
+        .await
+        .context(case)?;
+        slowest = slowest.max(began.elapsed());
+        replicas.ready().await?;
+        admitted(scene).await.context(case)?;
+    }
+    scene
+        .note(format!("repaired within {} ms", slowest.as_millis()))
+        .await;
+    Ok(())
+}
+
+async fn rotation(scene: &Scene) -> Result<()> {
+    from_nothing(scene).await?;
+    let counted = under_load(scene, &SHORT_LIVES, async |replicas, _| {
+        let old = bundle(scene).await?;
+        let renewals = replicas.metrics().await?;
+        wait::until("the old CA's end", ROTATION, async || {
+            let now = bundle(scene).await?;
+            ensure!(
+                now.is_disjoint(&old),
+                "it is still published, beside {} others",
+                now.len() - 1
+            );
+            Ok(())
+        })
+        .await?;
+        let renewed = replicas.metrics().await?.sum(RENEWALS, &[]) - renewals.sum(RENEWALS, &[]);
+        ensure!(
+            renewed >= 4.0,
+            "two replicas have renewed their leaves {renewed} times"
+        );
+        scene
+            .note(format!("{renewed} leaves and the CA swapped"))
+            .await;
+        Ok(())
+    })
+    .await;
+    // The next scenario shall not have a CA that ends in a minute.
+    from_nothing(scene).await?;
+    scene.replicas()?.restore().await?;
+    let counted = counted?;
+    ensure!(counted.refused == 0, "{counted}");
+    Ok(())
+}
+
+/// The webhook's counter of leaves that it has issued itself.
+const RENEWALS: &str = "secret_handshake_webhook_cert_renewals_total";
+
+async fn client_ca(scene: &Scene) -> Result<()> {
+    let replicas = scene.replicas()?;
+    let control_plane = scene.cluster().own_control_plane()?;
+    let flag = format!("--client-ca={}", control_plane.ca.display());
+    let namespace = scene.namespace(&[(NAME, "true")]).await?;
+    replicas.kill_all().await?;
+    let shown = async {
+        // The API server's admission configuration names this address, and has a certificate for it.
+        let certified = SocketAddr::from((Ipv4Addr::LOCALHOST, control_plane.certified_port));
+        replicas
+            .start_listening(certified, "certified", &[&flag])
+            .await?;
+        replicas.call_at(certified).await?;
+        wait::until(
+            "a pod by way of the client certificate",
+            PATIENCE,
+            async || {
+                let name = format!("pod-{}", scene.number());
+                the_sidecar(
+                    &scene
+                        .api()
+                        .create(&labelled(pod(&namespace, &name), "true"))
+                        .await?,
+                )
+                .map(drop)
+            },
+        )
+        .await?;
+        // At any other address it has none to show.
+        replicas.kill_all().await?;
+        replicas.start("uncertified", &[&flag]).await?;
+        replicas.ready().await?;
+        replicas.call_at(replicas.address()).await?;
+        wait::until(
+            "the refusal of an API server without a certificate",
+            PATIENCE,
+            async || {
+                let reply = scene
+                    .api()
+                    .post(&pod(&namespace, "none"), "dryRun=All")
+                    .await?;
+                let said = reply.message();
+                ensure!(!reply.granted(), "the pod was let through");
+                ensure!(
+                    said.contains("certificate required"),
+                    "refused with {said:?}"
+                );
+                Ok(())
+            },
+        )
+        .await
+    }
+    .await;
+    replicas.call_at(replicas.address()).await?;
+    replicas.restore().await?;
+    shown
+}

@@ -1,0 +1,98 @@
+//! Two replicas, of which one is killed or replaced while pods are created as fast as they can.
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use super::objects::{NAME, pod, sidecar};
+use super::scene::Scene;
+use super::{Scenario, scenario};
+use crate::cluster::load::{Counted, Load};
+use crate::cluster::replicas::Replicas;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    scenario!(
+        ControlPlane,
+        ALONE,
+        "replicas/killed",
+        "kill -9 of one replica of two under load: no pod without its sidecar",
+        killed
+    ),
+    scenario!(
+        ControlPlane,
+        ALONE,
+        "replicas/rolling-restart",
+        "both replicas are replaced under load, one by one: not one pod refused",
+        rolling_restart
+    ),
+];
+
+/// How many pods are created between two steps.
+const STEP: u64 = 60;
+
+/// Two replicas and a load on them. What is left running afterwards is one replica, as before.
+pub(super) async fn under_load(
+    scene: &Scene,
+    flags: &[&str],
+    play: impl AsyncFnOnce(&Replicas, &Load) -> Result<()>,
+) -> Result<Counted> {
+    let replicas = scene.replicas()?;
+    replicas.kill_all().await?;
+    for name in ["replica-a", "replica-b"] {
+        replicas.start(name, flags).await?;
+    }
+    let namespace = scene.namespace(&[(NAME, "true")]).await?;
+    let mut template = pod(&namespace, "load");
+    // No scheduler need look at them.
+    template["spec"]["schedulerName"] = json!("nobody");
+    let played = async {
+        replicas.ready().await?;
+        let load = Load::start(scene.api(), &template, |pod| sidecar(pod).is_some());
+        let played = async {
+            load.more(STEP).await?;
+            play(replicas, &load).await?;
+            load.more(STEP).await
+        }
+        .await;
+        let counted = load.stop().await;
+        played.map(|()| counted)
+    }
+    .await;
+    replicas.restore().await?;
+    let counted = played?;
+    scene.note(counted.to_string()).await;
+    ensure!(counted.without_sidecar == 0, "{counted}");
+    Ok(counted)
+}
+
+async fn killed(scene: &Scene) -> Result<()> {
+    let counted = under_load(scene, &[], async |replicas, load| {
+        replicas.kill("replica-a").await?;
+        load.more(STEP).await?;
+        replicas.start("replica-a", &[]).await?;
+        replicas.ready().await?;
+        replicas.kill("replica-b").await?;
+        load.more(STEP).await
+    })
+    .await?;
+    ensure!(
+        counted.refused == 0 || counted.retried > 0,
+        "a refused pod never came back: {counted}"
+    );
+    Ok(())
+}
+
+async fn rolling_restart(scene: &Scene) -> Result<()> {
+    let counted = under_load(scene, &[], async |replicas, load| {
+        for (new, old) in [("replica-c", "replica-a"), ("replica-d", "replica-b")] {
+            replicas.start(new, &[]).await?;
+            replicas.ready().await?;
+            load.more(STEP).await?;
+            replicas.terminate(old).await?;
+            load.more(STEP).await?;
+        }
+        Ok(())
+    })
+    .await?;
+    ensure!(counted.refused == 0, "{counted}");
+    Ok(())
+}
