@@ -2,6 +2,11 @@
 //! skipping over the same JSON without looking at it, and the way through Kubernetes' own types
 //! and a comparison of the pod before and after.
 
+#![expect(
+    clippy::expect_used,
+    reason = "a benchmark of what does not work ends at once"
+)]
+
 use std::hint::black_box;
 
 use base64::Engine;

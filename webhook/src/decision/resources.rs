@@ -186,7 +186,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                beside(&[all.clone()], &pod_resources, &Value::Null),
+                beside(std::slice::from_ref(&all), &pod_resources, &Value::Null),
                 expected,
                 "{pod_resources}"
             );

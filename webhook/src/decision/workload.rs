@@ -163,7 +163,7 @@ mod tests {
         .to_string()
     }
 
-    /// The condition that the MutatingWebhookConfiguration has in CEL, with `-` for absent.
+    /// The condition that the webhook's configuration has in CEL, with `-` for absent.
     fn needs_copy(template: &str, own: &str, note: &str) -> bool {
         if template == "-" {
             own != "-"

@@ -70,7 +70,7 @@ pub fn run(args: InjectArgs, policy: Policy) -> anyhow::Result<()> {
     };
     let text = text.with_context(|| format!("can't read the manifests in {source}"))?;
 
-    let Injected { manifests, report } = inject(&text, &args, policy)
+    let Injected { manifests, report } = inject(&text, args, policy)
         .with_context(|| format!("the manifests in {source} can't be understood"))?;
     let mut errors = io::stderr().lock();
     for line in &report {
@@ -97,10 +97,10 @@ pub fn run(args: InjectArgs, policy: Policy) -> anyhow::Result<()> {
 /// # Errors
 ///
 /// If a document is neither YAML nor JSON.
-pub fn inject(text: &str, args: &InjectArgs, policy: Policy) -> anyhow::Result<Injected> {
+pub fn inject(text: &str, args: InjectArgs, policy: Policy) -> anyhow::Result<Injected> {
     let mut offline = Offline {
         policy,
-        namespace: args.namespace.clone(),
+        namespace: args.namespace,
         inherited: args.namespace_label.as_deref().map(says_yes),
         report: Vec::new(),
     };
@@ -156,7 +156,7 @@ mod tests {
     }
 
     fn injected(text: &str) -> Injected {
-        inject(text, &args(), Policy::default()).unwrap()
+        inject(text, args(), Policy::default()).unwrap()
     }
 
     fn report(injected: &Injected) -> Vec<String> {
@@ -272,7 +272,7 @@ mod tests {
                 namespace_label: namespace_label.map(str::to_owned),
                 ..args()
             };
-            report(&inject(&plain, &args, Policy::default()).unwrap()).remove(0)
+            report(&inject(&plain, args, Policy::default()).unwrap()).remove(0)
         };
         assert_eq!(
             with(None),
@@ -310,7 +310,7 @@ mod tests {
             namespace_label: Some("true".to_owned()),
             ..args()
         };
-        let inherited = inject(&deployment("{}", "{}"), &args, Policy::default()).unwrap();
+        let inherited = inject(&deployment("{}", "{}"), args, Policy::default()).unwrap();
         assert_eq!(inherited.report[0].treatment, Treatment::Noted);
         assert!(
             inherited.manifests.contains("secret-handshake/status"),
@@ -340,7 +340,7 @@ mod tests {
             );
         }
         for text in ["a: [", "a: 1\na: 2\n", "{\"a\": ", "\"open", "a: *nowhere"] {
-            let error = inject(text, &args(), Policy::default()).unwrap_err();
+            let error = inject(text, args(), Policy::default()).unwrap_err();
             assert!(format!("{error:#}").contains("document 1"), "{error:#}");
         }
     }

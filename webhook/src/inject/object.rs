@@ -176,7 +176,7 @@ impl Offline {
         match verdict.decision {
             PodDecision::Inject(plan) => {
                 line.treatment = Treatment::Injected;
-                line.reason = plan.mode.as_str().to_owned();
+                line.reason = plan.mode.as_str().into();
                 Some(patch::inject(&plan, pod, at))
             }
             PodDecision::Skip(reason) => {

@@ -25,10 +25,10 @@ fn sidecar(
         return "denied".to_owned();
     }
     let (list, container) = exchange.sidecar().expect("a sidecar");
-    let last = exchange.object["spec"][list]
+    let at_the_end = exchange.object["spec"][list]
         .as_array()
         .and_then(|list| list.last());
-    assert_eq!(last, Some(container), "the sidecar is the last");
+    assert_eq!(at_the_end, Some(container), "the sidecar is the last");
     let restarts = container
         .get("restartPolicy")
         .and_then(Value::as_str)
