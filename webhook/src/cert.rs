@@ -1,48 +1,64 @@
 //! `webhook cert`: asks running webhooks over their admin ports.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
+use bytes::Bytes;
+use http::header::HOST;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 
+use crate::admin::Form;
 use crate::args::CertCommand;
 
-/// For connecting, and for each read and write.
-const LIMIT: Duration = Duration::from_secs(5);
+/// For one webhook's answer, all in all.
+const LIMIT: Duration = Duration::from_secs(10);
 /// More than a report ever has, in bytes.
-const MAX_REPORT: u64 = 1 << 20;
+const MAX_REPORT: usize = 1 << 20;
 
 /// Answers the question on the standard output.
 ///
 /// # Errors
 /// If a webhook can't be reached; those after it are not asked then.
 pub fn run(command: CertCommand) -> anyhow::Result<()> {
-    let CertCommand::Status { admin } = command;
+    let CertCommand::Status { admin, output } = command;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("can't start the runtime")?;
     let mut out = std::io::stdout().lock();
     for address in admin {
-        let report = ask(&address)
+        let report = runtime
+            .block_on(async { tokio::time::timeout(LIMIT, ask(&address, output)).await })
+            .map_err(anyhow::Error::from)
+            .and_then(|report| report)
             .with_context(|| format!("no answer from {address}: is it a webhook's admin port?"))?;
-        writeln!(out, "{address}\n{report}").context("can't write the report")?;
+        out.write_all(&report).context("can't write the report")?;
     }
     Ok(())
 }
 
-/// One request, one answer, and the connection ends: HTTP at its simplest.
-fn ask(address: &str) -> anyhow::Result<String> {
-    let found: SocketAddr = address
-        .to_socket_addrs()?
-        .next()
-        .context("the name has no address")?;
-    let mut tcp = TcpStream::connect_timeout(&found, LIMIT)?;
-    tcp.set_read_timeout(Some(LIMIT))?;
-    tcp.set_write_timeout(Some(LIMIT))?;
-    write!(tcp, "GET /cert HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
-    let mut answer = String::new();
-    tcp.take(MAX_REPORT).read_to_string(&mut answer)?;
-    match answer.split_once("\r\n\r\n") {
-        Some((head, report)) if head.contains(" 200 ") => Ok(report.to_owned()),
-        Some((head, _)) => bail!("{}", head.lines().next().unwrap_or_default()),
-        None => bail!("what it said is not HTTP"),
-    }
+async fn ask(address: &str, form: Form) -> anyhow::Result<Bytes> {
+    let tcp = TcpStream::connect(address).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(tcp)).await?;
+    tokio::spawn(connection);
+    let request = Request::get(form.path())
+        .header(HOST, address)
+        .body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    ensure!(
+        response.status() == StatusCode::OK,
+        "it answered {}",
+        response.status()
+    );
+    let body = Limited::new(response.into_body(), MAX_REPORT);
+    Ok(body
+        .collect()
+        .await
+        .map_err(anyhow::Error::from_boxed)?
+        .to_bytes())
 }

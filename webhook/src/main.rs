@@ -1,6 +1,5 @@
 //! The webhook's binary.
 
-use clap::Parser as _;
 use webhook::args::{Args, Command};
 use webhook::{cert, inject, log, serve};
 
@@ -9,7 +8,7 @@ fn main() -> anyhow::Result<()> {
         log_level,
         log_format,
         command,
-    } = Args::parse();
+    } = Args::read();
     log::init(log_level, log_format);
     match command {
         Command::Serve(args) => serve::run(*args),

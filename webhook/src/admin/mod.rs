@@ -4,7 +4,7 @@
 //! GET /livez     200 as long as the process answers
 //! GET /readyz    200, or 503 with a line for each reason
 //! GET /metrics   OpenMetrics text
-//! GET /cert      which certificates are in use, until when, and what happens next
+//! GET /cert      which certificates are in use, until when, and what happens next; ?json for JSON
 //! ```
 
 mod readiness;
@@ -12,7 +12,7 @@ mod readiness;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::StatusCode;
@@ -22,8 +22,28 @@ pub use readiness::{Condition, Readiness};
 
 use crate::metrics::Metrics;
 
+/// How `/cert` answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Form {
+    /// One screen for a person.
+    Text,
+    /// For a program.
+    Json,
+}
+
+impl Form {
+    /// Where on the admin port it is asked for.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Text => "/cert",
+            Self::Json => "/cert?json",
+        }
+    }
+}
+
 /// What `/cert` says, asked anew for each request.
-pub type CertificateReport = dyn Fn() -> String + Send + Sync;
+pub type CertificateReport = dyn Fn(Form) -> String + Send + Sync;
 
 #[derive(Clone)]
 struct Admin {
@@ -67,6 +87,10 @@ async fn metrics_page(State(admin): State<Admin>) -> Response {
     ([(CONTENT_TYPE, OPEN_METRICS)], admin.metrics.render()).into_response()
 }
 
-async fn cert(State(admin): State<Admin>) -> Response {
-    (admin.certificates)().into_response()
+async fn cert(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    if query.as_deref() == Some("json") {
+        let report = (admin.certificates)(Form::Json);
+        return ([(CONTENT_TYPE, "application/json")], report).into_response();
+    }
+    (admin.certificates)(Form::Text).into_response()
 }

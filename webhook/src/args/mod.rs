@@ -1,15 +1,20 @@
 //! The command line.
 
+mod certificates;
 mod sidecar;
 mod units;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use certs::settings::{Settings, SettingsError};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand};
 
+pub use certificates::CertificateArgs;
 pub use sidecar::{RunAsUser, SidecarArgs};
 
+use crate::admin::Form;
 use crate::decision::KubernetesVersion;
 use crate::inject::InjectArgs;
 use crate::listen::ListenAddress;
@@ -45,6 +50,28 @@ pub struct Args {
     pub command: Command,
 }
 
+impl Args {
+    /// Reads the command line of this process; bad usage ends it with exit code 2 and a reason.
+    #[must_use]
+    pub fn read() -> Self {
+        let args = Self::parse();
+        if let Err(reason) = args.check() {
+            Self::command()
+                .error(ErrorKind::ValueValidation, reason)
+                .exit();
+        }
+        args
+    }
+
+    /// Checks what no flag can be told alone.
+    fn check(&self) -> Result<(), SettingsError> {
+        match &self.command {
+            Command::Serve(args) => Settings::try_from(&args.certificates.life).map(drop),
+            Command::Inject { .. } | Command::Cert(_) => Ok(()),
+        }
+    }
+}
+
 /// What the webhook's binary can do.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
@@ -69,9 +96,14 @@ pub enum Command {
 pub enum CertCommand {
     /// Which certificates are in use, until when, and what happens next
     Status {
-        /// The admin port of a running webhook, ADDRESS:PORT. Can be given several times
+        /// The admin port of a running webhook, ADDRESS:PORT. Can be given several times. In a
+        /// cluster: kubectl exec -n NAMESPACE POD -- webhook cert status
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
         admin: Vec<String>,
+
+        /// A screen for a person, or JSON
+        #[arg(short, long, value_enum, value_name = "FORM", default_value = "text")]
+        output: Form,
     },
 }
 
@@ -116,28 +148,6 @@ pub struct ServeArgs {
     /// Shutdown
     #[command(flatten)]
     pub shutdown: ShutdownArgs,
-}
-
-/// Flags about the certificates that the webhook shows and demands.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Certificates")]
-pub struct CertificateArgs {
-    /// Serve with the certificate chain in this PEM file, and take a new one into use when the file's
-    /// content changes
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    pub tls_cert: Option<PathBuf>,
-
-    /// The private key of --tls-cert, a PEM file
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    pub tls_key: Option<PathBuf>,
-
-    /// Serve only clients with a certificate of a CA in this PEM file: the API server's
-    #[arg(long, value_name = "FILE")]
-    pub client_ca: Option<PathBuf>,
-
-    /// How often the files' contents are compared
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
-    pub tls_poll: Duration,
 }
 
 /// Flags about what a client may use up.
@@ -205,9 +215,6 @@ pub struct ShutdownArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-    use clap::error::ErrorKind;
-
     use super::*;
 
     fn parse(line: &str) -> Result<Args, ErrorKind> {
@@ -267,6 +274,11 @@ mod tests {
             ("serve extra", ErrorKind::UnknownArgument),
             ("serve --tls-cert a.pem", ErrorKind::MissingRequiredArgument),
             ("serve --tls-key a.pem", ErrorKind::MissingRequiredArgument),
+            (
+                "serve --ca-bundle a.pem",
+                ErrorKind::MissingRequiredArgument,
+            ),
+            ("serve --ca-life soon", ErrorKind::ValueValidation),
             ("serve --idle-timeout 90", ErrorKind::ValueValidation),
             ("serve --idle-timeout 0s", ErrorKind::ValueValidation),
             ("serve --max-body 6", ErrorKind::ValueValidation),
@@ -281,6 +293,26 @@ mod tests {
         ] {
             assert_eq!(parse(line).err(), Some(expected), "{line}");
         }
+    }
+
+    #[test]
+    fn lives_that_cannot_work_together_are_bad_usage() {
+        assert!(parse("serve").unwrap().check().is_ok());
+        let refused = parse("serve --cert-life 24h --ca-life 25h")
+            .unwrap()
+            .check();
+        assert!(refused.unwrap_err().to_string().contains("--ca-life"));
+    }
+
+    #[test]
+    fn the_certificate_is_for_the_service_and_for_what_else_it_is_called() {
+        let args = serve("--service s --cert-name w.example --cert-name 127.0.0.1 --cert-name ::1");
+        let names = args.certificates.names("ns");
+        assert_eq!(
+            names.dns,
+            ["s.ns.svc", "s.ns.svc.cluster.local", "s.ns", "w.example"]
+        );
+        assert_eq!(names.ips.len(), 2);
     }
 
     #[test]

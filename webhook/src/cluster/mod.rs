@@ -11,6 +11,7 @@
 //! stale one, and finds a rotated CA or token by itself.
 
 mod access;
+pub mod ca_bundle;
 mod transport;
 
 use std::path::Path;

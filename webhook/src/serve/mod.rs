@@ -4,10 +4,11 @@
 //! ServeArgs ─▶ bind ─▶ Bound ─▶ serve(shutdown)
 //!                                 ├─ webhook port    TLS, crate::http
 //!                                 ├─ admin port      plain, crate::admin
-//!                                 └─ keepers         certificate files, API server's version
+//!                                 └─ tasks           certificates, API server's version
 //! shutdown: unready ─▶ drain (still serving) ─▶ finish what is open ─▶ end
 //! ```
 
+mod certificates;
 mod signals;
 mod version;
 
@@ -23,13 +24,14 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::admin::{self, Condition, Readiness};
-use crate::args::{CertificateArgs, LimitArgs, ServeArgs, ShutdownArgs};
+use crate::args::{LimitArgs, ServeArgs, ShutdownArgs};
 use crate::cluster;
 use crate::http::{self, AnswerFn, BodyLimits};
 use crate::listen::{ListenAddress, Plain, Port, Stage, Times};
 use crate::metrics::{self, Metrics};
 use crate::review;
-use crate::tls::{Clients, Tls, files};
+use crate::tls::Tls;
+use certificates::{Certificates, Surroundings};
 use signals::Signals;
 
 /// Connections on the admin port: the kubelet's probes, Prometheus, and a few people.
@@ -39,7 +41,7 @@ const ADMIN_CONNECTIONS: usize = 64;
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 /// Work that goes on beside serving, for as long as the webhook serves.
-type Keeper = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Serves until SIGTERM or SIGINT; a second one ends it at once.
 ///
@@ -75,7 +77,7 @@ pub struct Bound {
     pub admin_addr: SocketAddr,
     webhook: Port<Tls>,
     admin: Port<Plain>,
-    keepers: Vec<Keeper>,
+    tasks: Vec<Task>,
     listening: Condition,
     stopping: Condition,
     drain: Duration,
@@ -110,18 +112,21 @@ pub async fn bind_with(args: ServeArgs, answer: Option<Box<AnswerFn>>) -> anyhow
         },
     } = args;
     let readiness = Readiness::default();
-    let metrics = Metrics::new();
-    let mut keepers: Vec<Keeper> = Vec::new();
+    let metrics = match certificates.tls_cert {
+        Some(_) => Metrics::new(),
+        None => Metrics::with_kept_certificates(),
+    };
+    let mut tasks: Vec<Task> = Vec::new();
 
     let own_namespace = namespace.or_else(own_namespace);
     let policy = Arc::new(ArcSwap::from_pointee(
-        sidecar.policy(own_namespace, kubernetes_version),
+        sidecar.policy(own_namespace.clone(), kubernetes_version),
     ));
     if kubernetes_version.is_none() {
         match cluster::client(kubeconfig.as_deref()).await {
             Ok(client) => {
                 let first = readiness.condition("kubernetes-version", "not asked for yet");
-                keepers.push(Box::pin(version::follow(
+                tasks.push(Box::pin(version::follow(
                     client,
                     Arc::clone(&policy),
                     first,
@@ -135,7 +140,18 @@ pub async fn bind_with(args: ServeArgs, answer: Option<Box<AnswerFn>>) -> anyhow
         }
     }
 
-    let tls = secure(certificates, &readiness, &metrics, &mut keepers)?;
+    let around = Surroundings {
+        namespace: own_namespace.as_deref(),
+        kubeconfig: kubeconfig.as_deref(),
+        readiness: &readiness,
+        metrics: &metrics,
+    };
+    let Certificates {
+        tls,
+        tasks: more,
+        report,
+    } = certificates::prepare(certificates, around).await?;
+    tasks.extend(more);
     let (connections, times, body_limits) = bounds(&limits);
     let answer = answer.unwrap_or_else(|| {
         Box::new(move |endpoint, body| review::answer(endpoint, body, &policy.load()))
@@ -148,7 +164,6 @@ pub async fn bind_with(args: ServeArgs, answer: Option<Box<AnswerFn>>) -> anyhow
         times,
         metrics.port(metrics::Port::Webhook),
     )?;
-    let report = Arc::new(|| String::from("certificates come from files\n"));
     let admin = port(
         admin_listen,
         Plain,
@@ -164,7 +179,7 @@ pub async fn bind_with(args: ServeArgs, answer: Option<Box<AnswerFn>>) -> anyhow
         admin_addr: admin.listener.local_addr()?,
         webhook,
         admin,
-        keepers,
+        tasks,
         listening: readiness.condition("listener", "not serving yet"),
         stopping,
         drain,
@@ -175,43 +190,6 @@ pub async fn bind_with(args: ServeArgs, answer: Option<Box<AnswerFn>>) -> anyhow
 fn own_namespace() -> Option<String> {
     let namespace = std::fs::read_to_string(NAMESPACE_FILE).ok()?;
     Some(namespace.trim().to_owned()).filter(|namespace| !namespace.is_empty())
-}
-
-/// TLS by the flags, and the keepers that feed it.
-fn secure(
-    args: CertificateArgs,
-    readiness: &Readiness,
-    metrics: &Metrics,
-    keepers: &mut Vec<Keeper>,
-) -> anyhow::Result<Tls> {
-    let CertificateArgs {
-        tls_cert,
-        tls_key,
-        client_ca,
-        tls_poll,
-    } = args;
-    let clients = if client_ca.is_some() {
-        Clients::WithCertificate
-    } else {
-        Clients::Anyone
-    };
-    let tls = Tls::new(clients, metrics.clone())?;
-    if let Some(file) = client_ca {
-        let condition = readiness.condition("client-ca", "not read yet");
-        keepers.push(Box::pin(files::follow_client_ca(
-            tls.clone(),
-            file,
-            tls_poll,
-            condition,
-        )));
-    }
-    let (Some(certificate), Some(key)) = (tls_cert, tls_key) else {
-        anyhow::bail!("--tls-cert and --tls-key are needed");
-    };
-    let condition = readiness.condition("certificate", "not read yet");
-    let follow = files::follow_certificate(tls.clone(), certificate, key, tls_poll, condition);
-    keepers.push(Box::pin(follow));
-    Ok(tls)
 }
 
 fn bounds(args: &LimitArgs) -> (usize, Times, BodyLimits) {
@@ -270,21 +248,21 @@ impl Bound {
     /// Serves until `shutdown`, then as long as it takes to end without losing a request.
     ///
     /// # Errors
-    /// If a keeper ends, which only a bug makes it do; what is under way is finished then too.
+    /// If one of the tasks fails, which only a bug makes it do; what is under way is finished then too.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let (stage, stages) = watch::channel(Stage::Serving);
         // The admin port answers to the very end: it says that the webhook is ending.
         let (_admin_stage, admin_stages) = watch::channel(Stage::Serving);
         let mut admin = pin!(self.admin.serve(admin_stages));
         let mut webhook = pin!(self.webhook.serve(stages));
-        let mut keepers: JoinSet<()> = self.keepers.into_iter().collect();
+        let mut tasks: JoinSet<()> = self.tasks.into_iter().collect();
         self.listening.met();
         tracing::info!(address = %self.local_addr, admin = %self.admin_addr, "serving");
 
         let life = async {
             let failure = tokio::select! {
                 () = &mut webhook => None,
-                failure = first_failure(&mut keepers) => Some(failure),
+                failure = first_failure(&mut tasks) => Some(failure),
                 () = shutdown => None,
             };
             self.stopping.unmet("shutting down");
@@ -314,9 +292,9 @@ impl Bound {
     }
 }
 
-/// Keepers may end when their work is done; the first that fails is returned.
-async fn first_failure(keepers: &mut JoinSet<()>) -> JoinError {
-    while let Some(ended) = keepers.join_next().await {
+/// Tasks may end when their work is done; the first that fails is returned.
+async fn first_failure(tasks: &mut JoinSet<()>) -> JoinError {
+    while let Some(ended) = tasks.join_next().await {
         if let Err(failure) = ended {
             return failure;
         }

@@ -8,8 +8,10 @@
 //! Connections that are open go on with what they were opened with.
 
 mod config;
+pub mod content;
 mod failure;
 pub mod files;
+pub mod kept;
 
 use std::io;
 use std::sync::Arc;
@@ -64,6 +66,7 @@ pub enum Refused {
 pub struct Tls {
     certificate: Arc<CertificateInUse>,
     config: Arc<ArcSwapOption<ServerConfig>>,
+    serving: Arc<ArcSwapOption<ServingCertificate>>,
     distrust: Arc<DistrustLog>,
     metrics: Metrics,
 }
@@ -82,6 +85,7 @@ impl Tls {
         Ok(Self {
             certificate,
             config: Arc::new(ArcSwapOption::new(config)),
+            serving: Arc::default(),
             distrust: Arc::default(),
             metrics,
         })
@@ -116,6 +120,7 @@ impl Tls {
         let facts = inspect::certificate(first)?;
         let key = certificate.certified_key()?;
         self.certificate.replace(key);
+        self.serving.store(Some(Arc::new(certificate.clone())));
         let Validity {
             not_before: _,
             not_after,
@@ -129,6 +134,12 @@ impl Tls {
             "serving certificate in use"
         );
         Ok(facts.validity)
+    }
+
+    /// The certificate in use.
+    #[must_use]
+    pub fn serving(&self) -> Option<Arc<ServingCertificate>> {
+        self.serving.load_full()
     }
 
     /// From the next handshake on, lets in only clients with a certificate of a CA in `pem`.

@@ -23,9 +23,11 @@ use tokio_rustls::client::TlsStream;
 use crate::running::{DEADLINE, NAME};
 
 /// What a connection is opened with.
+#[derive(Clone)]
 pub(crate) struct Client {
     config: ClientConfig,
     address: SocketAddr,
+    name: &'static str,
 }
 
 impl Client {
@@ -40,8 +42,20 @@ impl Client {
         protocols: &[&str],
         identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     ) -> Self {
+        let roots = [ca.certificate().clone()];
+        Self::trusting(address, NAME, &roots, versions, protocols, identity)
+    }
+
+    pub(crate) fn trusting(
+        address: SocketAddr,
+        name: &'static str,
+        trusted: &[CertificateDer<'static>],
+        versions: &[&'static SupportedProtocolVersion],
+        protocols: &[&str],
+        identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    ) -> Self {
         let mut roots = RootCertStore::empty();
-        roots.add(ca.certificate().clone()).unwrap();
+        roots.add_parsable_certificates(trusted.iter().cloned());
         let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(versions)
             .unwrap()
@@ -54,14 +68,18 @@ impl Client {
             .iter()
             .map(|protocol| protocol.as_bytes().to_vec())
             .collect();
-        Self { config, address }
+        Self {
+            config,
+            address,
+            name,
+        }
     }
 
     /// TLS alone, for a test that speaks HTTP by hand.
     pub(crate) async fn tls(&self) -> io::Result<TlsStream<TcpStream>> {
         let connect = async {
             let tcp = TcpStream::connect(self.address).await?;
-            let name = NAME.try_into().unwrap();
+            let name = self.name.try_into().unwrap();
             TlsConnector::from(Arc::new(self.config.clone()))
                 .connect(name, tcp)
                 .await

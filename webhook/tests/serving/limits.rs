@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use crate::client::Client;
 use crate::running::{Files, Running, eventually, within};
 
-/// The first bytes of a TLS ClientHello that announces 512 bytes, and no more of it.
+/// The first bytes of a TLS `ClientHello` that announces 512 bytes, and no more of it.
 const HALF_A_HELLO: &[u8] = &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3];
 
 const HEAD: &[u8] =
@@ -201,7 +201,7 @@ async fn bodies_that_stall_hold_their_share_no_longer_than_a_body_may_take() {
         tls.write_all(&[HEAD, b"65536\r\n\r\n"].concat())
             .await
             .unwrap();
-        tls.write_all(&[b' '; 60_000]).await.unwrap();
+        tls.write_all(&vec![b' '; 60_000]).await.unwrap();
         stalled.push(tls);
     }
     eventually("both hold their share", async || {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::Router;
 use certs::inspect::Fingerprint;
 use certs::issue::{Authority, Names};
 use certs::key::PrivateKey;
@@ -14,12 +15,15 @@ use certs::write::pem_of;
 use clap::Parser as _;
 use jiff::Timestamp;
 use tempfile::TempDir;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use webhook::args::{Args, Command, ServeArgs};
 use webhook::http::AnswerFn;
+use webhook::listen::{ListenAddress, Port, Stage, Times};
+use webhook::metrics::{self, Metrics};
 use webhook::review::{Answer, Outcome, Record};
 use webhook::serve::bind_with;
+use webhook::tls::Tls;
 
 /// Within this time everything happens, on the slowest machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -156,6 +160,31 @@ pub(crate) fn replace(path: &Path, content: &str) {
     std::fs::rename(&next, path).unwrap();
 }
 
+/// Serves a router over TLS on a port of its own, until what is returned beside it is dropped.
+pub(crate) fn serve_router(tls: Tls, router: Router) -> (SocketAddr, watch::Sender<Stage>) {
+    let times = Times {
+        handshake: DEADLINE,
+        first_byte: DEADLINE,
+        head: DEADLINE,
+        idle: DEADLINE,
+        write: DEADLINE,
+    };
+    let port = Port {
+        listener: ListenAddress::At(([127, 0, 0, 1], 0).into())
+            .bind()
+            .unwrap(),
+        handshake: tls,
+        router,
+        connections: 1000,
+        times,
+        metrics: Metrics::new().port(metrics::Port::Webhook),
+    };
+    let address = port.listener.local_addr().unwrap();
+    let (stage, stages) = watch::channel(Stage::Serving);
+    tokio::spawn(port.serve(stages));
+    (address, stage)
+}
+
 /// Answers with the length of the body. A body that says `panic` is answered with a panic.
 pub(crate) fn echo() -> Box<AnswerFn> {
     Box::new(|_, body| {
@@ -200,7 +229,12 @@ impl Running {
             .map(String::as_str)
             .chain(flags.iter().copied())
             .collect();
-        let bound = bind_with(serve_args(&all), Some(echo())).await.unwrap();
+        Self::start_with(&all).await
+    }
+
+    /// With these flags and no others.
+    pub(crate) async fn start_with(all: &[&str]) -> Self {
+        let bound = bind_with(serve_args(all), Some(echo())).await.unwrap();
         let (webhook, admin) = (bound.local_addr, bound.admin_addr);
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(bound.serve(async {

@@ -1,17 +1,18 @@
 //! TLS: what is spoken, what is shown, what is demanded, and the swap of both under load.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
+use certs::issue::Authority;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use rustls::ProtocolVersion;
 use rustls::version::{TLS12, TLS13};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::AsyncReadExt as _;
-use tokio::task::JoinSet;
+use webhook::http::{BodyLimits, router};
+use webhook::metrics::Metrics;
+use webhook::tls::{Clients, Tls};
 
 use crate::client::Client;
-use crate::running::{Files, Running, eventually, replace, within};
+use crate::load::Load;
+use crate::running::{Files, Running, echo, eventually, replace, serve_router, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn http_1_1_alone_over_tls_1_2_and_1_3() {
@@ -69,64 +70,13 @@ async fn a_connection_is_kept_alive() {
     );
 }
 
-/// Posts without end, each time counted; half of the clients open a new connection for each request.
-struct Load {
-    clients: JoinSet<std::io::Result<()>>,
-    stop: Arc<AtomicBool>,
-    posted: Arc<AtomicUsize>,
-}
-
-impl Load {
-    fn start(count: usize, client: impl Fn() -> Client) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let posted = Arc::new(AtomicUsize::new(0));
-        let clients = (0..count)
-            .map(|number| {
-                let (client, stop, posted) = (client(), Arc::clone(&stop), Arc::clone(&posted));
-                async move {
-                    let mut connection = client.connect().await?;
-                    while !stop.load(Ordering::Relaxed) {
-                        assert_eq!(connection.post("{}").await?.status, 200);
-                        posted.fetch_add(1, Ordering::Relaxed);
-                        if number % 2 == 1 {
-                            connection = client.connect().await?;
-                        }
-                    }
-                    Ok(())
-                }
-            })
-            .collect();
-        Self {
-            clients,
-            stop,
-            posted,
-        }
-    }
-
-    /// Returns once as many more requests were answered.
-    async fn goes_on(&self, more: usize) {
-        let goal = self.posted.load(Ordering::Relaxed) + more;
-        eventually("the load goes on", async || {
-            self.posted.load(Ordering::Relaxed) >= goal
-        })
-        .await;
-    }
-
-    /// Not one request has failed.
-    async fn end(mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        while let Some(ended) = within(self.clients.join_next()).await {
-            ended.unwrap().unwrap();
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pair_is_swapped_under_load() {
     let files = Files::new();
     let running = Running::start(&files, &[]).await;
-    let client = || Client::new(running.webhook, &files.ca);
-    let load = Load::start(20, client);
+    let (address, ca) = (running.webhook, files.ca.clone());
+    let client = move || Client::new(address, &ca);
+    let load = Load::start(20, client.clone());
     let mut held = client().connect().await.unwrap();
     let first = held.certificate;
     for _ in 0..20 {
@@ -139,6 +89,33 @@ async fn the_pair_is_swapped_under_load() {
         assert_eq!(held.post("{}").await.unwrap().status, 200);
     }
     assert_eq!(held.certificate, first);
+    load.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_swaps_while_fifty_connections_post() {
+    let files = Files::new();
+    let tls = Tls::new(Clients::Anyone, Metrics::new()).unwrap();
+    let swap = || {
+        let (fingerprint, certificate, key) = files.pair();
+        tls.install_pem(certificate.as_bytes(), key.as_bytes())
+            .unwrap();
+        fingerprint
+    };
+    swap();
+    let router = router(echo(), BodyLimits::default(), Metrics::new());
+    let (address, _stage) = serve_router(tls.clone(), router);
+    let client = move |ca: &Authority| Client::new(address, ca);
+    let ca = files.ca.clone();
+    let load = Load::start(50, move || client(&ca));
+    for swaps in 1..=200 {
+        let newest = swap();
+        load.goes_on(1).await;
+        if swaps % 20 == 0 {
+            let connection = client(&files.ca).connect().await.unwrap();
+            assert_eq!(connection.certificate, newest);
+        }
+    }
     load.end().await;
 }
 
@@ -204,7 +181,7 @@ impl ClientCa {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        (vec![certificate.der().clone()], key.try_into().unwrap())
+        (vec![certificate.der().clone()], key.into())
     }
 }
 

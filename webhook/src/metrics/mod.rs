@@ -1,6 +1,8 @@
 //! What the webhook counts, for Prometheus. Few labels, and few values for each: none of them is
 //! anything that a request says.
 
+mod certificates;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+pub use certificates::CertificateMetrics;
 
 /// All names begin with it.
 const PREFIX: &str = "secret_handshake_webhook";
@@ -142,6 +146,7 @@ pub struct Metrics {
     certificate_not_after: Gauge,
     certificate_installs: Counter,
     certificate_refusals: Counter,
+    certificates: CertificateMetrics,
 }
 
 impl Default for Metrics {
@@ -151,15 +156,21 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// All at zero, for certificates that somebody else looks after.
     #[must_use]
     pub fn new() -> Self {
-        Self::with(|_| {})
+        Self::with(|_, _| {})
     }
 
-    /// All at zero, with further ones that another part of the program keeps.
+    /// All at zero, with those about certificates that the webhook looks after itself. Where it does
+    /// not, they are not shown at all: a zero would look like a CA that has ended.
     #[must_use]
-    pub fn with(further: impl FnOnce(&mut Registry)) -> Self {
+    pub fn with_kept_certificates() -> Self {
+        Self::with(CertificateMetrics::register)
+    }
+
+    fn with(certificate_metrics: impl FnOnce(&CertificateMetrics, &mut Registry)) -> Self {
+        let certificates = CertificateMetrics::default();
         let mut registry = Registry::with_prefix(PREFIX);
         let r = &mut registry;
         r.register(
@@ -167,7 +178,7 @@ impl Metrics {
             "The running version",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
-        further(r);
+        certificate_metrics(&certificates, r);
         Self {
             admissions: new(
                 r,
@@ -207,6 +218,7 @@ impl Metrics {
                 "cert_refusals",
                 "Serving certificates or client CAs that were not taken into use",
             ),
+            certificates,
             registry: Arc::new(registry),
         }
     }
@@ -270,6 +282,12 @@ impl Metrics {
     /// Counts a certificate, or a client CA, that was not taken into use.
     pub fn certificate_refused(&self) {
         self.certificate_refusals.inc();
+    }
+
+    /// The part of it about certificates that the webhook looks after itself.
+    #[must_use]
+    pub fn certificates(&self) -> &CertificateMetrics {
+        &self.certificates
     }
 
     /// Bytes of request bodies in memory.

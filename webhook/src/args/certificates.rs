@@ -1,0 +1,77 @@
+//! Which certificates the webhook shows and demands.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use certs::issue::Names;
+use certs::settings::LifeArgs;
+
+use super::units::duration;
+
+/// Flags about certificates. Without files, the webhook keeps a CA and its own certificate, and
+/// publishes the CA in the caBundles.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Certificates")]
+pub struct CertificateArgs {
+    /// The webhook's Service: its certificate is for SERVICE.NAMESPACE.svc
+    #[arg(long, value_name = "NAME", default_value = "secret-handshake-webhook")]
+    pub service: String,
+
+    /// A name or an IP address that the certificate is for as well: where the webhook is called by a
+    /// URL. Can be given several times
+    #[arg(long, value_name = "NAME")]
+    pub cert_name: Vec<String>,
+
+    /// The cluster's domain: the certificate is for SERVICE.NAMESPACE.svc.DOMAIN as well
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+
+    /// The Secret in the webhook's own namespace that holds the CA
+    #[arg(long, value_name = "NAME", default_value = "secret-handshake-ca")]
+    pub ca_secret: String,
+
+    /// The `MutatingWebhookConfiguration` whose caBundles are kept
+    #[arg(long, value_name = "NAME", default_value = "secret-handshake")]
+    pub configuration: String,
+
+    /// How long everything lives
+    #[command(flatten)]
+    pub life: LifeArgs,
+
+    /// Serve with the certificate chain in this PEM file, and take a new one into use when the file's
+    /// content changes; then no CA is kept, and the caBundles are somebody else's (cert-manager's)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The private key of --tls-cert, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Keep the CAs in this PEM file in the caBundles, for a certificate from --tls-cert
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub ca_bundle: Option<PathBuf>,
+
+    /// Serve only clients with a certificate of a CA in this PEM file: the API server's
+    #[arg(long, value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
+
+    /// How often the contents of --tls-cert, --tls-key and --client-ca are compared
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub tls_poll: Duration,
+}
+
+impl CertificateArgs {
+    /// The names that a certificate for this webhook is for.
+    #[must_use]
+    pub fn names(&self, namespace: &str) -> Names {
+        let mut names = Names::of_service(&self.service, namespace, &self.cluster_domain);
+        for name in &self.cert_name {
+            match name.parse::<IpAddr>() {
+                Ok(ip) => names.ips.push(ip),
+                Err(_) => names.dns.push(name.clone()),
+            }
+        }
+        names
+    }
+}
