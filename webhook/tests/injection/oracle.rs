@@ -58,19 +58,32 @@ pub(crate) fn expected(pod: &Pod, policy: &Policy) -> Expected {
     }
 }
 
+/// What a pod gets, as its annotations and its spec have it.
+struct Sidecar {
+    native: bool,
+    once: bool,
+    port: i32,
+    health_port: i32,
+    secret_name: String,
+    secret_key: String,
+    log_level: String,
+    cpu: String,
+    memory: String,
+}
+
 fn injected(
     pod: &Pod,
     spec: &PodSpec,
     annotations: &BTreeMap<String, String>,
     policy: &Policy,
 ) -> Result<Pod, &'static str> {
-    if spec.host_network == Some(true) {
-        return Err("host-network");
-    }
     let node_os = spec
         .node_selector
         .as_ref()
-        .and_then(|selector| selector.get("kubernetes.io/os"));
+        .and_then(|nodes| nodes.get("kubernetes.io/os"));
+    if spec.host_network == Some(true) {
+        return Err("host-network");
+    }
     if spec.os.as_ref().is_some_and(|os| os.name == "windows")
         || node_os.is_some_and(|os| os == "windows")
     {
@@ -79,45 +92,7 @@ fn injected(
     if spec.containers.is_empty() {
         return Err("no-containers");
     }
-    // The generator's values: these are the bad ones among them.
-    let setting = |name: &str, usual: &str, bad: &[&str]| {
-        let value = annotations
-            .get(&format!("secret-handshake/{name}"))
-            .cloned();
-        match value {
-            Some(value) if bad.contains(&value.as_str()) => Err("invalid-annotation"),
-            value => Ok(value.unwrap_or_else(|| usual.to_owned())),
-        }
-    };
-    let port: i32 = setting("port", "3000", &["0", "http"])?
-        .parse()
-        .expect("a number");
-    let health_port: i32 = setting("health-port", "13300", &["80"])?
-        .parse()
-        .expect("a number");
-    let secret_name = setting("secret-name", "secret-handshake", &["-"])?;
-    let secret_key = setting("secret-key", "half", &["../half"])?;
-    let mode = setting("mode", "auto", &["both"])?;
-    let log_level = setting("log-level", "info", &["trace"])?;
-    let cpu = setting("cpu", "", &["0"])?;
-    let memory = setting("memory", "", &["12m"])?;
-    if port == health_port {
-        return Err("same-port");
-    }
-
-    let ends = spec
-        .restart_policy
-        .as_deref()
-        .is_some_and(|policy| policy != "Always");
-    let at_least = |minor| {
-        policy
-            .kubernetes_version
-            .is_some_and(|version| version >= KubernetesVersion::new(1, minor))
-    };
-    if mode == "native" && policy.kubernetes_version.is_some() && !at_least(29) {
-        return Err("native-unsupported");
-    }
-    let native = mode == "native" || (mode == "auto" && ends && at_least(32));
+    let wanted = wanted(spec, annotations, policy)?;
     let volumes = spec.volumes.clone().unwrap_or_default();
     if volumes
         .iter()
@@ -129,90 +104,18 @@ fn injected(
     let runs_on = init
         .iter()
         .filter(|container| container.restart_policy.as_deref() == Some("Always"));
-    let ports = spec
+    let mut ports = spec
         .containers
         .iter()
         .chain(runs_on)
         .flat_map(|container| container.ports.iter().flatten());
-    if ports
-        .into_iter()
-        .any(|port| port.container_port == health_port && port.protocol.as_deref() != Some("UDP"))
-    {
+    if ports.any(|port| {
+        port.container_port == wanted.health_port && port.protocol.as_deref() != Some("UDP")
+    }) {
         return Err("port-taken");
     }
 
-    let mut args = vec![
-        format!("--legacy-port={port}"),
-        "--half-file=/etc/secret-handshake/half".to_owned(),
-        format!("--listen=:{health_port}"),
-        format!("--secret={secret_name}"),
-        format!("--secret-key={secret_key}"),
-        "--namespace=legacy".to_owned(),
-        format!("--log-level={log_level}"),
-    ];
-    if ends && !native {
-        args.push("--once".to_owned());
-    }
-    let root = spec
-        .security_context
-        .as_ref()
-        .and_then(|context| context.run_as_user)
-        == Some(0);
-    let mount = |name: &str, path: &str| VolumeMount {
-        name: name.to_owned(),
-        mount_path: path.to_owned(),
-        read_only: Some(true),
-        ..VolumeMount::default()
-    };
-    let sidecar = Container {
-        name: "secret-handshake".to_owned(),
-        image: Some(policy.image.clone()),
-        image_pull_policy: policy.pull_policy.map(|policy| policy.to_string()),
-        restart_policy: native.then(|| "Always".to_owned()),
-        args: Some(args),
-        ports: Some(vec![ContainerPort {
-            name: Some("handshake".to_owned()),
-            container_port: health_port,
-            ..ContainerPort::default()
-        }]),
-        resources: resources(spec, &cpu, &memory, policy),
-        volume_mounts: Some(vec![
-            mount("secret-handshake", "/etc/secret-handshake"),
-            mount(
-                "secret-handshake-no-token",
-                "/var/run/secrets/kubernetes.io/serviceaccount",
-            ),
-        ]),
-        readiness_probe: Some(Probe {
-            http_get: Some(HTTPGetAction {
-                path: Some("/readyz".to_owned()),
-                port: IntOrString::Int(health_port),
-                ..HTTPGetAction::default()
-            }),
-            period_seconds: Some(1),
-            timeout_seconds: Some(5),
-            failure_threshold: Some(1),
-            ..Probe::default()
-        }),
-        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".to_owned()]),
-                add: None,
-            }),
-            read_only_root_filesystem: Some(true),
-            run_as_non_root: Some(true),
-            run_as_user: policy.run_as_user.or(root.then_some(65532)).map(i64::from),
-            seccomp_profile: Some(SeccompProfile {
-                type_: "RuntimeDefault".to_owned(),
-                localhost_profile: None,
-            }),
-            ..SecurityContext::default()
-        }),
-        ..Container::default()
-    };
-
+    let container = container(&wanted, spec, policy);
     let mut pod = pod.clone();
     let alone = spec.containers.len() == 1 && init.is_empty();
     let annotations = pod.metadata.annotations.get_or_insert_default();
@@ -223,15 +126,142 @@ fn injected(
             .or_insert_with(|| spec.containers[0].name.clone());
     }
     let spec = pod.spec.get_or_insert_default();
+    let list = if wanted.native {
+        spec.init_containers.get_or_insert_default()
+    } else {
+        &mut spec.containers
+    };
+    list.push(container);
     spec.volumes
         .get_or_insert_default()
-        .extend(volumes_for(secret_name, secret_key));
-    if native {
-        spec.init_containers.get_or_insert_default().push(sidecar);
-    } else {
-        spec.containers.push(sidecar);
-    }
+        .extend(volumes_for(wanted.secret_name, wanted.secret_key));
     Ok(pod)
+}
+
+fn wanted(
+    spec: &PodSpec,
+    annotations: &BTreeMap<String, String>,
+    policy: &Policy,
+) -> Result<Sidecar, &'static str> {
+    // The generator's values: these are the bad ones among them.
+    let setting = |name: &str, usual: &str, bad: &[&str]| {
+        let value = annotations
+            .get(&format!("secret-handshake/{name}"))
+            .cloned();
+        match value {
+            Some(value) if bad.contains(&value.as_str()) => Err("invalid-annotation"),
+            value => Ok(value.unwrap_or_else(|| usual.to_owned())),
+        }
+    };
+    let mode = setting("mode", "auto", &["both"])?;
+    let ends = spec
+        .restart_policy
+        .as_deref()
+        .is_some_and(|policy| policy != "Always");
+    let at_least = |minor| {
+        policy
+            .kubernetes_version
+            .is_some_and(|version| version >= KubernetesVersion::new(1, minor))
+    };
+    let native = mode == "native" || (mode == "auto" && ends && at_least(32));
+    let wanted = Sidecar {
+        native,
+        once: ends && !native,
+        port: setting("port", "3000", &["0", "http"])?
+            .parse()
+            .expect("a number"),
+        health_port: setting("health-port", "13300", &["80"])?
+            .parse()
+            .expect("a number"),
+        secret_name: setting("secret-name", "secret-handshake", &["-"])?,
+        secret_key: setting("secret-key", "half", &["../half"])?,
+        log_level: setting("log-level", "info", &["trace"])?,
+        cpu: setting("cpu", "", &["0"])?,
+        memory: setting("memory", "", &["12m"])?,
+    };
+    if wanted.port == wanted.health_port {
+        return Err("same-port");
+    }
+    if mode == "native" && policy.kubernetes_version.is_some() && !at_least(29) {
+        return Err("native-unsupported");
+    }
+    Ok(wanted)
+}
+
+fn container(wanted: &Sidecar, spec: &PodSpec, policy: &Policy) -> Container {
+    let mut args = vec![
+        format!("--legacy-port={}", wanted.port),
+        "--half-file=/etc/secret-handshake/half".to_owned(),
+        format!("--listen=:{}", wanted.health_port),
+        format!("--secret={}", wanted.secret_name),
+        format!("--secret-key={}", wanted.secret_key),
+        "--namespace=legacy".to_owned(),
+        format!("--log-level={}", wanted.log_level),
+    ];
+    args.extend(wanted.once.then(|| "--once".to_owned()));
+    let mount = |name: &str, path: &str| VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    Container {
+        name: "secret-handshake".to_owned(),
+        image: Some(policy.image.clone()),
+        image_pull_policy: policy.pull_policy.map(|policy| policy.to_string()),
+        restart_policy: wanted.native.then(|| "Always".to_owned()),
+        args: Some(args),
+        ports: Some(vec![ContainerPort {
+            name: Some("handshake".to_owned()),
+            container_port: wanted.health_port,
+            ..ContainerPort::default()
+        }]),
+        resources: resources(spec, &wanted.cpu, &wanted.memory, policy),
+        volume_mounts: Some(vec![
+            mount("secret-handshake", "/etc/secret-handshake"),
+            mount(
+                "secret-handshake-no-token",
+                "/var/run/secrets/kubernetes.io/serviceaccount",
+            ),
+        ]),
+        readiness_probe: Some(Probe {
+            http_get: Some(HTTPGetAction {
+                path: Some("/readyz".to_owned()),
+                port: IntOrString::Int(wanted.health_port),
+                ..HTTPGetAction::default()
+            }),
+            period_seconds: Some(1),
+            timeout_seconds: Some(5),
+            failure_threshold: Some(1),
+            ..Probe::default()
+        }),
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        security_context: Some(security_context(spec, policy)),
+        ..Container::default()
+    }
+}
+
+fn security_context(spec: &PodSpec, policy: &Policy) -> SecurityContext {
+    let root = spec
+        .security_context
+        .as_ref()
+        .and_then(|context| context.run_as_user)
+        == Some(0);
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".to_owned()]),
+            add: None,
+        }),
+        read_only_root_filesystem: Some(true),
+        run_as_non_root: Some(true),
+        run_as_user: policy.run_as_user.or(root.then_some(65532)).map(i64::from),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".to_owned(),
+            localhost_profile: None,
+        }),
+        ..SecurityContext::default()
+    }
 }
 
 fn volumes_for(secret_name: String, key: String) -> [Volume; 2] {
@@ -303,7 +333,7 @@ fn resources(
         (!values.is_empty()).then_some(values)
     };
     let (requests, limits) = (of(|it| &it.requests), of(|it| &it.limits));
-    (requests.is_some() || limits.is_some()).then(|| ResourceRequirements {
+    (requests.is_some() || limits.is_some()).then_some(ResourceRequirements {
         requests,
         limits,
         claims: None,
@@ -324,18 +354,13 @@ pub(crate) fn qos_class(pod: &Pod) -> &'static str {
             .flat_map(BTreeMap::keys)
             .any(|name| name == "cpu" || name == "memory")
     });
-    let all: Vec<ResourceRequirements> = match pod_level {
-        Some(resources) => vec![resources],
-        None => {
-            let containers = spec
-                .containers
-                .into_iter()
-                .chain(spec.init_containers.into_iter().flatten());
-            containers
-                .map(|container| container.resources.unwrap_or_default())
-                .collect()
-        }
-    };
+    let containers = spec
+        .containers
+        .into_iter()
+        .chain(spec.init_containers.into_iter().flatten());
+    let of_containers = containers.map(|container| container.resources.unwrap_or_default());
+    let all: Vec<ResourceRequirements> =
+        pod_level.map_or_else(|| of_containers.collect(), |resources| vec![resources]);
     let value = |quantities: &Option<Quantities>, name: &str| {
         quantities
             .as_ref()
