@@ -1,5 +1,8 @@
 //! Golden files: each review in `tests/reviews` with the answer in `tests/golden`. To write them
 //! anew, `BLESS=1 cargo test -p webhook`; then read the difference like any other change.
+//!
+//! The reviews on a single line are as an API server (1.37.2) sent them, but for the one of 8 KiB,
+//! which is one of those with more in it; the others are written for one case each.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
