@@ -305,20 +305,14 @@ impl Api {
         name: &str,
         patch: &Value,
     ) -> Result<Reply> {
-        let (kind, subresource) = kind
-            .split_once('/')
-            .map_or((kind, None), |(k, s)| (k, Some(s)));
-        let mut path = path(kind, Some(namespace), Some(name))?;
-        if let Some(subresource) = subresource {
-            path = format!("{path}/{subresource}");
-        }
-        self.send(
-            "PATCH",
-            &path,
-            "application/merge-patch+json",
-            serde_json::to_vec(patch)?,
-        )
-        .await
+        let (kind, subresource) = match kind.split_once('/') {
+            Some((kind, subresource)) => (kind, format!("/{subresource}")),
+            None => (kind, String::new()),
+        };
+        let target = path(kind, Some(namespace), Some(name))? + &subresource;
+        let body = serde_json::to_vec(patch)?;
+        self.send("PATCH", &target, "application/merge-patch+json", body)
+            .await
     }
 
     /// Applies `object` on the server's side, as `manager`.

@@ -8,7 +8,7 @@ use super::release::Wanted;
 ///
 /// Without a command the scenarios are run: all of them, or those whose names match a PATTERN. With no
 /// --context they run on a cluster of their own, made for the run from the programs in
-/// KUBEBUILDER_ASSETS or, where that is not set, from programs built from Kubernetes' Go modules and
+/// `KUBEBUILDER_ASSETS` or, where that is not set, from programs built from Kubernetes' Go modules and
 /// kept in $XDG_CACHE_HOME/secret-handshake/kubernetes (minutes the first time; Go is needed). It is
 /// gone afterwards, also after Ctrl-C; its logs are kept, and named, when a scenario fails.
 ///
@@ -140,7 +140,7 @@ mod tests {
         assert!(matches!(
             bench,
             Some(Command::Bench {
-                what: Bench::Start { starts: 5 }
+                what: Bench::Start { starts: 5, slow: 5 }
             })
         ));
         assert!(parse(&["--kubernetes", "2.0"]).is_err());

@@ -38,6 +38,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ),
 ];
 
+/// Where the API server mounts a token, unless something is there.
+const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
 /// The admission of one pod, by its name in the audit log.
 async fn admission(scene: &Scene, namespace: &str, name: &str) -> Result<Event> {
     let audit = scene.cluster().audit()?;
@@ -86,7 +89,6 @@ async fn no_token_and_one_call(scene: &Scene) -> Result<()> {
                 .map(|mount| (text(&mount["mountPath"]), text(&mount["name"])))
                 .collect()
         };
-        const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
         let at = |container: &Value| {
             mounts(container)
                 .into_iter()

@@ -186,27 +186,7 @@ async fn worked_on(scene: &Scene, namespace: &str) -> Result<()> {
             .run(&[command, &["-n", namespace]].concat())
             .await?;
     }
-    let eviction = json!({
-        "apiVersion": "policy/v1",
-        "kind": "Eviction",
-        "metadata": { "namespace": namespace, "name": "by-hand" },
-    });
-    let path = format!("/api/v1/namespaces/{namespace}/pods/by-hand/eviction");
-    let body = serde_json::to_vec(&eviction)?;
-    scene
-        .api()
-        .send("POST", &path, "application/json", body)
-        .await?
-        .object()
-        .context("eviction")?;
-    wait::until("the end of the evicted pod", PATIENCE, async || {
-        ensure!(
-            !scene.api().exists("Pod", namespace, "by-hand").await?,
-            "still there"
-        );
-        Ok(())
-    })
-    .await?;
+    evicted(scene, namespace).await?;
     // The controller brings the Deployment to what was asked of it: no pod is left, and none is due.
     pods_of(scene, namespace, "worked-on", 0).await?;
 
@@ -241,6 +221,31 @@ async fn worked_on(scene: &Scene, namespace: &str) -> Result<()> {
         .await?;
     }
     Ok(())
+}
+
+/// Evicts the pod that was made by hand, as `kubectl drain` does.
+async fn evicted(scene: &Scene, namespace: &str) -> Result<()> {
+    let eviction = json!({
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": { "namespace": namespace, "name": "by-hand" },
+    });
+    let path = format!("/api/v1/namespaces/{namespace}/pods/by-hand/eviction");
+    let body = serde_json::to_vec(&eviction)?;
+    scene
+        .api()
+        .send("POST", &path, "application/json", body)
+        .await?
+        .object()
+        .context("eviction")?;
+    wait::until("the end of the evicted pod", PATIENCE, async || {
+        ensure!(
+            !scene.api().exists("Pod", namespace, "by-hand").await?,
+            "still there"
+        );
+        Ok(())
+    })
+    .await
 }
 
 /// Waits until an app has this many pods, and gives them.

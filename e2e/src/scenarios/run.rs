@@ -142,12 +142,7 @@ pub async fn control_plane(args: &Args) -> Result<Stage> {
         .remove("webhook")
         .context("cargo has built no webhook")?;
     let version = args.kubernetes.unwrap_or_default().resolve()?;
-    let state = if matches!(args.command, Some(Command::Up)) {
-        State::of_up()?
-    } else {
-        State::temporary()?
-    };
-    let cluster = Arc::new(Cluster::control_plane(version, state).await?);
+    let cluster = Arc::new(Cluster::control_plane(version, state(args)?).await?);
     let started = async {
         let replicas = Replicas::install(Arc::clone(&cluster), program).await?;
         replicas.restore().await?;
@@ -157,23 +152,25 @@ pub async fn control_plane(args: &Args) -> Result<Stage> {
     Ok(Stage::new(cluster, Some(replicas), true))
 }
 
+/// Where the cluster is kept: the one of `up` outlives this process.
+fn state(args: &Args) -> Result<State> {
+    match args.command {
+        Some(Command::Up) => State::of_up(),
+        _ => State::temporary(),
+    }
+}
+
 /// A cluster that runs pods, with the product in them: one of our own, or the one of `--context`.
 ///
 /// # Errors
 ///
 /// It does not start, or can't be reached.
 pub async fn with_pods(args: &Args) -> Result<Stage> {
-    let cluster = match &args.context {
-        Some(context) => Cluster::existing(context).await?,
-        None => {
-            let version = args.kubernetes.unwrap_or_default().resolve()?;
-            let state = if matches!(args.command, Some(Command::Up)) {
-                State::of_up()?
-            } else {
-                State::temporary()?
-            };
-            Cluster::with_node(version, state).await?
-        }
+    let cluster = if let Some(context) = &args.context {
+        Cluster::existing(context).await?
+    } else {
+        let version = args.kubernetes.unwrap_or_default().resolve()?;
+        Cluster::with_node(version, state(args)?).await?
     };
     let installed = pods::install(&cluster)
         .await
@@ -307,9 +304,10 @@ fn report(name: &str, took: Option<Duration>, ended: &Ended) {
 }
 
 fn line(colour: &str, word: &str, name: &str, took: Option<Duration>, reason: &str) {
-    let (on, off) = match std::io::stdout().is_terminal() {
-        true => (format!("\x1b[{colour}m"), "\x1b[0m"),
-        false => (String::new(), ""),
+    let (on, off) = if std::io::stdout().is_terminal() {
+        (format!("\x1b[{colour}m"), "\x1b[0m")
+    } else {
+        (String::new(), "")
     };
     let took = took.map_or_else(
         || "      -".to_owned(),

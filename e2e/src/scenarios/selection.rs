@@ -80,58 +80,11 @@ async fn matrix(scene: &Scene) -> Result<()> {
         namespaces.insert(label, scene.namespace(&labels).await?);
     }
     let before = scene.replicas()?.metrics().await?;
-    let mut cases = Vec::new();
-    for namespace in LABELS {
-        for workload in LABELS {
-            for template in LABELS {
-                let name = format!("case-{}", cases.len());
-                cases.push(Case {
-                    namespace,
-                    workload,
-                    template,
-                    name,
-                });
-            }
-        }
-    }
+    let cases = cases();
     // Dry runs go through admission like everything else; the pods come from the templates as a
     // controller would make them.
     for case in &cases {
-        let namespace = &namespaces[&case.namespace];
-        let mut workload = workload("Deployment", namespace, &case.name);
-        if let Some(label) = case.workload {
-            workload = labelled(workload, label);
-        }
-        if let Some(label) = case.template {
-            workload["spec"]["template"] = labelled(workload["spec"]["template"].take(), label);
-        }
-        let admitted = scene.api().post(&workload, "dryRun=All").await?.object()?;
-        let template = &admitted["spec"]["template"];
-        let copied = template["metadata"]["labels"]["secret-handshake"].as_str();
-        ensure!(
-            copied == case.copied(),
-            "{}: the template's label is {copied:?}",
-            told(case)
-        );
-        let pod = json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "namespace": namespace, "name": case.name, "labels": template["metadata"]["labels"],
-            },
-            "spec": template["spec"],
-        });
-        let pod = scene.api().post(&pod, "dryRun=All").await?.object()?;
-        ensure!(
-            sidecar(&pod).is_some() == case.entry().is_some(),
-            "{}: a sidecar is {}",
-            told(case),
-            if sidecar(&pod).is_some() {
-                "there"
-            } else {
-                "not there"
-            }
-        );
+        admitted(scene, &namespaces[&case.namespace], case).await?;
     }
 
     let events = audited(scene, &cases, &namespaces).await?;
@@ -174,6 +127,64 @@ async fn matrix(scene: &Scene) -> Result<()> {
     ensure!(
         (counted - f64::from(expected)).abs() < 0.5,
         "the webhook was called {counted} times instead of {expected}"
+    );
+    Ok(())
+}
+
+/// Every combination there is.
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for namespace in LABELS {
+        for workload in LABELS {
+            for template in LABELS {
+                let name = format!("case-{}", cases.len());
+                cases.push(Case {
+                    namespace,
+                    workload,
+                    template,
+                    name,
+                });
+            }
+        }
+    }
+    cases
+}
+
+/// Has a combination's workload admitted, and the pod that comes of it.
+async fn admitted(scene: &Scene, namespace: &str, case: &Case) -> Result<()> {
+    let mut workload = workload("Deployment", namespace, &case.name);
+    if let Some(label) = case.workload {
+        workload = labelled(workload, label);
+    }
+    if let Some(label) = case.template {
+        workload["spec"]["template"] = labelled(workload["spec"]["template"].take(), label);
+    }
+    let admitted = scene.api().post(&workload, "dryRun=All").await?.object()?;
+    let template = &admitted["spec"]["template"];
+    let copied = template["metadata"]["labels"]["secret-handshake"].as_str();
+    ensure!(
+        copied == case.copied(),
+        "{}: the template's label is {copied:?}",
+        told(case)
+    );
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "namespace": namespace, "name": case.name, "labels": template["metadata"]["labels"],
+        },
+        "spec": template["spec"],
+    });
+    let pod = scene.api().post(&pod, "dryRun=All").await?.object()?;
+    ensure!(
+        sidecar(&pod).is_some() == case.entry().is_some(),
+        "{}: a sidecar is {}",
+        told(case),
+        if sidecar(&pod).is_some() {
+            "there"
+        } else {
+            "not there"
+        }
     );
     Ok(())
 }
