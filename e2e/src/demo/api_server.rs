@@ -2,29 +2,21 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use http::{Request, StatusCode};
-use http_body_util::Full;
-use hyper::body::Bytes;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::{Certificate, Client, StatusCode};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
-use super::http::send;
 use super::replica_set::uid;
 use super::selection::Entry;
 
 /// What knows the caBundle and where the webhook's Service leads.
 pub(crate) struct ApiServer {
-    connector: TlsConnector,
-    webhook: SocketAddr,
+    client: Client,
+    port: u16,
 }
 
 /// A pod as it was admitted.
@@ -38,52 +30,51 @@ pub(crate) struct Admitted {
 }
 
 impl ApiServer {
-    /// Trusts the CA in the PEM file `ca_bundle`, and it alone.
-    pub(crate) fn new(ca_bundle: &Path, webhook: SocketAddr) -> Result<Self> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(ca_bundle)? {
-            roots.add(certificate?)?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    /// Trusts the CAs in the PEM file `ca_bundle`, and them alone; the Service `host` is at `webhook`.
+    pub(crate) fn new(ca_bundle: &Path, host: &str, webhook: SocketAddr) -> Result<Self> {
+        let pem = std::fs::read(ca_bundle)
+            .with_context(|| format!("can't read {}", ca_bundle.display()))?;
+        // reqwest asks the process for its provider; it may be there already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .tls_certs_only(Certificate::from_pem_bundle(&pem)?)
+            .https_only(true)
+            .no_proxy()
+            .http1_only()
+            .resolve(host, webhook)
+            .user_agent("kube-apiserver-admission")
+            .build()?;
         Ok(Self {
-            connector: TlsConnector::from(Arc::new(config)),
-            webhook,
+            client,
+            port: webhook.port(),
         })
     }
 
     /// Asks the webhook about a pod that is being created, and applies what it answers.
     pub(crate) async fn admit(&self, entry: &Entry, pod: &Value) -> Result<Admitted> {
         let review = review(pod);
-        let host = ServerName::try_from(entry.host.clone())?;
-        let request = Request::post(format!("{}?timeout={}s", entry.path, entry.timeout))
-            .header("Host", format!("{}:443", entry.host))
-            .header("User-Agent", "kube-apiserver-admission")
-            .header("Accept", "application/json, */*")
-            .header("Content-Type", "application/json")
-            .body(Full::new(Bytes::from(review.to_string())))?;
+        let limit = Duration::from_secs(u64::try_from(entry.timeout)?);
+        let Self { client, port } = self;
+        let url = format!(
+            "https://{}:{port}{}?timeout={}s",
+            entry.host, entry.path, entry.timeout
+        );
         let began = Instant::now();
         let asking = async {
-            let stream = TcpStream::connect(self.webhook).await?;
-            let stream = self.connector.connect(host, stream).await.context("TLS")?;
-            send(stream, request).await
+            let request = client
+                .post(url)
+                .header(ACCEPT, "application/json, */*")
+                .header(CONTENT_TYPE, "application/json")
+                .timeout(limit)
+                .body(review.to_string());
+            let answer = request.send().await?;
+            Ok::<_, reqwest::Error>((answer.status(), answer.text().await?))
         };
-        let limit = Duration::from_secs(u64::try_from(entry.timeout)?);
-        let answer = tokio::time::timeout(limit, asking)
+        let (status, text) = asking
             .await
-            .with_context(|| format!("no answer within {limit:?}"))?
             .with_context(|| format!("failed calling webhook {:?}", entry.name))?;
         let took = began.elapsed();
-        let text = String::from_utf8_lossy(&answer.body);
-        ensure!(
-            answer.status == StatusCode::OK,
-            "it answered {}: {text}",
-            answer.status
-        );
+        ensure!(status == StatusCode::OK, "it answered {status}: {text}");
         let answer = serde_json::from_str(&text).context("its answer is not JSON")?;
         apply(&review, &answer, took)
     }
