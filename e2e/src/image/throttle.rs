@@ -16,15 +16,8 @@ use tokio::time::{sleep, timeout};
 use super::Engine;
 use super::container::{Container, cpus};
 
-/// The limits that are compared; the last is none.
-const LIMITS: [Option<&str>; 6] = [
-    Some("5m"),
-    Some("10m"),
-    Some("20m"),
-    Some("50m"),
-    Some("100m"),
-    None,
-];
+/// The limits that are compared, from the least that Docker takes; the last is none.
+const LIMITS: [Option<&str>; 5] = [Some("10m"), Some("20m"), Some("50m"), Some("100m"), None];
 /// How long Legacy takes to start: at once, as a container is restarted, and slowly.
 const STARTS: [Duration; 3] = [
     Duration::from_millis(50),
