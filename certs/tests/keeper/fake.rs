@@ -295,7 +295,8 @@ impl Fake {
             }
             let webhooks = stored["webhooks"].as_array_mut().unwrap();
             for entry in patch["webhooks"].as_array().unwrap() {
-                let keys: Vec<_> = entry.as_object().unwrap().keys().collect();
+                let mut keys: Vec<_> = entry.as_object().unwrap().keys().collect();
+                keys.sort();
                 assert_eq!(
                     keys,
                     ["clientConfig", "name"],
