@@ -2,7 +2,7 @@
 //! built once and kept.
 //!
 //! No prebuilt binary is fetched. The Go module proxy has `k8s.io/kubernetes` and the modules it is
-//! made of; outside of its repository its `go.mod` needs two changes ([`go_mod`]).
+//! made of; outside of its repository its `go.mod` needs two changes (`go_mod`).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

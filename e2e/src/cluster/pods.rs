@@ -74,7 +74,7 @@ pub async fn available(cluster: &Cluster) -> Result<()> {
     .await
 }
 
-/// Removes what [`install`] has installed: the configuration first, so that nobody is sent to a webhook
+/// Removes what [`install()`] has installed: the configuration first, so that nobody is sent to a webhook
 /// that is gone.
 ///
 /// # Errors
