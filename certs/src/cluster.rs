@@ -39,17 +39,6 @@ pub struct ObjectNames {
     pub configuration: String,
 }
 
-/// Why there is no way to an API server.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// Neither a kubeconfig nor a service account's files.
-    #[error("no way to the API server was found, neither a service account nor a kubeconfig: {0}")]
-    NoConfig(#[from] kube::config::InferConfigError),
-    /// The client cannot be made from it.
-    #[error("the client for the API server cannot be set up: {0}")]
-    Client(#[source] kube::Error),
-}
-
 /// The cluster, as far as certificates go.
 pub struct Cluster {
     client: Client,
@@ -89,20 +78,6 @@ impl fmt::Display for Ask<'_> {
 }
 
 impl Cluster {
-    /// Finds the API server as kubectl and pods do, and sets up a client for it.
-    ///
-    /// # Errors
-    /// [`ConnectError`] if there is no way to one. Whether it answers is not tried.
-    pub async fn connect(names: ObjectNames) -> Result<Self, ConnectError> {
-        let mut config = kube::Config::infer().await?;
-        config.connect_timeout = Some(CALL / 2);
-        config.write_timeout = Some(CALL);
-        Ok(Self::over(
-            Client::try_from(config).map_err(ConnectError::Client)?,
-            names,
-        ))
-    }
-
     /// The cluster behind a client that is set up already.
     #[must_use]
     pub fn over(client: Client, names: ObjectNames) -> Self {
