@@ -2,15 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
-use tokio::process::Command;
-
-use crate::image::workspace;
 
 /// From this time on a build is worth a word.
 const WORTH_MENTIONING: Duration = Duration::from_secs(1);
@@ -34,8 +31,26 @@ pub struct Build<'a> {
 pub enum Linkage {
     /// As this machine does by itself.
     Host,
-    /// For this target, with everything in one file.
+    /// For this target, with everything in one file. Whatever folder it is built in, the same sources
+    /// and the same toolchain give the same bytes; with cargo-auditable, where it is installed, the
+    /// list of its crates is among them.
     Static(&'static str),
+}
+
+/// The workspace's folder.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package)
+}
+
+/// Whether the toolchain has the standard library for `target`.
+#[must_use]
+pub fn has_target(target: &str) -> bool {
+    let folder = Command::new("rustc")
+        .args(["--print=target-libdir", "--target", target])
+        .output();
+    folder.is_ok_and(|said| Path::new(String::from_utf8_lossy(&said.stdout).trim()).exists())
 }
 
 impl Build<'_> {
@@ -59,19 +74,43 @@ impl Build<'_> {
         let programs = self.programs.join(", ");
         say(&format!("building {programs}"));
         let began = Instant::now();
-        let mut command = self.command();
-        let output = command
+        let output = tokio::process::Command::from(self.command())
+            .kill_on_drop(true)
             .output()
-            .await
-            .with_context(|| format!("can't run {}", command.as_std().get_program().display()))?;
-        if !output.status.success() {
-            bail!("cargo could not build {programs} ({})", output.status);
-        }
+            .await;
+        let found = self.built(output)?;
         if began.elapsed() >= WORTH_MENTIONING {
             say(&format!(
                 "built {programs} in {:.1} s",
                 began.elapsed().as_secs_f64()
             ));
+        }
+        Ok(found)
+    }
+
+    /// Builds as [`Build::run`] does, without a word and without a runtime.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Build::run`].
+    pub fn run_blocking(&self) -> Result<BTreeMap<String, PathBuf>> {
+        self.built(self.command().output())
+    }
+
+    fn built(&self, output: std::io::Result<Output>) -> Result<BTreeMap<String, PathBuf>> {
+        let programs = self.programs.join(", ");
+        let output = output.context("can't run cargo")?;
+        if !output.status.success() {
+            let remedy = match self.linkage {
+                Linkage::Static(target) if !has_target(target) => {
+                    format!(": add the target with `rustup target add {target}`")
+                }
+                _ => String::new(),
+            };
+            bail!(
+                "cargo could not build {programs} ({}){remedy}",
+                output.status
+            );
         }
         let found = executables(&output.stdout);
         for program in self.programs {
@@ -84,7 +123,11 @@ impl Build<'_> {
 
     fn command(&self) -> Command {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.args(["build", "--message-format=json-render-diagnostics"]);
+        if matches!(self.linkage, Linkage::Static(_)) && has_auditable() {
+            command.arg("auditable");
+        }
+        command.args(["build", "--locked"]);
+        command.arg("--message-format=json-render-diagnostics");
         command.args(["--profile", self.profile]);
         for package in self.packages {
             command.args(["-p", package]);
@@ -96,15 +139,15 @@ impl Build<'_> {
             command.arg("--quiet");
         }
         if let Linkage::Static(target) = self.linkage {
+            let flags = static_flags(target, &cargo_home(), workspace());
             command.args(["--target", target]);
-            // What musl's target does by itself; glibc's has to be told.
-            command.env("RUSTFLAGS", "-C target-feature=+crt-static");
+            // Added to what `.cargo/config.toml` says for the target; RUSTFLAGS would replace it.
+            command.arg(format!("--config=target.{target}.rustflags={flags}"));
         }
         command
             .current_dir(workspace())
             .stdin(Stdio::null())
             .stderr(Stdio::inherit());
-        command.kill_on_drop(true);
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(is_about_this_package) {
                 command.env_remove(name);
@@ -112,6 +155,37 @@ impl Build<'_> {
         }
         command
     }
+}
+
+fn has_auditable() -> bool {
+    let asked = Command::new("cargo-auditable")
+        .args(["auditable", "--version"])
+        .stdin(Stdio::null())
+        .output();
+    asked.is_ok_and(|said| said.status.success())
+}
+
+/// The compiler's flags for a static program, as TOML: this machine's folders are taken out of panic
+/// messages, which is where rustc puts them, and glibc's targets have to be told what musl's do by
+/// themselves.
+fn static_flags(target: &str, cargo_home: &Path, workspace: &Path) -> String {
+    let mut flags = vec![
+        format!("--remap-path-prefix={}=/cargo", cargo_home.display()),
+        format!("--remap-path-prefix={}=/src", workspace.display()),
+    ];
+    if !target.ends_with("-musl") {
+        flags.push("-Ctarget-feature=+crt-static".to_owned());
+    }
+    format!("{flags:?}")
+}
+
+/// Where cargo keeps the sources of dependencies; see
+/// <https://doc.rust-lang.org/cargo/guide/cargo-home.html>.
+fn cargo_home() -> PathBuf {
+    std::env::var_os("CARGO_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
+        PathBuf::from,
+    )
 }
 
 /// Whether cargo sets this variable for the program that it runs: build scripts would take another
@@ -158,7 +232,7 @@ mod tests {
         assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
         let command = Build::SIDECAR.command();
         let removed = |wanted: &str| {
-            let mut changes = command.as_std().get_envs();
+            let mut changes = command.get_envs();
             changes.any(|(name, value)| name == wanted && value.is_none())
         };
         assert!(removed("CARGO_MANIFEST_DIR") && removed("CARGO_PKG_NAME"));
@@ -168,11 +242,7 @@ mod tests {
     #[test]
     fn the_sidecar_is_built_alone() {
         let command = Build::SIDECAR.command();
-        let arguments: Vec<_> = command
-            .as_std()
-            .get_args()
-            .filter_map(|arg| arg.to_str())
-            .collect();
+        let arguments: Vec<_> = command.get_args().filter_map(|arg| arg.to_str()).collect();
         let packages = arguments
             .iter()
             .filter(|argument| **argument == "-p")
@@ -182,6 +252,20 @@ mod tests {
             arguments
                 .windows(2)
                 .any(|pair| pair == ["--profile", "sidecar"])
+        );
+    }
+    #[test]
+    fn a_static_program_has_no_folder_of_this_machine_in_it() {
+        let (home, workspace) = (Path::new("/home/x/.cargo"), Path::new("/work"));
+        let musl = static_flags("x86_64-unknown-linux-musl", home, workspace);
+        assert_eq!(
+            musl,
+            r#"["--remap-path-prefix=/home/x/.cargo=/cargo", "--remap-path-prefix=/work=/src"]"#
+        );
+        let glibc = static_flags("x86_64-unknown-linux-gnu", home, workspace);
+        assert!(
+            glibc.ends_with(r#""-Ctarget-feature=+crt-static"]"#),
+            "{glibc}"
         );
     }
 }

@@ -25,7 +25,7 @@ pub mod throttle;
 
 pub use archive::{File, Image, Spec, write};
 pub use builder::builder;
-pub use compile::{compile, workspace};
+pub use compile::compile;
 pub use daemon::Daemon;
 pub use engine::{Build, Engine, Program};
 pub use load::{Target, load};

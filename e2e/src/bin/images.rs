@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, ValueEnum};
-use e2e::command_line;
 use e2e::image::{
     self, Architecture, Build, Daemon, Engine, Image, Product, Program, Target, story, throttle,
 };
+use e2e::{artifacts, command_line};
 
 /// Builds the images of webhook, sidecar and Legacy's mock.
 ///
@@ -181,7 +181,7 @@ impl Make {
     }
 
     fn run(&self, engine: Option<&Engine>, network: Option<&str>) -> Result<Vec<Made>> {
-        let out = image::workspace().join(&self.out);
+        let out = artifacts::workspace().join(&self.out);
         std::fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
         let rust_image = match engine {
             Some(engine) if self.local_builder => Some(image::builder(engine)?),

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::Cluster;
-use crate::image::workspace;
+use crate::artifacts::workspace;
 
 /// The product's namespace.
 pub const NAMESPACE: &str = "secret-handshake";

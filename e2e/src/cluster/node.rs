@@ -22,6 +22,7 @@ use super::control_plane::{ControlPlane, Reach, free_port};
 use super::daemon::Daemon;
 use super::state::State;
 use super::wait;
+use crate::artifacts;
 use crate::image::{self, Architecture, Product, Spec};
 
 /// The node's name.
@@ -82,6 +83,12 @@ pub fn missing() -> Vec<String> {
         missing.push(format!(
             "the CNI plugins bridge, host-local and loopback in {}",
             CNI_PLUGINS.join(" or ")
+        ));
+    }
+    let target = Architecture::host().target();
+    if !artifacts::has_target(target) {
+        missing.push(format!(
+            "Rust's target {target} (`rustup target add {target}`)"
         ));
     }
     missing
@@ -604,7 +611,7 @@ fn pause() -> Result<PathBuf> {
         .context("rustc does not run")?;
     if !compiled.status.success() {
         bail!(
-            "the pause image can't be compiled (is the target there? `rustup target add {target}`):\n{}",
+            "the pause image can't be compiled:\n{}",
             String::from_utf8_lossy(&compiled.stderr)
         );
     }

@@ -87,7 +87,7 @@ pub async fn uninstall(cluster: &Cluster) -> Result<()> {
         install::CONFIGURATION,
     ];
     cluster.kubectl.run(&configuration).await?;
-    let folder = crate::image::workspace().join("deploy/webhook");
+    let folder = crate::artifacts::workspace().join("deploy/webhook");
     let delete = ["delete", "--ignore-not-found", "-k"].map(std::ffi::OsStr::new);
     cluster
         .kubectl

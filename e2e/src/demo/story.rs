@@ -17,7 +17,7 @@ use super::probe::Readiness;
 use super::screen::{Who, heading, line, say};
 use super::selection::Entry;
 use super::{LIMIT, difference, manifests, programs, replica_set, selection, webhook};
-use crate::image::workspace;
+use crate::artifacts::workspace;
 use crate::process::Process;
 
 /// The exit status of a Legacy that a signal has stopped.

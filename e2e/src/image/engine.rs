@@ -10,7 +10,8 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use super::command::{command, read, show, succeeds};
-use super::{Architecture, Image, Product, workspace};
+use super::{Architecture, Image, Product};
+use crate::artifacts::workspace;
 
 /// An engine that can be asked.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -20,7 +20,8 @@ use serde_json::{Value, json};
 
 use super::container::{Container, End, hardening};
 use super::network::{Network, ask};
-use super::{Engine, Product, workspace};
+use super::{Engine, Product};
+use crate::artifacts::workspace;
 
 const LEGACY: u16 = 3000;
 const SIDECAR: u16 = 13300;

@@ -162,14 +162,15 @@ async fn busy_hour(scene: &Scene) -> Result<()> {
         }
         anyhow::Ok(answered)
     });
-    let shaken = netns::inside(&inside, async || {
+    let (shaken, asked) = netns::inside(&inside, async || {
         let config = legacy_mock::Config {
             listen: netns::localhost(3000),
             ..Default::default()
         };
         let legacy = legacy_mock::Legacy::start(config).await?;
         let mut shaken = 0_usize;
-        while shaken < RESTARTS {
+        // As long as probes come, somebody has to answer the sidecar: without a Legacy each one is held.
+        while shaken < RESTARTS || !asking.is_finished() {
             wait::until("a handshake", LONG, async || {
                 let answer = http::get(netns::localhost(3000), "/", Duration::from_secs(2)).await?;
                 if answer.status != 200 {
@@ -181,10 +182,9 @@ async fn busy_hour(scene: &Scene) -> Result<()> {
             shaken += 1;
             legacy.restart().await?;
         }
-        Ok(shaken)
+        Ok((shaken, asking.await??))
     })
     .await?;
-    let asked = asking.await??;
     let pod = scene.api().get("Pod", &namespace, "legacy").await?;
     ensure!(
         restarts(&pod, NAME) == 0,

@@ -121,7 +121,11 @@ async fn prepare(level: Level, args: &Args) -> Ground {
     };
     match prepared {
         Ok(stage) => Ground::Stage(Arc::new(stage)),
-        Err(error) => Ground::Broken(format!("there is no cluster to run it on: {error:#}")),
+        // Told once, and not with each scenario that needs the cluster: it may be many lines long.
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            Ground::Broken("there is no cluster to run it on".to_owned())
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Images: the same names, versions, users and labels wherever they are named.
 
-use e2e::image::{Product, VERSION, workspace};
+use e2e::artifacts::workspace;
+use e2e::image::{Product, VERSION};
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::Value;
 
