@@ -63,16 +63,19 @@ const PLACES: [(&str, &[Event]); 13] = [
     ("idle, watched", &[ACCEPTED, INITIALISED, KIND]),
     (
         "idle, watch ended",
-        &[ACCEPTED, INITIALISED, KIND, Event::WatchEnded],
+        &[ACCEPTED, INITIALISED, KIND, INITIALISED, Event::WatchEnded],
     ),
     (
-        "idle, watch ended, just looked",
+        "idle, watch ended after a false alarm",
         &[
             ACCEPTED,
             INITIALISED,
             KIND,
-            Event::Rested,
             INITIALISED,
+            Event::WatchEnded,
+            ACCEPTED,
+            INITIALISED,
+            KIND,
             Event::WatchEnded,
         ],
     ),
@@ -281,21 +284,21 @@ fn table() -> Vec<(&'static str, Event, &'static str, Action, Option<News>)> {
             lost(Loss::Silent),
         ),
         (
-            "idle, watch ended, just looked",
+            "idle, watch ended after a false alarm",
             ACCEPTED,
             "watching",
             rest(5000),
             None,
         ),
         (
-            "idle, watch ended, just looked",
+            "idle, watch ended after a false alarm",
             Event::Rested,
             "watching",
             Action::Look,
             None,
         ),
         (
-            "idle, watch ended, just looked",
+            "idle, watch ended after a false alarm",
             INITIALISED,
             "watching",
             Action::Watch,
@@ -672,15 +675,16 @@ fn ten_minutes_of_idling_put_at_most_eleven_lines_into_legacys_log() {
 }
 
 #[test]
-fn a_legacy_that_closes_idle_connections_is_asked_at_most_every_five_seconds() {
+fn after_a_false_alarm_a_legacy_that_closes_idle_connections_is_asked_at_most_every_five_seconds() {
     for millis in [0, 1, 900, 4999, 5001, 30_000] {
         let mut world = World::new(Duration::ZERO);
         world.initialised = true;
         world.closes_idle_after = Duration::from_millis(millis);
         let machine = world.run(Duration::from_secs(600));
         assert_eq!(machine.state().label(), "watching");
-        // The first of them is that of the handshake.
-        let idle = &world.looks[1..];
+        // The first of them is that of the handshake, the second makes sure of the watch, and the third is
+        // the first false alarm.
+        let idle = &world.looks[2..];
         let gaps = idle.windows(2).map(|two| two[1].abs_diff(two[0]));
         assert!(
             gaps.min().unwrap() >= Duration::from_secs(5),

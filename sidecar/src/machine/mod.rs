@@ -238,16 +238,17 @@ impl Machine {
     fn idling(&mut self, idle: Idle, event: Event, now: Duration, jitter: f64) -> Next {
         match event {
             // What was initialised may have ended just before the watch was opened, and then the watch
-            // holds its successor and never ends: only a look that follows tells. The first comes at
-            // once; the others keep the distance that looks keep.
+            // holds its successor and never ends: only a look that follows tells. It comes at once,
+            // unless this Legacy ends connections for reasons of its own.
             Event::Watched(Kindness::Kind) => {
                 self.state = State::Idle(Idle {
                     watch: Watch::Open,
                     ..idle
                 });
-                match idle.looked {
-                    None => Action::Look.into(),
-                    Some(_) => Action::Rest(self.pace.idle_look_min).into(),
+                if idle.false_alarm {
+                    Action::Rest(self.pace.idle_look_min).into()
+                } else {
+                    Action::Look.into()
                 }
             }
             Event::Watched(Kindness::Unkind) => {
@@ -276,6 +277,7 @@ impl Machine {
             Event::Looked(Ok(Seen::Initialised)) => {
                 self.state = State::Idle(Idle {
                     looked: Some(now),
+                    false_alarm: idle.false_alarm || idle.watch == Watch::Ended,
                     unanswered: 0,
                     ..idle
                 });
@@ -288,9 +290,13 @@ impl Machine {
         }
     }
 
-    /// How long it is until `/` may be asked again, if it may not yet.
+    /// How long it is until `/` may be asked again, if it may not yet. A Legacy that restarts at once
+    /// listens again when the end of its watch is noticed, so that only a look finds it out: the first
+    /// look never waits. One that ends idle connections would be asked all the time: after a false alarm
+    /// looks keep their distance.
     fn too_early(&self, idle: Idle, now: Duration) -> Option<Duration> {
-        let pause = (idle.looked? + self.pace.idle_look_min).checked_sub(now)?;
+        let looked = idle.looked.filter(|_| idle.false_alarm)?;
+        let pause = (looked + self.pace.idle_look_min).checked_sub(now)?;
         (!pause.is_zero()).then_some(pause)
     }
 

@@ -35,6 +35,8 @@ pub struct Idle {
     pub watch: Watch,
     /// When `/` was last asked since Legacy was initialised.
     pub looked: Option<Duration>,
+    /// Whether a watch has ended though Legacy was still initialised.
+    pub false_alarm: bool,
     /// How many looks in a row told nothing.
     pub unanswered: u8,
 }
@@ -45,6 +47,7 @@ impl Idle {
         Self {
             watch,
             looked: None,
+            false_alarm: false,
             unanswered: 0,
         }
     }

@@ -155,6 +155,21 @@ async fn ten_minutes_in_a_hundredth_of_the_time_put_at_most_eleven_lines_into_le
     );
 }
 
+/// The watch's end is noticed when the next Legacy listens already, and the last look was a moment ago.
+#[tokio::test]
+async fn one_that_is_back_at_once_is_not_left_uninitialised() {
+    let pod = Pod::with(Config::default(), |args| {
+        args.pace.idle_look_min = Duration::from_secs(3600);
+        args.pace.idle_look = Duration::from_secs(3600);
+    });
+    for starts in 1..=20 {
+        let accepted = pod.legacy.until(|counts| counts.accepted == starts);
+        within("a handshake", accepted).await;
+        pod.ready().await;
+        pod.legacy.restart().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn one_that_closes_idle_connections_is_watched_again_but_not_asked_often() {
     let faults = Faults {
