@@ -33,7 +33,7 @@ pub enum Linkage {
     Host,
     /// For this target, with everything in one file. Whatever folder it is built in, the same sources
     /// and the same toolchain give the same bytes; with cargo-auditable, where it is installed, the
-    /// list of its crates is among them.
+    /// list of its crates is among them (its own path counts, but no other does).
     Static(&'static str),
 }
 
@@ -139,7 +139,7 @@ impl Build<'_> {
             command.arg("--quiet");
         }
         if let Linkage::Static(target) = self.linkage {
-            let flags = static_flags(target, &cargo_home(), workspace());
+            let flags = static_flags(target, &cargo_home());
             command.args(["--target", target]);
             // Added to what `.cargo/config.toml` says for the target; RUSTFLAGS would replace it.
             command.arg(format!("--config=target.{target}.rustflags={flags}"));
@@ -165,14 +165,14 @@ fn has_auditable() -> bool {
     asked.is_ok_and(|said| said.status.success())
 }
 
-/// The compiler's flags for a static program, as TOML: this machine's folders are taken out of panic
-/// messages, which is where rustc puts them, and glibc's targets have to be told what musl's do by
-/// themselves.
-fn static_flags(target: &str, cargo_home: &Path, workspace: &Path) -> String {
-    let mut flags = vec![
-        format!("--remap-path-prefix={}=/cargo", cargo_home.display()),
-        format!("--remap-path-prefix={}=/src", workspace.display()),
-    ];
+/// The compiler's flags for a static program, as TOML: the folder of the dependencies' sources is taken
+/// out of panic messages, which is where rustc puts it (cargo names the workspace's own sources relative
+/// to it), and glibc's targets have to be told what musl's do by themselves.
+fn static_flags(target: &str, cargo_home: &Path) -> String {
+    let mut flags = vec![format!(
+        "--remap-path-prefix={}=/cargo",
+        cargo_home.display()
+    )];
     if !target.ends_with("-musl") {
         flags.push("-Ctarget-feature=+crt-static".to_owned());
     }
@@ -256,13 +256,10 @@ mod tests {
     }
     #[test]
     fn a_static_program_has_no_folder_of_this_machine_in_it() {
-        let (home, workspace) = (Path::new("/home/x/.cargo"), Path::new("/work"));
-        let musl = static_flags("x86_64-unknown-linux-musl", home, workspace);
-        assert_eq!(
-            musl,
-            r#"["--remap-path-prefix=/home/x/.cargo=/cargo", "--remap-path-prefix=/work=/src"]"#
-        );
-        let glibc = static_flags("x86_64-unknown-linux-gnu", home, workspace);
+        let home = Path::new("/home/x/.cargo");
+        let musl = static_flags("x86_64-unknown-linux-musl", home);
+        assert_eq!(musl, r#"["--remap-path-prefix=/home/x/.cargo=/cargo"]"#);
+        let glibc = static_flags("x86_64-unknown-linux-gnu", home);
         assert!(
             glibc.ends_with(r#""-Ctarget-feature=+crt-static"]"#),
             "{glibc}"

@@ -41,6 +41,9 @@ const FILES: [&str; 8] = [
     "/usr/bin/cc",
 ];
 
+/// Where programs are found in the image.
+const PATH: &str = "/usr/local/rust/bin:/usr/local/bin:/usr/bin:/bin";
+
 /// Makes the image, unless `engine` has it already, and returns its name.
 ///
 /// # Errors
@@ -64,20 +67,27 @@ pub fn builder(engine: &Engine) -> Result<String> {
         )?;
     }
     tree(&mut files, Path::new("/etc/ssl"), Path::new("/etc/ssl"))?;
+    let mut path = PATH.to_owned();
     for program in programs {
-        let name = program.file_name().context("a program without a name")?;
-        files.insert(Path::new("/usr/local/bin").join(name), program);
+        let folder = program.parent().context("a program without a folder")?;
+        path = format!("{path}:{}", folder.display());
+        files.insert(program.clone(), program);
     }
-    import(engine, &name, &files)?;
+    import(engine, &name, &path, &files)?;
     Ok(name)
 }
 
 /// Makes the image of `files`, which are here under their values and in it under their keys.
-fn import(engine: &Engine, name: &str, files: &BTreeMap<PathBuf, PathBuf>) -> Result<()> {
+fn import(
+    engine: &Engine,
+    name: &str,
+    path: &str,
+    files: &BTreeMap<PathBuf, PathBuf>,
+) -> Result<()> {
     let mut import = engine
         .command([
             "import",
-            "--change=ENV PATH=/usr/local/rust/bin:/usr/local/bin:/usr/bin:/bin HOME=/root",
+            &format!("--change=ENV PATH={path} HOME=/root"),
             "-",
             name,
         ])
@@ -158,7 +168,9 @@ fn files(packages: &[String]) -> Result<BTreeMap<PathBuf, PathBuf>> {
         .collect())
 }
 
-/// Programs that the Dockerfiles would install otherwise.
+/// Programs that the Dockerfiles would install otherwise. They are in the image where they are here:
+/// cargo hashes the path of cargo-auditable, as of any wrapper of the compiler, into the names of all
+/// symbols, and another order of these is another binary.
 fn programs() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -175,6 +187,7 @@ fn name(toolchain: &Path, packages: &[String], programs: &[PathBuf]) -> Result<S
     digest.update(targets(toolchain)?);
     digest.update(packages.join("\n"));
     for program in programs {
+        digest.update(program.as_os_str().as_encoded_bytes());
         digest.update(program.metadata()?.size().to_le_bytes());
     }
     let mut tag = String::new();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio_rustls::client::TlsStream;
 
 use crate::client::{Client, get};
 use crate::running::{Files, Running, eventually, within};
@@ -99,16 +100,7 @@ async fn what_was_begun_is_finished_and_what_is_idle_is_closed() {
     let client = Client::new(running.webhook, &files.ca);
     let mut idle = client.connect().await.unwrap();
     idle.post("{}").await.unwrap();
-    let mut begun = client.tls().await.unwrap();
-    let head = "POST /mutate/pods HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n";
-    begun
-        .write_all(format!("{head}Content-Length: 8\r\n\r\nhalf").as_bytes())
-        .await
-        .unwrap();
-    eventually("it is being read", async || {
-        running.metric("body_bytes").await == 4
-    })
-    .await;
+    let mut begun = half_sent(&client, &running).await;
 
     running.stop();
     eventually("no new connections", async || {
@@ -135,7 +127,18 @@ async fn a_request_that_never_ends_does_not_hold_up_the_end() {
         "--shutdown-timeout=200ms",
     ];
     let mut running = Running::start(&files, &flags).await;
-    let mut begun = Client::new(running.webhook, &files.ca).tls().await.unwrap();
+    let client = Client::new(running.webhook, &files.ca);
+    let mut begun = half_sent(&client, &running).await;
+    running.stop();
+    running.ended().await;
+    let mut rest = Vec::new();
+    let _ = within(begun.read_to_end(&mut rest)).await;
+    assert!(rest.is_empty());
+}
+
+/// A request of whose eight bytes the webhook has read `half`, and waits for the rest.
+async fn half_sent(client: &Client, running: &Running) -> TlsStream<TcpStream> {
+    let mut begun = client.tls().await.unwrap();
     let head = "POST /mutate/pods HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n";
     begun
         .write_all(format!("{head}Content-Length: 8\r\n\r\nhalf").as_bytes())
@@ -145,9 +148,5 @@ async fn a_request_that_never_ends_does_not_hold_up_the_end() {
         running.metric("body_bytes").await == 4
     })
     .await;
-    running.stop();
-    running.ended().await;
-    let mut rest = Vec::new();
-    let _ = within(begun.read_to_end(&mut rest)).await;
-    assert!(rest.is_empty());
+    begun
 }
