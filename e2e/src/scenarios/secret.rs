@@ -53,13 +53,7 @@ async fn missing(scene: &Scene) -> Result<()> {
         "the command does not name the key: {line}"
     );
     set_half(scene, &namespace, NAME, "half", HALF).await?;
-    let pod = ready(scene, &namespace, "legacy").await?;
-    for container in ["legacy", NAME] {
-        ensure!(
-            restarts(&pod, container) == 0,
-            "{container} has been restarted"
-        );
-    }
+    ready_with_no_restart(scene, &namespace).await?;
     Ok(())
 }
 
@@ -76,13 +70,7 @@ async fn wrong(scene: &Scene) -> Result<()> {
     running(scene, &namespace, "legacy", NAME).await?;
     sidecar_says(scene, &namespace, "legacy", &["400", NAME]).await?;
     set_half(scene, &namespace, NAME, "half", HALF).await?;
-    let pod = ready(scene, &namespace, "legacy").await?;
-    for container in ["legacy", NAME] {
-        ensure!(
-            restarts(&pod, container) == 0,
-            "{container} has been restarted"
-        );
-    }
+    ready_with_no_restart(scene, &namespace).await?;
     let told = log(scene, &namespace, "legacy", NAME).await?;
     ensure!(
         !told.contains("not-this-one") && !told.contains(HALF),
@@ -102,5 +90,16 @@ async fn elsewhere(scene: &Scene) -> Result<()> {
     let pod = annotated(pod, "secret-handshake/secret-key", "legacy.half");
     scene.api().create(&pod).await?;
     ready(scene, &namespace, "legacy").await?;
+    Ok(())
+}
+
+async fn ready_with_no_restart(scene: &Scene, namespace: &str) -> Result<()> {
+    let pod = ready(scene, namespace, "legacy").await?;
+    for container in ["legacy", NAME] {
+        ensure!(
+            restarts(&pod, container) == 0,
+            "{container} has been restarted"
+        );
+    }
     Ok(())
 }

@@ -80,12 +80,8 @@ async fn after_a_200_a_loss_is_told_at_once_and_only_then_it_is_held_again() {
     let early = tokio::time::timeout(Duration::from_millis(200), held.read_u8()).await;
     assert!(early.is_err(), "held again");
     pod.legacy.listen().unwrap();
-    assert!(
-        within("the answer", read(&mut held))
-            .await
-            .unwrap()
-            .contains("200 OK")
-    );
+    let answer = within("the held answer", read(&mut held)).await.unwrap();
+    assert!(answer.contains("200 OK"), "{answer}");
 }
 
 #[tokio::test]
@@ -137,12 +133,8 @@ async fn one_too_many_is_not_held_and_a_client_that_goes_away_gives_its_place_ba
     };
     let mut held = within("a free place", held).await;
     pod.legacy.listen().unwrap();
-    assert!(
-        within("the answer", read(&mut held))
-            .await
-            .unwrap()
-            .contains("200 OK")
-    );
+    let answer = within("the held answer", read(&mut held)).await.unwrap();
+    assert!(answer.contains("200 OK"), "{answer}");
 }
 
 #[tokio::test]

@@ -104,6 +104,11 @@ impl Client {
             protocol,
         })
     }
+
+    /// A request on a connection of its own.
+    pub(crate) async fn post(&self, body: impl Into<Bytes>) -> io::Result<Response> {
+        self.connect().await?.post(body).await
+    }
 }
 
 /// One connection.

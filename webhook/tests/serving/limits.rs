@@ -172,17 +172,7 @@ async fn a_head_that_is_too_large_is_refused() {
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
     }
-    assert_eq!(
-        client
-            .connect()
-            .await
-            .unwrap()
-            .post("{}")
-            .await
-            .unwrap()
-            .status,
-        200
-    );
+    assert_eq!(client.post("{}").await.unwrap().status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,7 +199,7 @@ async fn bodies_that_stall_hold_their_share_no_longer_than_a_body_may_take() {
     })
     .await;
     // A small one has room beside them; a large one gets it as soon as they are over.
-    let small = client.connect().await.unwrap().post("{}").await.unwrap();
+    let small = client.post("{}").await.unwrap();
     assert_eq!(small.status, 200);
     eventually("a large one is served", async || {
         client

@@ -88,7 +88,7 @@ async fn at_once_unready_and_for_a_while_still_serving() {
     );
     assert_eq!(get(running.admin, "/livez").await.unwrap().0, 200);
     assert!(kept.post("{}").await.unwrap().is_last());
-    let answer = client.connect().await.unwrap().post("{}").await.unwrap();
+    let answer = client.post("{}").await.unwrap();
     assert!(answer.status == 200 && answer.is_last());
     eventually("the kept connection is closed", async || kept.is_closed()).await;
 }
