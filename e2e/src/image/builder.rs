@@ -18,7 +18,7 @@ use super::Engine;
 use super::command::{command, read};
 
 /// Debian packages whose files go in, together with those that they depend on.
-const PACKAGES: [&str; 9] = [
+const PACKAGES: [&str; 10] = [
     "ca-certificates",
     "coreutils",
     "dash",
@@ -27,6 +27,7 @@ const PACKAGES: [&str; 9] = [
     "gcc",
     "gcc-aarch64-linux-gnu",
     "libc6-dev",
+    "libc6-dev-arm64-cross",
     "sed",
 ];
 /// What no package owns.

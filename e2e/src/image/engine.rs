@@ -119,13 +119,14 @@ impl Engine {
     pub fn build(&self, product: Product, build: &Build) -> Result<Image> {
         let mut engine = self.command(["build", "--file", product.dockerfile()]);
         engine.arg(format!("--tag={}", build.name));
-        if build.architecture != Architecture::host() {
-            engine.arg(format!("--platform=linux/{}", build.architecture.oci()));
-            // The old builder tells a Dockerfile nothing of the platform; for BuildKit this is no news.
-            engine.arg(format!(
-                "--build-arg=TARGETARCH={}",
-                build.architecture.oci()
-            ));
+        let is_foreign = build.architecture != Architecture::host();
+        let knows_platforms = self.knows_platforms();
+        if is_foreign {
+            let oci = build.architecture.oci();
+            engine.arg(format!("--build-arg=TARGETARCH={oci}"));
+            if knows_platforms {
+                engine.arg(format!("--platform=linux/{oci}"));
+            }
         }
         for argument in &build.arguments {
             engine.arg(format!("--build-arg={argument}"));
@@ -134,7 +135,30 @@ impl Engine {
             engine.arg(format!("--network={network}"));
         }
         show(engine.arg(".").current_dir(workspace()))?;
+        if is_foreign && !knows_platforms {
+            self.name_architecture(product, build)?;
+        }
         self.inspect(&build.name)
+    }
+
+    /// Whether one build may have stages of two platforms. Docker's old builder, which is what there is
+    /// without buildx, says that they don't match.
+    fn knows_platforms(&self) -> bool {
+        self.program != Program::Docker
+            || (std::env::var_os("DOCKER_BUILDKIT").is_none_or(|value| value != "0")
+                && succeeds(&mut self.command(["buildx", "version"])))
+    }
+
+    /// Docker's old builder takes all that it builds for the architecture of its own machine: this puts
+    /// the same program into an image that says what it is for.
+    fn name_architecture(&self, product: Product, build: &Build) -> Result<()> {
+        let program = self.file(&build.name, &format!("/{}", product.package()))?;
+        let archive = tempfile::NamedTempFile::new()?;
+        let spec = product.spec(build.architecture, &build.name, program)?;
+        super::write(&spec, archive.path())?;
+        let path = archive.path().display();
+        read(&mut self.command(["load", &format!("--input={path}")]))?;
+        Ok(())
     }
 
     /// The image `name` as the engine has it.
