@@ -9,11 +9,15 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal};
 
 use super::Engine;
+use super::command::read;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const END_LIMIT: Duration = Duration::from_secs(30);
+/// How long images and build layers are kept that no later build has made again.
+const KEPT: &str = "168h";
 
-/// A running `dockerd`, ended when this is dropped. Its images stay for the next time.
+/// A running `dockerd`, ended when this is dropped. Its images stay for the next time, but not for ever:
+/// a build leaves gigabytes of layers.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
@@ -64,6 +68,9 @@ impl Daemon {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
+        let until = format!("--filter=until={KEPT}");
+        let prune = ["image", "prune", "--all", "--force", &until];
+        read(&mut daemon.engine.command(prune)).context("removing old images")?;
         Ok(daemon)
     }
 
