@@ -61,10 +61,7 @@ impl IssueArgs {
     /// The names asked for.
     #[must_use]
     pub fn names(&self) -> Names {
-        Names {
-            dns: self.dns.clone(),
-            ips: self.ip.clone(),
-        }
+        Names { dns: self.dns.clone(), ips: self.ip.clone() }
     }
 }
 
@@ -86,10 +83,9 @@ impl Args {
     pub fn run(self, out: &mut impl Write, now: Timestamp) -> anyhow::Result<()> {
         match self.command {
             Command::Issue(args) => write::issue(&args, out, now),
-            Command::Inspect(args) => args
-                .files
-                .iter()
-                .try_for_each(|file| inspect_file(file, out, now)),
+            Command::Inspect(args) => {
+                args.files.iter().try_for_each(|file| inspect_file(file, out, now))
+            }
         }
     }
 }
@@ -98,10 +94,7 @@ fn inspect_file(file: &Path, out: &mut impl Write, now: Timestamp) -> anyhow::Re
     let shown = file.display();
     let pem = write::read(file)?;
     let sections = inspect::sections(&pem).with_context(|| format!("{shown} is not readable"))?;
-    anyhow::ensure!(
-        !sections.is_empty(),
-        "{shown} holds no PEM: no BEGIN line was found"
-    );
+    anyhow::ensure!(!sections.is_empty(), "{shown} holds no PEM: no BEGIN line was found");
     writeln!(out, "{shown}")?;
     for (index, section) in sections.iter().enumerate() {
         let number = index + 1;
@@ -121,28 +114,12 @@ fn inspect_file(file: &Path, out: &mut impl Write, now: Timestamp) -> anyhow::Re
 
 /// One certificate in six lines.
 fn screen(number: usize, facts: &CertificateFacts, now: Timestamp) -> String {
-    let kind = if facts.is_ca {
-        "CA certificate"
-    } else {
-        "certificate"
-    };
-    let by = if facts.issuer == facts.subject {
-        "itself"
-    } else {
-        &facts.issuer
-    };
+    let kind = if facts.is_ca { "CA certificate" } else { "certificate" };
+    let by = if facts.issuer == facts.subject { "itself" } else { &facts.issuer };
     let mut names = facts.dns.clone();
     names.extend(facts.ips.iter().map(ToString::to_string));
-    let names = if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(", ")
-    };
-    let uses = if facts.uses.is_empty() {
-        "unsaid".to_owned()
-    } else {
-        facts.uses.join(", ")
-    };
+    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let uses = if facts.uses.is_empty() { "unsaid".to_owned() } else { facts.uses.join(", ") };
     format!(
         "{number:3}  {kind} {}\n     signed by    {by}\n     names        {names}\n     \
          life         {} to {}: {}\n     key          {}, for: {uses}\n     SHA-256      {:#}",

@@ -61,20 +61,12 @@ impl Configuration {
         Live {
             exists: true,
             generation: self.metadata.generation,
-            entries: self
-                .webhooks
-                .iter()
-                .map(|webhook| self.entry(webhook))
-                .collect(),
+            entries: self.webhooks.iter().map(|webhook| self.entry(webhook)).collect(),
         }
     }
 
     fn entry(&self, webhook: &Webhook) -> Entry {
-        let encoded = webhook
-            .client_config
-            .ca_bundle
-            .as_deref()
-            .unwrap_or_default();
+        let encoded = webhook.client_config.ca_bundle.as_deref().unwrap_or_default();
         let (bundle, is_broken) = certificates(encoded);
         Entry {
             name: webhook.name.clone(),
@@ -199,22 +191,14 @@ mod tests {
         ] {
             let live = read(&[("a", bundle.clone())]).live();
             let entry = &live.entries[0];
-            assert_eq!(
-                (&entry.bundle, entry.is_broken),
-                (&expected, is_broken),
-                "{bundle}"
-            );
+            assert_eq!((&entry.bundle, entry.is_broken), (&expected, is_broken), "{bundle}");
         }
     }
 
     #[test]
     fn the_last_writer_is_named_unless_it_was_this_webhook() {
         let live = read(&[("a", Value::Null), ("b", Value::Null), ("c", Value::Null)]).live();
-        let writers: Vec<_> = live
-            .entries
-            .iter()
-            .map(|e| e.foreign_writer.as_deref())
-            .collect();
+        let writers: Vec<_> = live.entries.iter().map(|e| e.foreign_writer.as_deref()).collect();
         assert_eq!(writers, [Some("kubectl-edit"), None, None]);
         assert_eq!((live.exists, live.generation), (true, 3));
     }

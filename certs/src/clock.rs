@@ -24,10 +24,7 @@ impl Time {
     /// What the wall clock shows now, beside what the steady one shows.
     #[must_use]
     pub fn now(steady: Duration) -> Self {
-        Self {
-            wall: Timestamp::now(),
-            steady,
-        }
+        Self { wall: Timestamp::now(), steady }
     }
 }
 
@@ -55,18 +52,10 @@ impl Clock {
     #[must_use]
     pub fn complaint(&self, time: Time, tolerated: Duration) -> Option<String> {
         let apart = time.wall.duration_since(self.now(time));
-        let way = if apart.is_negative() {
-            "behind"
-        } else {
-            "ahead of"
-        };
+        let way = if apart.is_negative() { "behind" } else { "ahead of" };
         let apart = apart.unsigned_abs();
-        (apart > tolerated).then(|| {
-            format!(
-                "this node's clock is {} {way} the API server's",
-                show(apart)
-            )
-        })
+        (apart > tolerated)
+            .then(|| format!("this node's clock is {} {way} the API server's", show(apart)))
     }
 }
 
@@ -75,10 +64,7 @@ mod tests {
     use super::*;
 
     fn time(wall: i64, steady: u64) -> Time {
-        Time {
-            wall: Timestamp::from_second(wall).unwrap(),
-            steady: Duration::from_secs(steady),
-        }
+        Time { wall: Timestamp::from_second(wall).unwrap(), steady: Duration::from_secs(steady) }
     }
 
     #[test]
@@ -99,15 +85,7 @@ mod tests {
         let minute = Duration::from_secs(60);
         assert_eq!(clock.complaint(time(5_050, 0), minute), None);
         let ahead = clock.complaint(time(5_100, 0), minute).unwrap();
-        assert_eq!(
-            ahead,
-            "this node's clock is 1 min 40 s ahead of the API server's"
-        );
-        assert!(
-            clock
-                .complaint(time(4_900, 0), minute)
-                .unwrap()
-                .contains("behind")
-        );
+        assert_eq!(ahead, "this node's clock is 1 min 40 s ahead of the API server's");
+        assert!(clock.complaint(time(4_900, 0), minute).unwrap().contains("behind"));
     }
 }

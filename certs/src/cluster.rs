@@ -59,16 +59,8 @@ struct Ask<'a> {
 
 impl fmt::Display for Ask<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let role = if self.group.is_empty() {
-            "Role"
-        } else {
-            "ClusterRole"
-        };
-        write!(
-            f,
-            "the webhook's {role} lacks the rule {{apiGroups: [{:?}], ",
-            self.group
-        )?;
+        let role = if self.group.is_empty() { "Role" } else { "ClusterRole" };
+        write!(f, "the webhook's {role} lacks the rule {{apiGroups: [{:?}], ", self.group)?;
         write!(f, "resources: [{}], ", self.resource)?;
         if let Some(name) = self.name {
             write!(f, "resourceNames: [{name}], ")?;
@@ -81,11 +73,7 @@ impl Cluster {
     /// The cluster behind a client that is set up already.
     #[must_use]
     pub fn over(client: Client, names: ObjectNames) -> Self {
-        Self {
-            client,
-            names,
-            heard: AtomicI64::new(0),
-        }
+        Self { client, names, heard: AtomicI64::new(0) }
     }
 
     /// What the objects are called.
@@ -97,9 +85,7 @@ impl Cluster {
     /// The `Date` of the last answer, if there was one since this was last asked.
     pub fn heard(&self) -> Option<Timestamp> {
         let second = self.heard.swap(0, Ordering::Relaxed);
-        (second != 0)
-            .then(|| Timestamp::from_second(second).ok())
-            .flatten()
+        (second != 0).then(|| Timestamp::from_second(second).ok()).flatten()
     }
 
     /// Reads the configuration; `None` if there is none.
@@ -117,16 +103,12 @@ impl Cluster {
     /// # Errors
     /// [`Failure`]; a conflict if it has changed since it was read.
     pub async fn patch_configuration(&self, patch: &Value) -> Result<(), Failure> {
-        let params = PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
+        let params =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let name = &self.names.configuration;
         let request = configurations().patch(name, &params, &Patch::Strategic(patch));
         let patched: Option<Value> = self.call(self.configuration_ask("patch"), request).await?;
-        patched
-            .map(drop)
-            .ok_or_else(|| Failure::Conflict(gone("configuration", name)))
+        patched.map(drop).ok_or_else(|| Failure::Conflict(gone("configuration", name)))
     }
 
     /// Reads the Secret; `None` if there is none.
@@ -134,9 +116,7 @@ impl Cluster {
     /// # Errors
     /// [`Failure`] says what to do about it.
     pub async fn secret(&self) -> Result<Option<Object>, Failure> {
-        let request = self
-            .secrets()
-            .get(&self.names.secret, &kube::api::GetParams::default());
+        let request = self.secrets().get(&self.names.secret, &kube::api::GetParams::default());
         self.call(self.secret_ask("get"), request).await
     }
 
@@ -146,15 +126,10 @@ impl Cluster {
     /// [`Failure`]; a conflict if it is there already.
     pub async fn create_secret(&self, secret: &Object) -> Result<(), Failure> {
         let request = self.secrets().create(&post(), json(secret)?);
-        let ask = Ask {
-            name: None,
-            ..self.secret_ask("create")
-        };
+        let ask = Ask { name: None, ..self.secret_ask("create") };
         let created: Option<Value> = self.call(ask, request).await?;
         let namespace = &self.names.namespace;
-        created
-            .map(drop)
-            .ok_or_else(|| Failure::Unavailable(gone("namespace", namespace)))
+        created.map(drop).ok_or_else(|| Failure::Unavailable(gone("namespace", namespace)))
     }
 
     /// Updates the Secret, with the resourceVersion that it carries.
@@ -162,13 +137,9 @@ impl Cluster {
     /// # Errors
     /// [`Failure`]; a conflict if it has changed since it was read, or is gone.
     pub async fn update_secret(&self, secret: &Object) -> Result<(), Failure> {
-        let request = self
-            .secrets()
-            .replace(&self.names.secret, &post(), json(secret)?);
+        let request = self.secrets().replace(&self.names.secret, &post(), json(secret)?);
         let updated: Option<Value> = self.call(self.secret_ask("update"), request).await?;
-        updated
-            .map(drop)
-            .ok_or_else(|| Failure::Conflict(gone("Secret", &self.names.secret)))
+        updated.map(drop).ok_or_else(|| Failure::Conflict(gone("Secret", &self.names.secret)))
     }
 
     /// Watches the configuration, without a list, and calls `changed` for each change and once at
@@ -196,9 +167,7 @@ impl Cluster {
         let ask = self.configuration_ask("watch");
         match tokio::time::timeout(WATCH + CALL, watch).await {
             Ok(ended) => ended.map_err(|error| self.failure(ask, &error)),
-            Err(_) => Err(Failure::Unavailable(
-                "the watch was not ended in time".to_owned(),
-            )),
+            Err(_) => Err(Failure::Unavailable("the watch was not ended in time".to_owned())),
         }
     }
 
@@ -223,10 +192,7 @@ impl Cluster {
         let (head, body) = tokio::time::timeout(CALL, exchange)
             .await
             .map_err(|_| failed(&format_args!("no answer in {} s", CALL.as_secs())))??;
-        if let Some(date) = head
-            .headers
-            .get(http::header::DATE)
-            .and_then(|date| date.to_str().ok())
+        if let Some(date) = head.headers.get(http::header::DATE).and_then(|date| date.to_str().ok())
             && let Ok(date) = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date)
         {
             self.heard.store(date.as_second(), Ordering::Relaxed);
@@ -235,15 +201,10 @@ impl Cluster {
             // Not through the client's own parser: it logs what it cannot parse, and this may be
             // the Secret.
             let parsed = serde_json::from_slice(&body);
-            return parsed
-                .map(Some)
-                .map_err(|_| failed(&"the answer is not what was asked for"));
+            return parsed.map(Some).map_err(|_| failed(&"the answer is not what was asked for"));
         }
         let status: kube::core::Status = serde_json::from_slice(&body).unwrap_or_default();
-        let status = kube::core::Status {
-            code: head.status.as_u16(),
-            ..status
-        };
+        let status = kube::core::Status { code: head.status.as_u16(), ..status };
         if status.code == 404 && verb != "create" {
             return Ok(None);
         }
@@ -256,11 +217,7 @@ impl Cluster {
         let kube::Error::Api(status) = error else {
             return Failure::Unavailable(format!("cannot {verb} {resource}: {}", innermost(error)));
         };
-        let message = if status.message.is_empty() {
-            "no reason given"
-        } else {
-            &status.message
-        };
+        let message = if status.message.is_empty() { "no reason given" } else { &status.message };
         let text = format!("cannot {verb} {resource}: {message} (HTTP {})", status.code);
         match status.code {
             403 => Failure::Forbidden(format!("{text}: {ask}")),
@@ -275,12 +232,7 @@ impl Cluster {
     }
 
     fn secret_ask(&self, verb: &'static str) -> Ask<'_> {
-        Ask {
-            verb,
-            group: "",
-            resource: "secrets",
-            name: Some(&self.names.secret),
-        }
+        Ask { verb, group: "", resource: "secrets", name: Some(&self.names.secret) }
     }
 
     fn configuration_ask(&self, verb: &'static str) -> Ask<'_> {
@@ -298,10 +250,7 @@ fn configurations() -> Request {
 }
 
 fn post() -> PostParams {
-    PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    }
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }
 
 fn json(secret: &Object) -> Result<Vec<u8>, Failure> {

@@ -31,11 +31,7 @@ impl fmt::Display for Fingerprint {
     /// The first eight bytes in hexadecimal: enough to tell two certificates apart by eye. The
     /// alternate form (`{:#}`) has all of them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = if f.alternate() {
-            &self.0[..]
-        } else {
-            &self.0[..8]
-        };
+        let shown = if f.alternate() { &self.0[..] } else { &self.0[..8] };
         shown.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
@@ -99,15 +95,9 @@ impl CertificateFacts {
     /// How the certificate stands at `now`: `valid, 23 h left`, `ended 2 days ago`, …
     #[must_use]
     pub fn standing(&self, now: Timestamp) -> String {
-        let Validity {
-            not_before,
-            not_after,
-        } = self.validity;
+        let Validity { not_before, not_after } = self.validity;
         if now < not_before {
-            format!(
-                "NOT YET VALID: it starts in {}",
-                crate::duration::between(now, not_before)
-            )
+            format!("NOT YET VALID: it starts in {}", crate::duration::between(now, not_before))
         } else if now > not_after {
             format!("ENDED {} ago", crate::duration::between(not_after, now))
         } else {
@@ -166,9 +156,7 @@ pub fn certificate(der: &CertificateDer<'_>) -> Result<CertificateFacts, Unreada
                     (usage.server_auth, "TLS server"),
                     (usage.client_auth, "TLS client"),
                 ];
-                facts
-                    .uses
-                    .extend(named.iter().filter(|(set, _)| *set).map(|(_, name)| *name));
+                facts.uses.extend(named.iter().filter(|(set, _)| *set).map(|(_, name)| *name));
             }
             ParsedExtension::SubjectKeyIdentifier(id) => {
                 facts.subject_key_id = Some(id.0.to_vec());
@@ -203,11 +191,7 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Unreadab
             _ => None,
         })
         .collect();
-    if found.is_empty() {
-        Err(Unreadable::NoCertificate)
-    } else {
-        Ok(found)
-    }
+    if found.is_empty() { Err(Unreadable::NoCertificate) } else { Ok(found) }
 }
 
 /// What a PEM file holds, in its order.

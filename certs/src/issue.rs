@@ -37,11 +37,7 @@ impl Names {
     pub fn of_service(service: &str, namespace: &str, cluster_domain: &str) -> Self {
         let short = format!("{service}.{namespace}");
         Self {
-            dns: vec![
-                format!("{short}.svc"),
-                format!("{short}.svc.{cluster_domain}"),
-                short,
-            ],
+            dns: vec![format!("{short}.svc"), format!("{short}.svc.{cluster_domain}"), short],
             ips: Vec::new(),
         }
     }
@@ -94,19 +90,12 @@ impl Authority {
         let pair = key.pair()?;
         let mut params = params(validity)?;
         let identifier = params.key_identifier(&*pair);
-        let digits = identifier
-            .first_chunk()
-            .map_or(0, |first| u32::from_be_bytes(*first));
+        let digits = identifier.first_chunk().map_or(0, |first| u32::from_be_bytes(*first));
         params.distinguished_name = named(&format!("secret-handshake CA {digits:08x}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&*pair)?.der().clone();
-        Ok(Self {
-            fingerprint: Fingerprint::of(&certificate),
-            certificate,
-            key,
-            validity,
-        })
+        Ok(Self { fingerprint: Fingerprint::of(&certificate), certificate, key, validity })
     }
 
     /// The CA that a certificate and a key make up, as they come out of a file or a Secret.
@@ -125,12 +114,7 @@ impl Authority {
         // Ours are P-256; a key that rcgen can't sign with would be found out too late otherwise.
         key.pair()?;
         let fingerprint = facts.fingerprint;
-        Ok(Self {
-            certificate,
-            key,
-            fingerprint,
-            validity: facts.validity,
-        })
+        Ok(Self { certificate, key, fingerprint, validity: facts.validity })
     }
 
     /// Issues a certificate to serve with, for as long as `validity` says but not longer than this
@@ -155,10 +139,7 @@ impl Authority {
         let pair = self.key.pair()?;
         let issuer = Issuer::from_ca_cert_der(&self.certificate, &*pair)?;
         let certificate = params.signed_by(&*key.pair()?, &issuer)?;
-        Ok(ServingCertificate::new(
-            vec![certificate.der().clone()],
-            key,
-        ))
+        Ok(ServingCertificate::new(vec![certificate.der().clone()], key))
     }
 
     /// The CA's certificate.
@@ -213,12 +194,9 @@ fn alternative_names(names: &Names) -> Result<Vec<SanType>, IssueError> {
         let refused = || IssueError::BadName(name.clone());
         let plain = name.strip_prefix("*.").unwrap_or(name);
         DnsName::try_from(plain).map_err(|_| refused())?;
-        Ok(SanType::DnsName(
-            name.as_str().try_into().map_err(|_| refused())?,
-        ))
+        Ok(SanType::DnsName(name.as_str().try_into().map_err(|_| refused())?))
     });
-    dns.chain(names.ips.iter().map(|ip| Ok(SanType::IpAddress(*ip))))
-        .collect()
+    dns.chain(names.ips.iter().map(|ip| Ok(SanType::IpAddress(*ip)))).collect()
 }
 
 #[cfg(test)]
@@ -252,30 +230,15 @@ mod tests {
             ..Names::of_service("hook", "ns", "cluster.local")
         };
         let leaf = issue(&ca, &names).unwrap();
-        let (good, foreign) = (
-            vec![ca.certificate().clone()],
-            vec![other.certificate().clone()],
-        );
+        let (good, foreign) = (vec![ca.certificate().clone()], vec![other.certificate().clone()]);
         leaf.verify(&good, &names, now()).unwrap();
-        leaf.verify(&good, &names, crate::validity::after(now(), DAY))
-            .unwrap();
+        leaf.verify(&good, &names, crate::validity::after(now(), DAY)).unwrap();
         leaf.verify(&foreign, &names, now()).unwrap_err();
         leaf.verify(&[], &names, now()).unwrap_err();
-        leaf.verify(
-            &good,
-            &names,
-            crate::validity::after(now(), DAY + Duration::from_secs(1)),
-        )
-        .unwrap_err();
-        leaf.verify(
-            &good,
-            &Names {
-                dns: vec!["other.ns.svc".into()],
-                ips: vec![],
-            },
-            now(),
-        )
-        .unwrap_err();
+        leaf.verify(&good, &names, crate::validity::after(now(), DAY + Duration::from_secs(1)))
+            .unwrap_err();
+        leaf.verify(&good, &Names { dns: vec!["other.ns.svc".into()], ips: vec![] }, now())
+            .unwrap_err();
         // Both in one bundle, in either order.
         for pair in [[&ca, &other], [&other, &ca]] {
             let both: Vec<_> = pair.map(|ca| ca.certificate().clone()).into();
@@ -289,19 +252,12 @@ mod tests {
         let leaf = issue(&ca, &Names::of_service("hook", "ns", "cluster.local")).unwrap();
         let ca_facts = inspect::certificate(ca.certificate()).unwrap();
         assert!(ca_facts.is_ca);
-        assert!(
-            ca_facts.subject.starts_with("CN=secret-handshake CA "),
-            "{}",
-            ca_facts.subject
-        );
+        assert!(ca_facts.subject.starts_with("CN=secret-handshake CA "), "{}", ca_facts.subject);
         assert_eq!(ca_facts.subject, ca_facts.issuer);
         assert_eq!(ca_facts.uses, ["signs certificates"]);
         let facts = inspect::certificate(&leaf.chain()[0]).unwrap();
         assert!(!facts.is_ca);
-        assert_eq!(
-            facts.dns,
-            ["hook.ns.svc", "hook.ns.svc.cluster.local", "hook.ns"]
-        );
+        assert_eq!(facts.dns, ["hook.ns.svc", "hook.ns.svc.cluster.local", "hook.ns"]);
         assert_eq!(facts.issuer, ca_facts.subject);
         assert_eq!(facts.authority_key_id, ca_facts.subject_key_id);
         assert!(facts.subject_key_id.is_some());
@@ -318,46 +274,22 @@ mod tests {
         assert_eq!(facts.validity.not_after, ca.validity().not_after);
         let late = Validity::starting("2027-01-01T00:00:00Z".parse().unwrap(), DAY, CLOCK_SKEW);
         let names = Names::of_service("hook", "ns", "cluster.local");
-        let error = ca
-            .issue(PrivateKey::generate().unwrap(), &names, late)
-            .unwrap_err();
+        let error = ca.issue(PrivateKey::generate().unwrap(), &names, late).unwrap_err();
         assert!(matches!(error, IssueError::BadValidity(_)), "{error}");
     }
 
     #[test]
     fn names_that_are_none_are_refused() {
         let ca = authority(DAY);
-        let named = |dns: &str| Names {
-            dns: vec![dns.to_owned()],
-            ips: Vec::new(),
-        };
+        let named = |dns: &str| Names { dns: vec![dns.to_owned()], ips: Vec::new() };
         issue(&ca, &named("*.example.org")).unwrap();
-        for bad in [
-            "",
-            "a b",
-            "a..b",
-            "*",
-            "*.*.org",
-            "-",
-            "x\ny",
-            "é.org",
-            &"a".repeat(300),
-        ] {
+        for bad in ["", "a b", "a..b", "*", "*.*.org", "-", "x\ny", "é.org", &"a".repeat(300)] {
             let error = issue(&ca, &named(bad)).unwrap_err();
             assert!(matches!(error, IssueError::BadName(_)), "{bad:?}: {error}");
         }
-        assert!(matches!(
-            issue(&ca, &Names::default()),
-            Err(IssueError::NoNames)
-        ));
-        let many = Names {
-            dns: vec!["a.b".into(); 101],
-            ips: Vec::new(),
-        };
-        assert!(matches!(
-            issue(&ca, &many),
-            Err(IssueError::TooManyNames(101))
-        ));
+        assert!(matches!(issue(&ca, &Names::default()), Err(IssueError::NoNames)));
+        let many = Names { dns: vec!["a.b".into(); 101], ips: Vec::new() };
+        assert!(matches!(issue(&ca, &many), Err(IssueError::TooManyNames(101))));
     }
 
     #[test]

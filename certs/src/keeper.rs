@@ -101,8 +101,7 @@ impl Keeper {
             match step {
                 Step::Ask(request) => {
                     let result = self.carry_out(request).await;
-                    self.replica
-                        .answer(self.time(), self.cluster.heard(), result);
+                    self.replica.answer(self.time(), self.cluster.heard(), result);
                     self.keyring.retain(|id| self.replica.needs(id));
                 }
                 Step::Rest { look, due } => {
@@ -123,18 +122,13 @@ impl Keeper {
         match request {
             Request::ReadConfiguration => {
                 self.configuration = self.cluster.configuration().await?;
-                let live = self
-                    .configuration
-                    .as_ref()
-                    .map_or_else(Live::default, Configuration::live);
+                let live =
+                    self.configuration.as_ref().map_or_else(Live::default, Configuration::live);
                 Ok(Answer::Configuration(Arc::new(live)))
             }
             Request::ReadSecret => {
                 self.secret = self.cluster.secret().await?;
-                let held = self
-                    .secret
-                    .as_ref()
-                    .map(|secret| secret.read(&mut self.keyring));
+                let held = self.secret.as_ref().map(|secret| secret.read(&mut self.keyring));
                 Ok(Answer::Secret(match held {
                     None => Secret::Absent,
                     Some(Ok(cas)) => Secret::Held(cas),
@@ -150,10 +144,7 @@ impl Keeper {
 
     fn make(&mut self, validity: Validity) -> Result<Answer, Failure> {
         let key = PrivateKey::generate().map_err(unable)?;
-        Ok(Answer::Made(
-            self.keyring
-                .add(Authority::new(key, validity).map_err(unable)?),
-        ))
+        Ok(Answer::Made(self.keyring.add(Authority::new(key, validity).map_err(unable)?)))
     }
 
     async fn write(&mut self, cas: &Authorities) -> Result<Answer, Failure> {
@@ -172,28 +163,20 @@ impl Keeper {
 
     async fn publish(&self, cas: &Authorities) -> Result<Answer, Failure> {
         let (Some(configuration), Some(live)) = (&self.configuration, self.replica.live()) else {
-            return Err(Failure::Conflict(
-                "the webhook configuration is gone".to_owned(),
-            ));
+            return Err(Failure::Conflict("the webhook configuration is gone".to_owned()));
         };
         let pem = self.keyring.bundle(cas).map_err(unable)?;
         let patch = configuration.patch(live.differing(cas.ids()), &pem);
-        self.cluster
-            .patch_configuration(&patch)
-            .await
-            .map(|()| Answer::Done)
+        self.cluster.patch_configuration(&patch).await.map(|()| Answer::Done)
     }
 
     fn sign(&self, ca: Fingerprint, validity: Validity) -> Result<Answer, Failure> {
         let authority = self.keyring.authority(ca).map_err(unable)?;
         let key = PrivateKey::generate().map_err(unable)?;
-        let leaf = authority
-            .issue(key, &self.names, validity)
-            .map_err(unable)?;
+        let leaf = authority.issue(key, &self.names, validity).map_err(unable)?;
         // What readiness takes for granted from now on: whoever trusts this CA accepts this leaf.
         let root = std::slice::from_ref(authority.certificate());
-        leaf.verify(root, &self.names, validity.not_before)
-            .map_err(unable)?;
+        leaf.verify(root, &self.names, validity.not_before).map_err(unable)?;
         self.serving.send_replace(Some(leaf));
         Ok(Answer::Signed)
     }
@@ -253,11 +236,7 @@ fn log(event: &Event) {
         }
         Event::Wrote(why) => info!("CA Secret written: {why}"),
         Event::Published => info!("caBundles written"),
-        Event::Repaired {
-            entries,
-            writer,
-            is_fight,
-        } => {
+        Event::Repaired { entries, writer, is_fight } => {
             let entries = entries.join(", ");
             let writer = writer.as_deref().unwrap_or("somebody");
             if *is_fight {
@@ -271,10 +250,7 @@ fn log(event: &Event) {
         }
         Event::Signed(leaf) => {
             let until = leaf.validity.not_after;
-            info!(
-                "serving certificate signed by CA {}, valid until {until}",
-                leaf.issuer
-            );
+            info!("serving certificate signed by CA {}, valid until {until}", leaf.issuer);
         }
         Event::Failed(why) => warn!("certificates cannot be looked after: {why}"),
         Event::Recovered => info!("certificates are looked after again"),

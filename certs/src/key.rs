@@ -39,9 +39,7 @@ impl PrivateKey {
     /// [`KeyError::NotGenerated`] if there is no randomness to be had.
     pub fn generate() -> Result<Self, KeyError> {
         let pair = Zeroizing::new(KeyPair::generate().map_err(|_| KeyError::NotGenerated)?);
-        Ok(Self(
-            PrivatePkcs8KeyDer::from(pair.serialized_der().to_vec()).into(),
-        ))
+        Ok(Self(PrivatePkcs8KeyDer::from(pair.serialized_der().to_vec()).into()))
     }
 
     /// The first private key in a PEM text.
@@ -49,9 +47,7 @@ impl PrivateKey {
     /// # Errors
     /// [`KeyError::NotPem`] if there is none.
     pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
-        PrivateKeyDer::from_pem_slice(pem)
-            .map(Self)
-            .map_err(|_| KeyError::NotPem)
+        PrivateKeyDer::from_pem_slice(pem).map(Self).map_err(|_| KeyError::NotPem)
     }
 
     /// The key as PEM, in memory that is overwritten when it goes.
@@ -96,9 +92,7 @@ impl PrivateKey {
 
     /// The pair that rcgen signs with; gone, and overwritten, as soon as that is done.
     pub(crate) fn pair(&self) -> Result<Zeroizing<KeyPair>, KeyError> {
-        KeyPair::try_from(&self.0)
-            .map(Zeroizing::new)
-            .map_err(|_| KeyError::Unsupported)
+        KeyPair::try_from(&self.0).map(Zeroizing::new).map_err(|_| KeyError::Unsupported)
     }
 }
 
@@ -135,15 +129,8 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused() {
-        for text in [
-            "",
-            "x",
-            "-----BEGIN PRIVATE KEY-----\n!!\n-----END PRIVATE KEY-----\n",
-        ] {
-            assert_eq!(
-                PrivateKey::from_pem(text.as_bytes()).unwrap_err(),
-                KeyError::NotPem
-            );
+        for text in ["", "x", "-----BEGIN PRIVATE KEY-----\n!!\n-----END PRIVATE KEY-----\n"] {
+            assert_eq!(PrivateKey::from_pem(text.as_bytes()).unwrap_err(), KeyError::NotPem);
         }
     }
 }

@@ -131,10 +131,7 @@ pub enum Event {
 enum Stage {
     Ask(Request),
     Decide,
-    Rest {
-        look: Duration,
-        due: Option<Duration>,
-    },
+    Rest { look: Duration, due: Option<Duration> },
 }
 
 /// One replica: what it knows, and what it is about.
@@ -216,14 +213,8 @@ impl Replica {
                 self.requests = self.requests.saturating_add(1);
                 Step::Ask(request.clone())
             }
-            Stage::Rest { look, due } => Step::Rest {
-                look: *look,
-                due: *due,
-            },
-            Stage::Decide => Step::Rest {
-                look: time.steady,
-                due: None,
-            },
+            Stage::Rest { look, due } => Step::Rest { look: *look, due: *due },
+            Stage::Decide => Step::Rest { look: time.steady, due: None },
         }
     }
 
@@ -307,11 +298,7 @@ impl Replica {
     /// # Errors
     /// [`NotReady`] with the reason.
     pub fn readiness(&self, time: Time) -> Result<(), NotReady> {
-        readiness(
-            self.leaf.as_ref(),
-            self.live.as_deref(),
-            self.clock.now(time),
-        )
+        readiness(self.leaf.as_ref(), self.live.as_deref(), self.clock.now(time))
     }
 
     /// The leaf in use.
@@ -373,10 +360,7 @@ impl Replica {
             Stage::Ask(Request::WriteSecret(cas, _)) => Some(cas),
             _ => None,
         };
-        [held, written, self.memory.as_ref()]
-            .iter()
-            .flatten()
-            .any(|cas| cas.find(id).is_some())
+        [held, written, self.memory.as_ref()].iter().flatten().any(|cas| cas.find(id).is_some())
     }
 
     /// What has happened since this was last asked.
@@ -413,9 +397,7 @@ impl Replica {
             Action::Write(cas, why) => Request::WriteSecret(cas, why),
             Action::Publish(cas) => Request::Publish(cas),
             Action::Sign(ca) => {
-                let Settings {
-                    leaf_life, skew, ..
-                } = self.settings;
+                let Settings { leaf_life, skew, .. } = self.settings;
                 let validity = Validity::starting(now, leaf_life, skew).within(ca.validity);
                 Request::Sign(ca.id, validity)
             }
@@ -429,9 +411,7 @@ impl Replica {
             now: self.clock.now(time),
             secret: &self.secret,
             memory: self.memory.as_ref(),
-            lost_for: time
-                .steady
-                .saturating_sub(self.lost_since.unwrap_or(time.steady)),
+            lost_for: time.steady.saturating_sub(self.lost_since.unwrap_or(time.steady)),
             live: self.live.as_deref(),
             may_publish: self.can_patch && self.held_until() <= time.steady,
             unchanged_for: time.steady.saturating_sub(self.unchanged_since),
@@ -449,22 +429,14 @@ impl Replica {
             self.unchanged_since = time.steady;
             self.live = Some(live);
         }
-        while self
-            .repairs
-            .front()
-            .is_some_and(|at| time.steady.saturating_sub(*at) > FIGHT)
-        {
+        while self.repairs.front().is_some_and(|at| time.steady.saturating_sub(*at) > FIGHT) {
             self.repairs.pop_front();
         }
     }
 
     fn published(&mut self, cas: &Authorities, time: Time) {
         // They were right before, for the same CAs: somebody else had changed them.
-        if self
-            .in_step_with
-            .as_ref()
-            .is_some_and(|before| before.all().eq(cas.all()))
-        {
+        if self.in_step_with.as_ref().is_some_and(|before| before.all().eq(cas.all())) {
             self.repairs.push_back(time.steady);
             self.repairs_total += 1;
             let wrong = || self.live.iter().flat_map(|live| live.differing(cas.ids()));
@@ -484,15 +456,9 @@ impl Replica {
         let now = self.clock.now(time);
         let left = Duration::try_from(validity.not_after.duration_since(now)).unwrap_or_default();
         let early = left.mul_f64(self.rng.f64() / 20.0);
-        let pause = (left * 2 / 3)
-            .saturating_sub(early)
-            .max(Duration::from_secs(1));
+        let pause = (left * 2 / 3).saturating_sub(early).max(Duration::from_secs(1));
         self.renewals_total += u64::from(self.leaf.is_some());
-        let leaf = Leaf {
-            issuer,
-            validity,
-            renew_at: after(now, pause),
-        };
+        let leaf = Leaf { issuer, validity, renew_at: after(now, pause) };
         self.events.push(Event::Signed(leaf.clone()));
         self.leaf = Some(leaf);
     }
@@ -503,10 +469,7 @@ impl Replica {
 
     /// Until when repairs are held back, because somebody else keeps undoing them.
     fn held_until(&self) -> Duration {
-        match (
-            self.repairs.back(),
-            self.repairs.len().checked_sub(REPAIRS_AT_ONCE),
-        ) {
+        match (self.repairs.back(), self.repairs.len().checked_sub(REPAIRS_AT_ONCE)) {
             (Some(last), Some(beyond)) => {
                 *last + TRUCE.min(Duration::from_secs(1 << beyond.min(10)))
             }
@@ -529,8 +492,7 @@ impl Replica {
         let now = self.clock.now(time);
         let trouble = self.trouble.take();
         if trouble != self.problem {
-            self.events
-                .push(trouble.clone().map_or(Event::Recovered, Event::Failed));
+            self.events.push(trouble.clone().map_or(Event::Recovered, Event::Failed));
         }
         self.problem = trouble;
         self.requests = 0;
@@ -561,9 +523,6 @@ impl Replica {
         if wrong && self.held_until() > time.steady {
             due = Some(due.map_or(self.held_until(), |due| due.min(self.held_until())));
         }
-        self.stage = Stage::Rest {
-            look: time.steady + pause,
-            due,
-        };
+        self.stage = Stage::Rest { look: time.steady + pause, due };
     }
 }

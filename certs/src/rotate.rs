@@ -69,12 +69,7 @@ impl Authorities {
     /// One CA alone.
     #[must_use]
     pub fn only(signing: Ca) -> Self {
-        Self {
-            signing,
-            next: None,
-            previous: Vec::new(),
-            asked: false,
-        }
+        Self { signing, next: None, previous: Vec::new(), asked: false }
     }
 
     /// How far the change from one CA to the next has come.
@@ -90,9 +85,7 @@ impl Authorities {
     /// All of them: what every caBundle has to hold, neither more nor less.
     pub fn all(&self) -> impl Iterator<Item = Ca> + Clone + '_ {
         let previous = self.previous.iter().map(|(ca, _)| *ca);
-        std::iter::once(self.signing)
-            .chain(self.next)
-            .chain(previous)
+        std::iter::once(self.signing).chain(self.next).chain(previous)
     }
 
     /// The fingerprints of all of them.
@@ -109,11 +102,7 @@ impl Authorities {
     /// The same with a CA that shall follow.
     #[must_use]
     pub fn introduced(&self, next: Ca) -> Self {
-        Self {
-            next: Some(next),
-            asked: false,
-            ..self.clone()
-        }
+        Self { next: Some(next), asked: false, ..self.clone() }
     }
 
     /// The same after the next CA has taken over. With no next one, nothing changes.
@@ -122,11 +111,7 @@ impl Authorities {
         let Some(next) = self.next else {
             return self.clone();
         };
-        Self {
-            signing: next,
-            next: None,
-            ..self.retiring(self.signing, now, settings)
-        }
+        Self { signing: next, next: None, ..self.retiring(self.signing, now, settings) }
     }
 
     /// The same, and one that signs no more but is still trusted, until all its leaves have ended.
@@ -202,10 +187,7 @@ impl Live {
     ) -> impl Iterator<Item = &'a Entry> {
         self.entries.iter().filter(move |entry| {
             entry.is_broken
-                || entry
-                    .bundle
-                    .iter()
-                    .any(|id| !wanted.clone().any(|wanted| wanted == *id))
+                || entry.bundle.iter().any(|id| !wanted.clone().any(|wanted| wanted == *id))
                 || wanted.clone().any(|id| !entry.bundle.contains(&id))
         })
     }
@@ -315,9 +297,7 @@ pub fn decide(view: &View<'_>, settings: &Settings) -> Action {
     }
 
     // Every caBundle holds exactly the Secret's CAs, …
-    let differs = view
-        .live
-        .is_none_or(|live| live.differing(cas.ids()).next().is_some());
+    let differs = view.live.is_none_or(|live| live.differing(cas.ids()).next().is_some());
     if differs && is_fresh && view.may_publish {
         return Action::Publish(cas.clone());
     }
@@ -356,11 +336,7 @@ impl View<'_> {
         settings: &Settings,
     ) -> bool {
         let is_known = |id: &Fingerprint| memory.is_some_and(|cas| cas.find(*id).is_some());
-        let mut trusted = self
-            .live
-            .iter()
-            .flat_map(|live| &live.entries)
-            .flat_map(|e| &e.bundle);
+        let mut trusted = self.live.iter().flat_map(|live| &live.entries).flat_map(|e| &e.bundle);
         !matches!(lost, Secret::Held(_))
             && self.lost_for < settings.patience()
             && trusted.any(|id| !is_known(id))
@@ -388,24 +364,15 @@ impl View<'_> {
         let (live, memory) = (self.live?, self.memory?);
         let is_lost = |ca: Ca| cas.find(ca.id).is_none() && live.trusts(ca.id);
         let mut both = if is_lost(memory.signing) && !live.trusts(cas.signing.id) {
-            Authorities {
-                next: Some(cas.signing),
-                ..Authorities::only(memory.signing)
-            }
+            Authorities { next: Some(cas.signing), ..Authorities::only(memory.signing) }
         } else {
             cas.clone()
         };
         let over = after(self.now, settings.retirement());
-        let signers = std::iter::once(memory.signing)
-            .chain(memory.next)
-            .map(|ca| (ca, over));
+        let signers = std::iter::once(memory.signing).chain(memory.next).map(|ca| (ca, over));
         // Another replica may rightly have dropped one that is about due.
         let soon = after(self.now, settings.skew.saturating_mul(2));
-        let previous = memory
-            .previous
-            .iter()
-            .copied()
-            .filter(|(_, over)| *over > soon);
+        let previous = memory.previous.iter().copied().filter(|(_, over)| *over > soon);
         for (ca, over) in signers.chain(previous) {
             let is_usable = ca.is_usable(self.now, settings);
             if is_usable && is_lost(ca) && both.find(ca.id).is_none() {
@@ -419,10 +386,7 @@ impl View<'_> {
     fn leaf_is_due(&self, cas: &Authorities, is_fresh: bool, settings: &Settings) -> bool {
         // From memory only while no replica can have begun to replace that CA: a leaf signed later
         // could outlive the CA's place in the caBundle.
-        let rotation = before(
-            cas.signing.validity.two_thirds(),
-            settings.skew.saturating_mul(3),
-        );
+        let rotation = before(cas.signing.validity.two_thirds(), settings.skew.saturating_mul(3));
         let may_sign = cas.signing.is_usable(self.now, settings)
             && (is_fresh || (cas.next.is_none() && !cas.asked && self.now < rotation));
         let is_due = match self.leaf {
@@ -450,31 +414,19 @@ pub fn due(view: &View<'_>, settings: &Settings) -> Option<Timestamp> {
         _ => view.memory,
     };
     if matches!(view.secret, Secret::Absent | Secret::Unreadable(_)) {
-        return Some(after(
-            view.now,
-            settings.patience().saturating_sub(view.lost_for),
-        ));
+        return Some(after(view.now, settings.patience().saturating_sub(view.lost_for)));
     }
     let settles = after(view.now, settings.settle.saturating_sub(view.unchanged_for));
     let change = cas.map(|cas| {
-        let dropped = cas
-            .next_drop()
-            .map(|over| after(over, Duration::from_millis(1)));
+        let dropped = cas.next_drop().map(|over| after(over, Duration::from_millis(1)));
         let rotated = cas.signing.validity.two_thirds();
-        cas.next
-            .map_or(dropped.map_or(rotated, |over| over.min(rotated)), |_| {
-                settles
-            })
+        cas.next.map_or(dropped.map_or(rotated, |over| over.min(rotated)), |_| settles)
     });
     let leaf = view.leaf.map(|leaf| match cas {
         Some(cas) if cas.signing.id != leaf.issuer => settles.min(leaf.validity.not_after),
         _ => leaf.renew_at,
     });
-    change
-        .into_iter()
-        .chain(leaf)
-        .filter(|moment| *moment > view.now)
-        .min()
+    change.into_iter().chain(leaf).filter(|moment| *moment > view.now).min()
 }
 
 /// Why a replica must not get requests: its leaf would not be accepted.
@@ -513,14 +465,7 @@ pub fn readiness(leaf: Option<&Leaf>, live: Option<&Live>, now: Timestamp) -> Re
     if !live.exists {
         return Err(NotReady::NoConfiguration);
     }
-    let untrusted = live
-        .entries
-        .iter()
-        .filter(|entry| !entry.bundle.contains(&leaf.issuer));
+    let untrusted = live.entries.iter().filter(|entry| !entry.bundle.contains(&leaf.issuer));
     let untrusted: Vec<_> = untrusted.map(|entry| entry.name.clone()).collect();
-    if untrusted.is_empty() {
-        Ok(())
-    } else {
-        Err(NotReady::Untrusted(untrusted))
-    }
+    if untrusted.is_empty() { Ok(()) } else { Err(NotReady::Untrusted(untrusted)) }
 }

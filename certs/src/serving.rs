@@ -101,20 +101,13 @@ impl ServingCertificate {
         now: Timestamp,
     ) -> Result<(), NotAccepted> {
         let refused = |error: webpki::Error| NotAccepted(error.to_string());
-        let (leaf, intermediates) = self
-            .chain()
-            .split_first()
-            .ok_or_else(|| NotAccepted("no certificate".to_owned()))?;
+        let (leaf, intermediates) =
+            self.chain().split_first().ok_or_else(|| NotAccepted("no certificate".to_owned()))?;
         let leaf = EndEntityCert::try_from(leaf).map_err(refused)?;
-        let anchors: Vec<_> = roots
-            .iter()
-            .filter_map(|root| anchor_from_trusted_cert(root).ok())
-            .collect();
+        let anchors: Vec<_> =
+            roots.iter().filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
         let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
-        let since_epoch = now
-            .duration_since(Timestamp::UNIX_EPOCH)
-            .try_into()
-            .unwrap_or_default();
+        let since_epoch = now.duration_since(Timestamp::UNIX_EPOCH).try_into().unwrap_or_default();
         leaf.verify_for_usage(
             algorithms.all,
             &anchors,
@@ -127,16 +120,11 @@ impl ServingCertificate {
         .map_err(refused)?;
         let dns = names.dns.iter().map(|name| {
             let name = DnsName::try_from(name.replacen('*', "any", 1));
-            name.map(ServerName::DnsName)
-                .map_err(|error| NotAccepted(error.to_string()))
+            name.map(ServerName::DnsName).map_err(|error| NotAccepted(error.to_string()))
         });
-        let ips = names
-            .ips
-            .iter()
-            .map(|ip| Ok(ServerName::IpAddress(IpAddr::from(*ip))));
+        let ips = names.ips.iter().map(|ip| Ok(ServerName::IpAddress(IpAddr::from(*ip))));
         for name in dns.chain(ips) {
-            leaf.verify_is_valid_for_subject_name(&name?)
-                .map_err(refused)?;
+            leaf.verify_is_valid_for_subject_name(&name?).map_err(refused)?;
         }
         Ok(())
     }

@@ -106,16 +106,10 @@ impl Settings {
         if self.resync < Duration::from_secs(1) {
             return Err(SettingsError::ResyncTooShort(self.resync));
         }
-        let rotation = self
-            .retirement()
-            .saturating_add(self.settle)
-            .saturating_add(self.skew);
+        let rotation = self.retirement().saturating_add(self.settle).saturating_add(self.skew);
         let least = rotation.saturating_mul(3);
         if self.ca_life < least {
-            return Err(SettingsError::CaTooShort {
-                is: self.ca_life,
-                least,
-            });
+            return Err(SettingsError::CaTooShort { is: self.ca_life, least });
         }
         Ok(self)
     }
@@ -172,12 +166,7 @@ mod tests {
             let error = parsed(args).unwrap_err().to_string();
             assert!(error.contains(flag), "{args:?}: {error}");
         }
-        let quick = [
-            "--cert-life=10s",
-            "--ca-life=2m",
-            "--ca-settle=2s",
-            "--clock-skew=5s",
-        ];
+        let quick = ["--cert-life=10s", "--ca-life=2m", "--ca-settle=2s", "--clock-skew=5s"];
         parsed(&quick).unwrap();
     }
 }

@@ -85,13 +85,10 @@ impl Status {
     pub fn of(replica: &Replica, settings: &Settings, time: Time) -> Self {
         let clock = replica.clock();
         let cas = replica.authorities();
-        let not_ready = replica
-            .readiness(time)
-            .err()
-            .map(|why| match replica.problem() {
-                Some(problem) => format!("{why} ({problem})"),
-                None => why.to_string(),
-            });
+        let not_ready = replica.readiness(time).err().map(|why| match replica.problem() {
+            Some(problem) => format!("{why} ({problem})"),
+            None => why.to_string(),
+        });
         Self {
             now: clock.now(time),
             not_ready,
@@ -147,31 +144,17 @@ impl Status {
             }
         };
         let leaf = self.leaf.as_ref().map_or("none yet".to_owned(), |leaf| {
-            let LeafStatus {
-                issuer,
-                not_after,
-                renew_at,
-                ..
-            } = leaf;
+            let LeafStatus { issuer, not_after, renew_at, .. } = leaf;
             let left = left(*not_after);
             format!("until {not_after} ({left}), signed by {issuer}, renewed from {renew_at}")
         });
         let mut lines = vec![("certificate", leaf)];
         for ca in &self.authorities {
-            let AuthorityStatus {
-                fingerprint,
-                role,
-                not_after,
-                ..
-            } = ca;
-            let over = ca
-                .drop_after
-                .map_or(String::new(), |over| format!(", trusted until {over}"));
+            let AuthorityStatus { fingerprint, role, not_after, .. } = ca;
+            let over =
+                ca.drop_after.map_or(String::new(), |over| format!(", trusted until {over}"));
             let left = left(*not_after);
-            lines.push((
-                "CA",
-                format!("{fingerprint} {role}, until {not_after} ({left}){over}"),
-            ));
+            lines.push(("CA", format!("{fingerprint} {role}, until {not_after} ({left}){over}")));
         }
         if self.authorities.is_empty() {
             lines.push(("CA", "none yet".to_owned()));
@@ -185,15 +168,9 @@ impl Status {
             lines.push(("caBundle", format!("{}: {how}", entry.name)));
         }
         if let Some((what, when)) = &self.next {
-            lines.push((
-                "next",
-                format!("{what} in {}, at {when}", between(self.now, *when)),
-            ));
+            lines.push(("next", format!("{what} in {}, at {when}", between(self.now, *when))));
         }
-        let counts = format!(
-            "{} renewals, {} repairs",
-            self.renewals_total, self.repairs_total
-        );
+        let counts = format!("{} renewals, {} repairs", self.renewals_total, self.repairs_total);
         lines.push(("so far", counts));
         if self.is_fighting {
             let text = "somebody else writes the caBundles again and again; repairs are held back";
@@ -214,9 +191,7 @@ fn entries(replica: &Replica) -> Vec<EntryStatus> {
         .map(|cas| live.differing(cas.ids()).map(|entry| &entry.name).collect());
     let status = |entry: &crate::rotate::Entry| EntryStatus {
         name: entry.name.clone(),
-        matches: differing
-            .as_ref()
-            .is_some_and(|differing| !differing.contains(&&entry.name)),
+        matches: differing.as_ref().is_some_and(|differing| !differing.contains(&&entry.name)),
         writer: entry.foreign_writer.clone(),
     };
     live.entries.iter().map(status).collect()
@@ -232,11 +207,7 @@ fn authorities(cas: &Authorities) -> Vec<AuthorityStatus> {
     };
     let mut list = vec![status("signs", &cas.signing, None)];
     list.extend(cas.next.iter().map(|ca| status("is next", ca, None)));
-    list.extend(
-        cas.previous
-            .iter()
-            .map(|(ca, over)| status("signed before", ca, Some(*over))),
-    );
+    list.extend(cas.previous.iter().map(|(ca, over)| status("signed before", ca, Some(*over))));
     list
 }
 
@@ -248,24 +219,12 @@ fn next(replica: &Replica, settings: &Settings, time: Time) -> Option<(String, T
             "the next CA signs, once all caBundles have settled for {}",
             show(settings.settle)
         );
-        return Some((
-            what,
-            crate::validity::after(replica.clock().now(time), settings.settle),
-        ));
+        return Some((what, crate::validity::after(replica.clock().now(time), settings.settle)));
     }
-    let introduced = (
-        "a new CA is introduced".to_owned(),
-        cas.signing.validity.two_thirds(),
-    );
-    let dropped = cas
-        .previous
-        .iter()
-        .map(|(ca, over)| (format!("the CA {} is dropped", ca.id), *over));
-    let renewed = replica
-        .leaf()
-        .map(|leaf| ("the certificate is renewed".to_owned(), leaf.renew_at));
-    std::iter::once(introduced)
-        .chain(dropped)
-        .chain(renewed)
-        .min_by_key(|(_, when)| *when)
+    let introduced = ("a new CA is introduced".to_owned(), cas.signing.validity.two_thirds());
+    let dropped =
+        cas.previous.iter().map(|(ca, over)| (format!("the CA {} is dropped", ca.id), *over));
+    let renewed =
+        replica.leaf().map(|leaf| ("the certificate is renewed".to_owned(), leaf.renew_at));
+    std::iter::once(introduced).chain(dropped).chain(renewed).min_by_key(|(_, when)| *when)
 }

@@ -69,10 +69,7 @@ impl Keyring {
     /// Takes in a CA that can sign, and says which it is.
     pub fn add(&mut self, authority: Authority) -> Ca {
         let id = authority.fingerprint();
-        let ca = Ca {
-            id,
-            validity: authority.validity(),
-        };
+        let ca = Ca { id, validity: authority.validity() };
         self.signers.insert(id, authority);
         ca
     }
@@ -124,18 +121,11 @@ impl Object {
             "app.kubernetes.io/name": "secret-handshake",
             "app.kubernetes.io/managed-by": "secret-handshake-webhook",
         });
-        let metadata = [
-            ("namespace", namespace.into()),
-            ("name", name.into()),
-            ("labels", labels),
-        ];
+        let metadata = [("namespace", namespace.into()), ("name", name.into()), ("labels", labels)];
         Self {
             api_version: "v1".to_owned(),
             kind: "Secret".to_owned(),
-            metadata: metadata
-                .map(|(key, value)| (key.to_owned(), value))
-                .into_iter()
-                .collect(),
+            metadata: metadata.map(|(key, value)| (key.to_owned(), value)).into_iter().collect(),
             kind_of_secret: opaque(),
             data: BTreeMap::new(),
         }
@@ -148,17 +138,11 @@ impl Object {
     pub fn read(&self, keyring: &mut Keyring) -> Result<Authorities, String> {
         let signing = self.signer(SIGNING)?;
         let has_next = NEXT.iter().any(|file| self.data.contains_key(*file));
-        let next = if has_next {
-            Some(self.signer(NEXT)?)
-        } else {
-            None
-        };
+        let next = if has_next { Some(self.signer(NEXT)?) } else { None };
         let mut authorities = Authorities::only(keyring.add(signing));
         authorities.next = next.map(|next| keyring.add(next));
         authorities.previous = self.previous(keyring)?;
-        authorities.asked = self
-            .annotations()
-            .is_some_and(|all| all.contains_key(ROTATE));
+        authorities.asked = self.annotations().is_some_and(|all| all.contains_key(ROTATE));
         Ok(authorities)
     }
 
@@ -169,10 +153,7 @@ impl Object {
     /// [`NotAtHand`] if a key is not at hand; nothing is changed then.
     pub fn write(&mut self, authorities: &Authorities, keyring: &Keyring) -> Result<(), NotAtHand> {
         let mut data = BTreeMap::new();
-        let both = [
-            (SIGNING, Some(authorities.signing)),
-            (NEXT, authorities.next),
-        ];
+        let both = [(SIGNING, Some(authorities.signing)), (NEXT, authorities.next)];
         for ([certificate, key], ca) in both {
             let Some(ca) = ca else { continue };
             let signer = keyring.authority(ca.id)?;
@@ -192,10 +173,7 @@ impl Object {
             data.insert(UNTIL, hidden(Value::Object(until).to_string().as_bytes()));
         }
         self.data.retain(|file, _| !OURS.contains(&file.as_str()));
-        self.data.extend(
-            data.into_iter()
-                .map(|(file, content)| (file.to_owned(), content)),
-        );
+        self.data.extend(data.into_iter().map(|(file, content)| (file.to_owned(), content)));
         if !authorities.asked
             && let Some(annotations) = self.metadata.get_mut("annotations")
             && let Some(annotations) = annotations.as_object_mut()
@@ -210,14 +188,9 @@ impl Object {
     }
 
     fn file(&self, file: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-        let hidden = self
-            .data
-            .get(file)
-            .ok_or_else(|| format!("{file} is missing"))?;
+        let hidden = self.data.get(file).ok_or_else(|| format!("{file} is missing"))?;
         let decoded = STANDARD.decode(hidden.0.as_bytes());
-        decoded
-            .map(Zeroizing::new)
-            .map_err(|_| format!("{file} is not base64"))
+        decoded.map(Zeroizing::new).map_err(|_| format!("{file} is not base64"))
     }
 
     fn signer(&self, [certificate, key]: [&str; 2]) -> Result<Authority, String> {
@@ -241,10 +214,7 @@ impl Object {
         let certificates = inspect::certificates(&self.file(PREVIOUS)?)
             .map_err(|error| format!("{PREVIOUS}: {error}"))?;
         if certificates.len() > MOST_PREVIOUS {
-            return Err(format!(
-                "{PREVIOUS} holds {} certificates, too many",
-                certificates.len()
-            ));
+            return Err(format!("{PREVIOUS} holds {} certificates, too many", certificates.len()));
         }
         certificates
             .into_iter()
@@ -256,13 +226,7 @@ impl Object {
                     .get(&format!("{id:#}"))
                     .ok_or_else(|| format!("{UNTIL} does not have {id:#}"))?;
                 keyring.trusted.insert(id, certificate);
-                Ok((
-                    Ca {
-                        id,
-                        validity: facts.validity,
-                    },
-                    *over,
-                ))
+                Ok((Ca { id, validity: facts.validity }, *over))
             })
             .collect()
     }
@@ -316,10 +280,7 @@ mod tests {
             assert_eq!(object.read(&mut fresh), Ok(cas.clone()));
             assert_eq!(fresh.bundle(&cas), keyring.bundle(&cas));
             assert!(fresh.authority(cas.signing.id).is_ok());
-            let former = cas
-                .previous
-                .iter()
-                .all(|(ca, _)| fresh.authority(ca.id).is_err());
+            let former = cas.previous.iter().all(|(ca, _)| fresh.authority(ca.id).is_err());
             assert!(former, "the keys of former CAs are gone");
         }
     }
@@ -337,15 +298,7 @@ mod tests {
         let mut object: Object = serde_json::from_value(json).unwrap();
         let asked = object.read(&mut Keyring::default()).unwrap();
         assert!(asked.asked);
-        object
-            .write(
-                &Authorities {
-                    asked: false,
-                    ..asked
-                },
-                &keyring,
-            )
-            .unwrap();
+        object.write(&Authorities { asked: false, ..asked }, &keyring).unwrap();
         let json = serde_json::to_value(&object).unwrap();
         assert_eq!(json["data"]["note"], "eA==");
         assert_eq!(json["metadata"]["resourceVersion"], "7");
@@ -364,37 +317,13 @@ mod tests {
             ("ca.crt", None, "ca.crt is missing"),
             ("ca.key", None, "ca.key is missing"),
             ("ca.crt", Some("!"), "ca.crt is not base64"),
-            (
-                "ca.crt",
-                Some(&*base64("garbage")),
-                "ca.crt: no certificate in PEM",
-            ),
-            (
-                "ca.key",
-                Some(&*base64("garbage")),
-                "ca.key: no private key in PEM",
-            ),
-            (
-                "ca.key",
-                Some(other.as_str()),
-                "does not belong to the certificate",
-            ),
+            ("ca.crt", Some(&*base64("garbage")), "ca.crt: no certificate in PEM"),
+            ("ca.key", Some(&*base64("garbage")), "ca.key: no private key in PEM"),
+            ("ca.key", Some(other.as_str()), "does not belong to the certificate"),
             ("next.key", Some(&*base64("x")), "next.crt is missing"),
-            (
-                "previous.json",
-                Some(&*base64("[]")),
-                "previous.json is not a map",
-            ),
-            (
-                "previous.json",
-                Some(&*base64("{}")),
-                "previous.json does not have",
-            ),
-            (
-                "previous.crt",
-                Some(&*base64("x")),
-                "previous.crt: no certificate",
-            ),
+            ("previous.json", Some(&*base64("[]")), "previous.json is not a map"),
+            ("previous.json", Some(&*base64("{}")), "previous.json does not have"),
+            ("previous.crt", Some(&*base64("x")), "previous.crt: no certificate"),
         ] {
             let mut json = serde_json::to_value(&object).unwrap();
             match content {
@@ -404,10 +333,7 @@ mod tests {
             let broken: Object = serde_json::from_value(json).unwrap();
             let error = broken.read(&mut Keyring::default()).unwrap_err();
             assert!(error.contains(expected), "{file}: {error}");
-            assert!(
-                !error.contains("garbage") && !error.contains("-----BEGIN"),
-                "{error}"
-            );
+            assert!(!error.contains("garbage") && !error.contains("-----BEGIN"), "{error}");
         }
         let empty = Object::new("ns", "ca").read(&mut Keyring::default());
         assert_eq!(empty, Err("ca.crt is missing".to_owned()));
@@ -421,9 +347,6 @@ mod tests {
         object.write(&cas, &keyring).unwrap();
         keyring.retain(|_| false);
         assert_eq!(object.write(&cas, &keyring), Err(NotAtHand(cas.signing.id)));
-        assert!(
-            object.read(&mut Keyring::default()).is_ok(),
-            "what was there is still there"
-        );
+        assert!(object.read(&mut Keyring::default()).is_ok(), "what was there is still there");
     }
 }

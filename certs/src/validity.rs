@@ -22,10 +22,7 @@ impl Validity {
     /// From `skew` before `now` until `life` after it.
     #[must_use]
     pub fn starting(now: Timestamp, life: Duration, skew: Duration) -> Self {
-        Self {
-            not_before: whole(before(now, skew)),
-            not_after: whole(after(now, life)),
-        }
+        Self { not_before: whole(before(now, skew)), not_after: whole(after(now, life)) }
     }
 
     /// The part of this that lies within `other`: a leaf must not outlive its CA.
@@ -47,10 +44,7 @@ impl Validity {
     #[must_use]
     pub fn two_thirds(&self) -> Timestamp {
         let third = self.not_after.duration_since(self.not_before) / 3;
-        after(
-            self.not_before,
-            Duration::try_from(third * 2).unwrap_or_default(),
-        )
+        after(self.not_before, Duration::try_from(third * 2).unwrap_or_default())
     }
 }
 
@@ -80,10 +74,7 @@ mod tests {
 
     #[test]
     fn both_ends_belong_to_it() {
-        let v = Validity {
-            not_before: at(100),
-            not_after: at(400),
-        };
+        let v = Validity { not_before: at(100), not_after: at(400) };
         let seen: Vec<bool> = [99, 100, 400, 401].map(|s| v.contains(at(s))).into();
         assert_eq!(seen, [false, true, true, false]);
         assert_eq!(v.two_thirds(), at(300));
@@ -92,17 +83,8 @@ mod tests {
     #[test]
     fn it_starts_earlier_than_now_and_ends_a_life_later() {
         let v = Validity::starting(at(1_000), Duration::from_secs(60), CLOCK_SKEW);
-        assert_eq!(
-            v,
-            Validity {
-                not_before: at(700),
-                not_after: at(1_060)
-            }
-        );
-        let ca = Validity {
-            not_before: at(900),
-            not_after: at(1_030),
-        };
+        assert_eq!(v, Validity { not_before: at(700), not_after: at(1_060) });
+        let ca = Validity { not_before: at(900), not_after: at(1_030) };
         assert_eq!(v.within(ca), ca);
     }
 
@@ -111,9 +93,6 @@ mod tests {
         let forever = Duration::from_secs(u64::MAX);
         assert_eq!(after(at(0), forever), Timestamp::MAX);
         assert_eq!(before(at(0), forever), Timestamp::MIN);
-        assert_eq!(
-            Validity::starting(Timestamp::MAX, forever, forever).not_before,
-            Timestamp::MIN
-        );
+        assert_eq!(Validity::starting(Timestamp::MAX, forever, forever).not_before, Timestamp::MIN);
     }
 }

@@ -26,11 +26,7 @@ pub fn issue(args: &IssueArgs, out: &mut impl Write, now: Timestamp) -> anyhow::
     let dir = &args.out;
     fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
     let (ca_crt, ca_key) = (dir.join("ca.crt"), dir.join("ca.key"));
-    let kept = if args.new_ca {
-        None
-    } else {
-        existing(&ca_crt, &ca_key)?
-    };
+    let kept = if args.new_ca { None } else { existing(&ca_crt, &ca_key)? };
     let is_new = kept.is_none();
     let ca = match kept {
         Some(ca) => ca,
@@ -55,19 +51,11 @@ pub fn issue(args: &IssueArgs, out: &mut impl Write, now: Timestamp) -> anyhow::
         if args.keep_ca_key {
             put(&ca_key, ca.key().to_pem().as_bytes(), 0o600)?;
         }
-        put(
-            &ca_crt,
-            pem_of(std::slice::from_ref(ca.certificate())).as_bytes(),
-            0o644,
-        )?;
+        put(&ca_crt, pem_of(std::slice::from_ref(ca.certificate())).as_bytes(), 0o644)?;
     }
     put(&dir.join("tls.key"), leaf.key().to_pem().as_bytes(), 0o600)?;
     put(&dir.join("tls.crt"), pem_of(leaf.chain()).as_bytes(), 0o644)?;
-    let whose = if is_new {
-        "a new CA"
-    } else {
-        "the CA that was there"
-    };
+    let whose = if is_new { "a new CA" } else { "the CA that was there" };
     writeln!(
         out,
         "{}: tls.crt and tls.key, signed by {whose} (ca.crt, until {}), valid until {}",
@@ -81,14 +69,9 @@ pub fn issue(args: &IssueArgs, out: &mut impl Write, now: Timestamp) -> anyhow::
 /// Certificates as PEM, one after the other: the form of a caBundle.
 #[must_use]
 pub fn pem_of(certificates: &[rustls_pki_types::CertificateDer<'_>]) -> String {
-    let blocks: Vec<_> = certificates
-        .iter()
-        .map(|der| pem::Pem::new("CERTIFICATE", der.as_ref()))
-        .collect();
-    pem::encode_many_config(
-        &blocks,
-        pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF),
-    )
+    let blocks: Vec<_> =
+        certificates.iter().map(|der| pem::Pem::new("CERTIFICATE", der.as_ref())).collect();
+    pem::encode_many_config(&blocks, pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF))
 }
 
 /// Reads a file that should hold PEM, up to [`MAX_PEM`] bytes.
@@ -111,36 +94,23 @@ pub fn read(path: &Path) -> anyhow::Result<zeroize::Zeroizing<Vec<u8>>> {
 /// The CA that is already there; `None` if there is none.
 fn existing(ca_crt: &Path, ca_key: &Path) -> anyhow::Result<Option<Authority>> {
     let shown = ca_crt.display();
-    if !ca_crt
-        .try_exists()
-        .with_context(|| format!("cannot look for {shown}"))?
-    {
+    if !ca_crt.try_exists().with_context(|| format!("cannot look for {shown}"))? {
         return Ok(None);
     }
-    if !ca_key
-        .try_exists()
-        .with_context(|| format!("cannot look for {}", ca_key.display()))?
-    {
+    if !ca_key.try_exists().with_context(|| format!("cannot look for {}", ca_key.display()))? {
         bail!(
             "{shown} is there, but its key was not kept, so nothing more can be signed with it: \
              choose another --out, or give --new-ca to replace it (whoever trusts it must then \
              be given the new one)"
         );
     }
-    let unusable = || {
-        format!(
-            "{shown} and {} are no usable CA: see --new-ca",
-            ca_key.display()
-        )
-    };
+    let unusable = || format!("{shown} and {} are no usable CA: see --new-ca", ca_key.display());
     let [certificate] = <[_; 1]>::try_from(
         inspect::certificates(&read(ca_crt)?).with_context(unusable)?,
     )
     .map_err(|_| anyhow::anyhow!("{shown} holds more than one certificate: see --new-ca"))?;
     let key = PrivateKey::from_pem(&read(ca_key)?).with_context(unusable)?;
-    Authority::from_parts(certificate, key)
-        .map(Some)
-        .with_context(unusable)
+    Authority::from_parts(certificate, key).map(Some).with_context(unusable)
 }
 
 /// Writes a file whole or not at all: beside it first, then renamed over it.
@@ -150,11 +120,7 @@ fn put(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     beside.push(format!(".{}.tmp", std::process::id()));
     let beside = Path::new(&beside);
     let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(beside)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(beside, path)

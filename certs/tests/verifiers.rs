@@ -17,25 +17,12 @@ use tempfile::TempDir;
 const NAME: &str = "secret-handshake-webhook.secret-handshake.svc";
 
 fn certs(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_certs"))
-        .args(args)
-        .output()
-        .unwrap()
+    Command::new(env!("CARGO_BIN_EXE_certs")).args(args).output().unwrap()
 }
 
 fn issue(dir: &Path, more: &[&str]) -> Output {
     let out = dir.to_str().unwrap();
-    let args = [
-        "issue",
-        "--dns",
-        NAME,
-        "--ip",
-        "127.0.0.1",
-        "--ip",
-        "::1",
-        "--out",
-        out,
-    ];
+    let args = ["issue", "--dns", NAME, "--ip", "127.0.0.1", "--ip", "::1", "--out", out];
     certs(&[&args, more].concat())
 }
 
@@ -51,10 +38,7 @@ fn file(dir: &TempDir, name: &str) -> String {
 }
 
 fn is_here(program: &str, probe: &str) -> bool {
-    let is_here = Command::new(program)
-        .arg(probe)
-        .output()
-        .is_ok_and(|out| out.status.success());
+    let is_here = Command::new(program).arg(probe).output().is_ok_and(|out| out.status.success());
     if !is_here {
         println!("SKIPPED: {program} is not on this machine");
     }
@@ -68,10 +52,8 @@ fn openssl_accepts_the_chain_for_its_names_and_for_no_others() {
     }
     let (dir, other) = (issued(&[]), issued(&[]));
     let verify = |ca: &str, check: [&str; 2]| {
-        let (leaf, base) = (
-            file(&dir, "tls.crt"),
-            ["verify", "-x509_strict", "-purpose", "sslserver"],
-        );
+        let (leaf, base) =
+            (file(&dir, "tls.crt"), ["verify", "-x509_strict", "-purpose", "sslserver"]);
         let args = [&base[..], &["-CAfile", ca], &check, &[&leaf]].concat();
         let output = Command::new("openssl").args(args).output().unwrap();
         (output.status.success(), format!("{output:?}"))
@@ -146,11 +128,7 @@ fn go_accepts_the_chain_with_old_and_new_ca_in_one_bundle() {
     ] {
         let args = [bundle.as_str(), &file(&dir, "tls.crt"), name];
         let output = Command::new(&program).args(args).output().unwrap();
-        assert_eq!(
-            output.status.success(),
-            expected,
-            "{bundle} {name}: {output:?}"
-        );
+        assert_eq!(output.status.success(), expected, "{bundle} {name}: {output:?}");
     }
 }
 
@@ -158,10 +136,7 @@ fn go_accepts_the_chain_with_old_and_new_ca_in_one_bundle() {
 fn keys_are_their_owners_alone_and_a_ca_is_not_overwritten_unless_told() {
     let dir = issued(&[]);
     let mode = |name: &str| fs::metadata(file(&dir, name)).unwrap().permissions().mode() & 0o777;
-    assert_eq!(
-        (mode("tls.key"), mode("tls.crt"), mode("ca.crt")),
-        (0o600, 0o644, 0o644)
-    );
+    assert_eq!((mode("tls.key"), mode("tls.crt"), mode("ca.crt")), (0o600, 0o644, 0o644));
     assert!(!dir.path().join("ca.key").exists());
     let read = |name: &str| fs::read_to_string(file(&dir, name)).unwrap();
     let before = (read("ca.crt"), read("tls.crt"), read("tls.key"));
@@ -170,17 +145,10 @@ fn keys_are_their_owners_alone_and_a_ca_is_not_overwritten_unless_told() {
     let refused = issue(dir.path(), &[]);
     assert_eq!(refused.status.code(), Some(1));
     let told = String::from_utf8(refused.stderr).unwrap();
-    assert!(
-        told.contains("--new-ca") && told.lines().count() == 1,
-        "{told}"
-    );
+    assert!(told.contains("--new-ca") && told.lines().count() == 1, "{told}");
     assert_eq!((read("ca.crt"), read("tls.crt"), read("tls.key")), before);
 
-    assert!(
-        issue(dir.path(), &["--new-ca", "--keep-ca-key"])
-            .status
-            .success()
-    );
+    assert!(issue(dir.path(), &["--new-ca", "--keep-ca-key"]).status.success());
     assert_eq!(mode("ca.key"), 0o600);
     let second = (read("ca.crt"), read("tls.crt"));
     assert_ne!(second.0, before.0);
@@ -230,11 +198,7 @@ fn what_cannot_be_read_is_one_clear_line() {
     let dir = TempDir::new().unwrap();
     let (empty, broken) = (file(&dir, "empty"), file(&dir, "broken"));
     fs::write(&empty, "").unwrap();
-    fs::write(
-        &broken,
-        "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
-    )
-    .unwrap();
+    fs::write(&broken, "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
     for (path, expected) in [
         (&empty, "holds no PEM"),
         (&broken, "a PEM block is broken"),
@@ -243,10 +207,7 @@ fn what_cannot_be_read_is_one_clear_line() {
         let output = certs(&["inspect", path]);
         assert_eq!(output.status.code(), Some(1));
         let told = String::from_utf8(output.stderr).unwrap();
-        assert!(
-            told.contains(expected) && told.lines().count() == 1,
-            "{told}"
-        );
+        assert!(told.contains(expected) && told.lines().count() == 1, "{told}");
     }
     let usage = certs(&["issue", "--out", "x"]);
     assert_eq!(usage.status.code(), Some(2));

@@ -47,9 +47,7 @@ pub fn workspace() -> &'static Path {
 /// Whether the toolchain has the standard library for `target`.
 #[must_use]
 pub fn has_target(target: &str) -> bool {
-    let folder = Command::new("rustc")
-        .args(["--print=target-libdir", "--target", target])
-        .output();
+    let folder = Command::new("rustc").args(["--print=target-libdir", "--target", target]).output();
     folder.is_ok_and(|said| Path::new(String::from_utf8_lossy(&said.stdout).trim()).exists())
 }
 
@@ -74,16 +72,11 @@ impl Build<'_> {
         let programs = self.programs.join(", ");
         say(&format!("building {programs}"));
         let began = Instant::now();
-        let output = tokio::process::Command::from(self.command())
-            .kill_on_drop(true)
-            .output()
-            .await;
+        let output =
+            tokio::process::Command::from(self.command()).kill_on_drop(true).output().await;
         let found = self.built(output)?;
         if began.elapsed() >= WORTH_MENTIONING {
-            say(&format!(
-                "built {programs} in {:.1} s",
-                began.elapsed().as_secs_f64()
-            ));
+            say(&format!("built {programs} in {:.1} s", began.elapsed().as_secs_f64()));
         }
         Ok(found)
     }
@@ -107,10 +100,7 @@ impl Build<'_> {
                 }
                 _ => String::new(),
             };
-            bail!(
-                "cargo could not build {programs} ({}){remedy}",
-                output.status
-            );
+            bail!("cargo could not build {programs} ({}){remedy}", output.status);
         }
         let found = executables(&output.stdout);
         for program in self.programs {
@@ -144,10 +134,7 @@ impl Build<'_> {
             // Added to what `.cargo/config.toml` says for the target; RUSTFLAGS would replace it.
             command.arg(format!("--config=target.{target}.rustflags={flags}"));
         }
-        command
-            .current_dir(workspace())
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit());
+        command.current_dir(workspace()).stdin(Stdio::null()).stderr(Stdio::inherit());
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(is_about_this_package) {
                 command.env_remove(name);
@@ -169,10 +156,7 @@ fn has_auditable() -> bool {
 /// out of panic messages, which is where rustc puts it (cargo names the workspace's own sources relative
 /// to it), and glibc's targets have to be told what musl's do by themselves.
 fn static_flags(target: &str, cargo_home: &Path) -> String {
-    let mut flags = vec![format!(
-        "--remap-path-prefix={}=/cargo",
-        cargo_home.display()
-    )];
+    let mut flags = vec![format!("--remap-path-prefix={}=/cargo", cargo_home.display())];
     if !target.ends_with("-musl") {
         flags.push("-Ctarget-feature=+crt-static".to_owned());
     }
@@ -243,16 +227,9 @@ mod tests {
     fn the_sidecar_is_built_alone() {
         let command = Build::SIDECAR.command();
         let arguments: Vec<_> = command.get_args().filter_map(|arg| arg.to_str()).collect();
-        let packages = arguments
-            .iter()
-            .filter(|argument| **argument == "-p")
-            .count();
+        let packages = arguments.iter().filter(|argument| **argument == "-p").count();
         assert_eq!(packages, 1, "{arguments:?}");
-        assert!(
-            arguments
-                .windows(2)
-                .any(|pair| pair == ["--profile", "sidecar"])
-        );
+        assert!(arguments.windows(2).any(|pair| pair == ["--profile", "sidecar"]));
     }
     #[test]
     fn a_static_program_has_no_folder_of_this_machine_in_it() {
@@ -260,9 +237,6 @@ mod tests {
         let musl = static_flags("x86_64-unknown-linux-musl", home);
         assert_eq!(musl, r#"["--remap-path-prefix=/home/x/.cargo=/cargo"]"#);
         let glibc = static_flags("x86_64-unknown-linux-gnu", home);
-        assert!(
-            glibc.ends_with(r#""-Ctarget-feature=+crt-static"]"#),
-            "{glibc}"
-        );
+        assert!(glibc.ends_with(r#""-Ctarget-feature=+crt-static"]"#), "{glibc}");
     }
 }

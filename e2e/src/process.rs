@@ -48,25 +48,14 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| {
-                format!(
-                    "{name} does not start: {}",
-                    command.as_std().get_program().display()
-                )
+                format!("{name} does not start: {}", command.as_std().get_program().display())
             })?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let (sender, lines) = watch::channel(Vec::new());
         let reader = tokio::spawn(async move {
-            tokio::join!(
-                read(stdout, &sender, &watcher),
-                read(stderr, &sender, &watcher)
-            );
+            tokio::join!(read(stdout, &sender, &watcher), read(stderr, &sender, &watcher));
         });
-        Ok(Self {
-            name: name.to_owned(),
-            child,
-            lines,
-            reader,
-        })
+        Ok(Self { name: name.to_owned(), child, lines, reader })
     }
 
     /// What it is called in messages.
@@ -102,11 +91,9 @@ impl Process {
         let mut lines = self.lines.clone();
         let found = lines.wait_for(|lines| lines.iter().any(|line| wanted(line)));
         match timeout(limit, found).await {
-            Ok(Ok(lines)) => lines
-                .iter()
-                .find(|line| wanted(line))
-                .cloned()
-                .context("it was there a moment ago"),
+            Ok(Ok(lines)) => {
+                lines.iter().find(|line| wanted(line)).cloned().context("it was there a moment ago")
+            }
             Ok(Err(_)) => Err(self.error(&format!("ended before {what}"))),
             Err(_) => Err(self.error(&format!("did not come to {what} within {limit:?}"))),
         }
@@ -118,10 +105,7 @@ impl Process {
     ///
     /// It has ended already.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = self
-            .pid()
-            .and_then(|pid| i32::try_from(pid).ok())
-            .and_then(Pid::from_raw);
+        let pid = self.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| self.error("has ended already"))?;
         rustix::process::kill_process(pid, signal)
             .with_context(|| format!("{} can't be sent a signal", self.name))
@@ -152,9 +136,7 @@ impl Process {
     /// It has ended already, or is still running after `limit`.
     pub async fn terminate(&mut self, limit: Duration) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
-        self.ended(limit)
-            .await
-            .with_context(|| format!("{} was sent SIGTERM", self.name))
+        self.ended(limit).await.with_context(|| format!("{} was sent SIGTERM", self.name))
     }
 
     fn error(&self, what: &str) -> anyhow::Error {
@@ -163,11 +145,7 @@ impl Process {
         if last.is_empty() {
             return anyhow!("{} {what}; it has said nothing", self.name);
         }
-        anyhow!(
-            "{} {what}; its last lines:\n  {}",
-            self.name,
-            last.join("\n  ")
-        )
+        anyhow!("{} {what}; its last lines:\n  {}", self.name, last.join("\n  "))
     }
 }
 
@@ -189,14 +167,8 @@ async fn read(
     let Some(output) = output else { return };
     let mut output = BufReader::new(output);
     let mut line = Vec::new();
-    while output
-        .read_until(b'\n', &mut line)
-        .await
-        .is_ok_and(|read| read > 0)
-    {
-        let text = String::from_utf8_lossy(&line)
-            .trim_end_matches(['\r', '\n'])
-            .to_owned();
+    while output.read_until(b'\n', &mut line).await.is_ok_and(|read| read > 0) {
+        let text = String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned();
         watcher(&text);
         lines.send_modify(|lines| lines.push(text));
         line.clear();
@@ -218,14 +190,8 @@ mod tests {
     #[tokio::test]
     async fn lines_are_waited_for_and_kept() {
         let mut process = shell("echo one; echo two >&2; echo three");
-        process
-            .line("its end", LIMIT, |line| line == "three")
-            .await
-            .unwrap();
-        process
-            .line("two", LIMIT, |line| line == "two")
-            .await
-            .unwrap();
+        process.line("its end", LIMIT, |line| line == "three").await.unwrap();
+        process.line("two", LIMIT, |line| line == "two").await.unwrap();
         assert!(process.ended(LIMIT).await.unwrap().success());
         let mut lines = process.lines();
         lines.sort();
@@ -234,35 +200,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_that_never_comes_is_an_error_that_quotes_the_others() {
-        let error = shell("echo why")
-            .line("ready", LIMIT, |line| line == "x")
-            .await
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the shell ended before ready; its last lines:\n  why"
-        );
+        let error = shell("echo why").line("ready", LIMIT, |line| line == "x").await.unwrap_err();
+        assert_eq!(error.to_string(), "the shell ended before ready; its last lines:\n  why");
 
         let process = shell("exec sleep 60");
         let limit = Duration::from_millis(50);
-        let error = process
-            .line("ready", limit, |_| true)
-            .await
-            .unwrap_err()
-            .to_string();
-        assert_eq!(
-            error,
-            "the shell did not come to ready within 50ms; it has said nothing"
-        );
+        let error = process.line("ready", limit, |_| true).await.unwrap_err().to_string();
+        assert_eq!(error, "the shell did not come to ready within 50ms; it has said nothing");
     }
 
     #[tokio::test]
     async fn sigterm_ends_it() {
         let mut process = shell("trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done");
-        process
-            .line("ready", LIMIT, |line| line == "ready")
-            .await
-            .unwrap();
+        process.line("ready", LIMIT, |line| line == "ready").await.unwrap();
         assert_eq!(process.terminate(LIMIT).await.unwrap().code(), Some(7));
         assert!(process.signal(Signal::TERM).is_err());
     }

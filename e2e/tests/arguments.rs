@@ -35,25 +35,17 @@ fn container(annotations: &Value, restart_policy: &str, version: &str) -> Value 
             "object": pod,
         },
     });
-    let policy = Policy {
-        kubernetes_version: version.parse().ok(),
-        ..Policy::default()
-    };
+    let policy = Policy { kubernetes_version: version.parse().ok(), ..Policy::default() };
     let answer = answer(Endpoint::Pods, review.to_string().as_bytes(), &policy).unwrap();
     let answer: Value = serde_json::from_slice(&answer.body).unwrap();
-    let patch = answer["response"]["patch"]
-        .as_str()
-        .unwrap_or_else(|| panic!("{answer}"));
+    let patch = answer["response"]["patch"].as_str().unwrap_or_else(|| panic!("{answer}"));
     let patch = BASE64_STANDARD.decode(patch).unwrap();
     let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
     json_patch::patch(&mut pod, &patch).unwrap();
     let spec = &pod["spec"];
     let lists = [&spec["containers"], &spec["initContainers"]];
     let mut containers = lists.into_iter().filter_map(Value::as_array).flatten();
-    containers
-        .find(|container| container["name"] == "secret-handshake")
-        .unwrap()
-        .clone()
+    containers.find(|container| container["name"] == "secret-handshake").unwrap().clone()
 }
 
 /// The container's arguments as the sidecar understands them.
@@ -73,11 +65,7 @@ fn without_annotations_all_is_as_the_sidecar_has_it_by_itself() {
     wanted.source.namespace = Some("demo".to_owned());
     assert_eq!(args, wanted);
     let mounted = container["volumeMounts"][0]["mountPath"].as_str().unwrap();
-    assert_eq!(
-        args.half_file.parent(),
-        Some(Path::new(mounted)),
-        "the file is in the volume"
-    );
+    assert_eq!(args.half_file.parent(), Some(Path::new(mounted)), "the file is in the volume");
 }
 
 #[test]
@@ -108,10 +96,7 @@ fn every_log_level_of_the_webhook_is_one_of_the_sidecars() {
         ("debug", Level::Debug),
     ] {
         let annotations = json!({"secret-handshake/log-level": name});
-        assert_eq!(
-            parsed(&container(&annotations, "Always", "1.37")).log_level,
-            level
-        );
+        assert_eq!(parsed(&container(&annotations, "Always", "1.37")).log_level, level);
     }
 }
 

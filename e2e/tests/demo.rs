@@ -40,10 +40,7 @@ fn count(lines: &[String], wanted: &str) -> usize {
 fn webhook_is_gone(lines: &[String]) -> bool {
     let mut fields = lines.iter().flat_map(|line| line.split_whitespace());
     let address = fields.find_map(|field| field.strip_prefix("address="));
-    let address: SocketAddr = address
-        .unwrap_or_else(|| panic!("{lines:#?}"))
-        .parse()
-        .unwrap();
+    let address: SocketAddr = address.unwrap_or_else(|| panic!("{lines:#?}")).parse().unwrap();
     TcpStream::connect(address).is_err()
 }
 
@@ -52,28 +49,13 @@ async fn it_works_twice() {
     let (success, lines) = run(&[], &[]).await;
     assert!(success, "{lines:#?}");
     assert_eq!(count(&lines, "It works!"), 2, "{lines:#?}");
-    assert_eq!(
-        count(&lines, "Legacy accepted the handshake"),
-        2,
-        "{lines:#?}"
-    );
-    assert_eq!(
-        count(&lines, "POST /internal/secret"),
-        2,
-        "nothing is sent twice: {lines:#?}"
-    );
+    assert_eq!(count(&lines, "Legacy accepted the handshake"), 2, "{lines:#?}");
+    assert_eq!(count(&lines, "POST /internal/secret"), 2, "nothing is sent twice: {lines:#?}");
     assert_eq!(count(&lines, "the pod is READY"), 2, "{lines:#?}");
     assert_eq!(count(&lines, "the pod is NOT READY"), 1, "{lines:#?}");
-    let ends: Vec<_> = lines
-        .iter()
-        .filter(|line| line.contains(" ends with status "))
-        .collect();
+    let ends: Vec<_> = lines.iter().filter(|line| line.contains(" ends with status ")).collect();
     assert_eq!(ends.len(), 4, "{ends:#?}");
-    assert_eq!(
-        count(&lines, "\u{1b}["),
-        0,
-        "a pipe gets no colours: {lines:#?}"
-    );
+    assert_eq!(count(&lines, "\u{1b}["), 0, "a pipe gets no colours: {lines:#?}");
     assert!(webhook_is_gone(&lines));
 }
 
@@ -102,11 +84,7 @@ async fn ctrl_c_ends_it_and_leaves_nothing_behind() {
     let status = demo.ended(Duration::from_secs(20)).await.unwrap();
     let lines = demo.lines();
     assert_eq!(status.code(), Some(1), "{lines:#?}");
-    assert_eq!(
-        count(&lines, "interrupted; all that was started has been ended"),
-        1,
-        "{lines:#?}"
-    );
+    assert_eq!(count(&lines, "interrupted; all that was started has been ended"), 1, "{lines:#?}");
     assert!(webhook_is_gone(&lines));
 }
 
@@ -114,30 +92,15 @@ async fn ctrl_c_ends_it_and_leaves_nothing_behind() {
 async fn with_faults_it_works_all_the_same_and_nothing_shows_what_is_secret() {
     let mut demos = Vec::new();
     for faults in [
-        &[
-            "-answer=500",
-            "-answer-path=/internal/key",
-            "-answer-times=2",
-        ][..],
-        &[
-            "-answer=reset",
-            "-answer-path=/internal/secret",
-            "-answer-times=1",
-        ],
-        &[
-            "-answer=cut",
-            "-answer-path=/internal/key",
-            "-answer-times=2",
-        ],
+        &["-answer=500", "-answer-path=/internal/key", "-answer-times=2"][..],
+        &["-answer=reset", "-answer-path=/internal/secret", "-answer-times=1"],
+        &["-answer=cut", "-answer-path=/internal/key", "-answer-times=2"],
         &["-key-fault=garbage", "-faults-for=1s"],
         &["-key-fault=oversized", "-faults-for=1s"],
         &["-reject-secret", "-faults-for=1s"],
         &["-uninitialized-for=100ms", "-old-build"],
     ] {
-        let flags: Vec<_> = faults
-            .iter()
-            .map(|fault| format!("--legacy={fault}"))
-            .collect();
+        let flags: Vec<_> = faults.iter().map(|fault| format!("--legacy={fault}")).collect();
         let flags: Vec<_> = flags.iter().map(String::as_str).collect();
         demos.push((faults, start(&flags, &[])));
     }
@@ -147,11 +110,7 @@ async fn with_faults_it_works_all_the_same_and_nothing_shows_what_is_secret() {
         assert!(status.success(), "{faults:?}: {lines:#?}");
         assert_eq!(count(&lines, "It works!"), 2, "{faults:?}: {lines:#?}");
         for shape in secrets() {
-            assert_eq!(
-                count(&lines, &shape),
-                0,
-                "{shape:?} is shown with {faults:?}: {lines:#?}"
-            );
+            assert_eq!(count(&lines, &shape), 0, "{shape:?} is shown with {faults:?}: {lines:#?}");
         }
     }
 }
@@ -163,10 +122,7 @@ fn secrets() -> Vec<String> {
     let mut shapes = Vec::new();
     for text in [half.to_owned(), key.to_owned(), format!("{key}{half}")] {
         shapes.push(text.clone());
-        shapes.push(
-            text.bytes()
-                .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")),
-        );
+        shapes.push(text.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")));
         let numbers: Vec<_> = text.bytes().map(|byte| byte.to_string()).collect();
         shapes.push(numbers.join(", "));
         for before in 0..3 {

@@ -113,10 +113,7 @@ struct Open(Arc<Run>);
 
 impl Open {
     fn count(run: &Arc<Run>) -> Self {
-        run.record()
-            .moments()
-            .connected
-            .get_or_insert_with(Instant::now);
+        run.record().moments().connected.get_or_insert_with(Instant::now);
         run.record().count(|counts| {
             counts.connections += 1;
             counts.open += 1;

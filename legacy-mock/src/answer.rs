@@ -14,10 +14,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn line(status: StatusCode, text: &str) -> Self {
-        Self {
-            status,
-            body: format!("{text}\n").into_bytes(),
-        }
+        Self { status, body: format!("{text}\n").into_bytes() }
     }
 }
 
@@ -37,10 +34,7 @@ pub(crate) fn answer(
         "/internal/key" if reads => key(&config.key, faults.key),
         "/internal/secret" if method == Method::POST => {
             if initialized {
-                Answer {
-                    status: StatusCode::NO_CONTENT,
-                    body: Vec::new(),
-                }
+                Answer { status: StatusCode::NO_CONTENT, body: Vec::new() }
             } else {
                 secret(config, faults, body)
             }
@@ -81,11 +75,8 @@ fn secret(config: &Config, faults: &Faults, body: &[u8]) -> Answer {
 
 /// Go's decoder, which Legacy uses, skips line ends inside the base64.
 fn decode(body: &[u8]) -> Option<Vec<u8>> {
-    let one_line: Vec<u8> = body
-        .iter()
-        .copied()
-        .filter(|byte| !matches!(byte, b'\r' | b'\n'))
-        .collect();
+    let one_line: Vec<u8> =
+        body.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
     BASE64_STANDARD.decode(one_line).ok()
 }
 
@@ -98,18 +89,9 @@ mod tests {
     use super::*;
 
     fn ask(initialized: bool, method: &Method, path: &str, body: &[u8]) -> (u16, String) {
-        let answer = answer(
-            &Config::default(),
-            &Faults::default(),
-            initialized,
-            method,
-            path,
-            body,
-        );
-        (
-            answer.status.as_u16(),
-            String::from_utf8(answer.body).unwrap(),
-        )
+        let answer =
+            answer(&Config::default(), &Faults::default(), initialized, method, path, body);
+        (answer.status.as_u16(), String::from_utf8(answer.body).unwrap())
     }
 
     #[test]
@@ -118,77 +100,24 @@ mod tests {
         let key = "VGhpcyBpcyBAICQzY3IzdCBrZXk=\n";
         let health = "{\"status\":\"ok\"}\n";
         for (method, path, body, before, after) in [
-            (
-                Method::GET,
-                "/health",
-                &b""[..],
-                (200, health),
-                (200, health),
-            ),
-            (
-                Method::GET,
-                "/",
-                b"",
-                (503, "Uninitialized\n"),
-                (200, "It works!\n"),
-            ),
-            (
-                Method::GET,
-                "/any/other",
-                b"",
-                (503, "Uninitialized\n"),
-                (200, "It works!\n"),
-            ),
-            (
-                Method::POST,
-                "/",
-                b"x",
-                (503, "Uninitialized\n"),
-                (200, "It works!\n"),
-            ),
+            (Method::GET, "/health", &b""[..], (200, health), (200, health)),
+            (Method::GET, "/", b"", (503, "Uninitialized\n"), (200, "It works!\n")),
+            (Method::GET, "/any/other", b"", (503, "Uninitialized\n"), (200, "It works!\n")),
+            (Method::POST, "/", b"x", (503, "Uninitialized\n"), (200, "It works!\n")),
             (Method::GET, "/internal/key", b"", (200, key), (200, key)),
-            (
-                Method::POST,
-                "/internal/secret",
-                secret,
-                (202, "Accepted\n"),
-                (204, ""),
-            ),
-            (
-                Method::POST,
-                "/internal/secret",
-                b"?",
-                (500, "unable to read secret\n"),
-                (204, ""),
-            ),
-            (
-                Method::POST,
-                "/internal/secret",
-                b"",
-                (400, "invalid key\n"),
-                (204, ""),
-            ),
+            (Method::POST, "/internal/secret", secret, (202, "Accepted\n"), (204, "")),
+            (Method::POST, "/internal/secret", b"?", (500, "unable to read secret\n"), (204, "")),
+            (Method::POST, "/internal/secret", b"", (400, "invalid key\n"), (204, "")),
         ] {
-            assert_eq!(
-                ask(false, &method, path, body),
-                (before.0, before.1.to_owned()),
-                "{path}"
-            );
-            assert_eq!(
-                ask(true, &method, path, body),
-                (after.0, after.1.to_owned()),
-                "{path}"
-            );
+            assert_eq!(ask(false, &method, path, body), (before.0, before.1.to_owned()), "{path}");
+            assert_eq!(ask(true, &method, path, body), (after.0, after.1.to_owned()), "{path}");
         }
     }
 
     #[test]
     fn takes_any_secret_that_contains_the_key_and_is_longer_unless_told_the_half() {
         let free = Config::default();
-        let strict = Config {
-            half: Some(b"-acknowledge".to_vec()),
-            ..Config::default()
-        };
+        let strict = Config { half: Some(b"-acknowledge".to_vec()), ..Config::default() };
         for (secret, by_free, by_strict) in [
             (&b"This is @ $3cr3t key-acknowledge"[..], 202, 202),
             (b"This is @ $3cr3t key-acknowledge\n", 202, 400),
@@ -207,18 +136,8 @@ mod tests {
 
     #[test]
     fn a_key_need_not_be_text() {
-        let config = Config {
-            key: vec![0xff, 0x00, 0x80],
-            ..Config::default()
-        };
-        let answer = answer(
-            &config,
-            &Faults::default(),
-            false,
-            &Method::GET,
-            "/internal/key",
-            b"",
-        );
+        let config = Config { key: vec![0xff, 0x00, 0x80], ..Config::default() };
+        let answer = answer(&config, &Faults::default(), false, &Method::GET, "/internal/key", b"");
         assert_eq!(answer.body, b"/wCA\n");
     }
 }

@@ -84,11 +84,7 @@ impl ArgsError {
     /// The process's exit status: 127 for stray arguments, as Legacy does it, else Go's 2.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        if *self == Self::TooManyArguments {
-            127
-        } else {
-            2
-        }
+        if *self == Self::TooManyArguments { 127 } else { 2 }
     }
 }
 
@@ -128,10 +124,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
             _ if !WITH_VALUE.contains(&&*name) => return Err(ArgsError::Undefined(name)),
             _ => {
                 let value = value.map_or_else(
-                    || {
-                        args.next()
-                            .ok_or_else(|| ArgsError::NeedsValue(name.clone()))
-                    },
+                    || args.next().ok_or_else(|| ArgsError::NeedsValue(name.clone())),
                     Ok,
                 )?;
                 set(&mut options, &name, value)?;
@@ -165,10 +158,7 @@ fn flag(arg: &OsStr) -> Option<(String, Option<OsString>)> {
     let bytes = arg.as_bytes().strip_prefix(b"-")?;
     let bytes = bytes.strip_prefix(b"-").unwrap_or(bytes);
     let (name, value) = match bytes.iter().position(|byte| *byte == b'=') {
-        Some(at) => (
-            &bytes[..at],
-            Some(OsString::from_vec(bytes[at + 1..].to_owned())),
-        ),
+        Some(at) => (&bytes[..at], Some(OsString::from_vec(bytes[at + 1..].to_owned()))),
         None => (bytes, None),
     };
     (!name.is_empty()).then(|| (String::from_utf8_lossy(name).into_owned(), value))
@@ -245,21 +235,14 @@ fn what(text: &str) -> Option<What> {
             "reset" => What::Reset,
             "endless" => What::EndlessBody,
             "cut" => What::CutBody,
-            status => What::Status(
-                status
-                    .parse()
-                    .ok()
-                    .filter(|code| (200..600).contains(code))?,
-            ),
+            status => What::Status(status.parse().ok().filter(|code| (200..600).contains(code))?),
         },
     })
 }
 
 /// The three flags about answers describe one fault, in any order.
 fn answer_fault(faults: &mut Faults) -> &mut AnswerFault {
-    faults
-        .answer
-        .get_or_insert_with(|| AnswerFault::always(What::Status(500)))
+    faults.answer.get_or_insert_with(|| AnswerFault::always(What::Status(500)))
 }
 
 fn switch(name: &str, value: Option<OsString>) -> Result<bool, ArgsError> {
@@ -279,10 +262,7 @@ fn switch(name: &str, value: Option<OsString>) -> Result<bool, ArgsError> {
 /// Go's address: an empty host means all addresses, a name is looked up.
 fn address(text: &str) -> Option<SocketAddr> {
     match text.strip_prefix(':') {
-        Some(port) => Some(SocketAddr::from((
-            Ipv6Addr::UNSPECIFIED,
-            port.parse().ok()?,
-        ))),
+        Some(port) => Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port.parse().ok()?))),
         None => text.to_socket_addrs().ok()?.next(),
     }
 }

@@ -118,10 +118,7 @@ async fn told_to_stop(
     mut activity: watch::Receiver<Activity>,
 ) {
     let stopped = stopping.wait_for(|stopping| *stopping).await.is_ok();
-    let asked = activity
-        .wait_for(|activity| activity.requests > 0)
-        .await
-        .is_ok();
+    let asked = activity.wait_for(|activity| activity.requests > 0).await.is_ok();
     if !(stopped && asked) {
         // Whoever could have said so is gone, and so is the connection.
         future::pending::<()>().await;
@@ -142,10 +139,7 @@ async fn respond(
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     run.record().count(|counts| {
-        *counts
-            .requests
-            .entry(format!("{} {path}", head.method))
-            .or_default() += 1;
+        *counts.requests.entry(format!("{} {path}", head.method)).or_default() += 1;
     });
     let fault = run.answer_fault(path);
     let answer = match &fault {
@@ -200,18 +194,9 @@ fn response(answer: Answer, fault: Option<What>) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    headers.insert(
-        "x-app-name",
-        HeaderValue::from_static(env!("CARGO_PKG_NAME")),
-    );
-    headers.insert(
-        "x-app-version",
-        HeaderValue::from_static(env!("CARGO_PKG_VERSION")),
-    );
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert("x-app-name", HeaderValue::from_static(env!("CARGO_PKG_NAME")));
+    headers.insert("x-app-version", HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
     if let Some(length) = length.filter(|_| status != StatusCode::NO_CONTENT) {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }

@@ -55,29 +55,19 @@ impl AnswerFault {
     /// Every answer goes wrong, on every path.
     #[must_use]
     pub fn always(what: What) -> Self {
-        Self {
-            what,
-            path: None,
-            times: None,
-        }
+        Self { what, path: None, times: None }
     }
 
     /// The same, on one path alone.
     #[must_use]
     pub fn on(self, path: &str) -> Self {
-        Self {
-            path: Some(path.to_owned()),
-            ..self
-        }
+        Self { path: Some(path.to_owned()), ..self }
     }
 
     /// The same, for the next `times` answers.
     #[must_use]
     pub fn times(self, times: u32) -> Self {
-        Self {
-            times: Some(times),
-            ..self
-        }
+        Self { times: Some(times), ..self }
     }
 }
 

@@ -51,10 +51,7 @@ impl Legacy {
     /// # Errors
     ///
     /// The port can't be had: it is taken, or the address is not this machine's.
-    #[expect(
-        clippy::unused_async,
-        reason = "says that it needs a runtime, as its tasks do"
-    )]
+    #[expect(clippy::unused_async, reason = "says that it needs a runtime, as its tasks do")]
     pub async fn start(config: Config) -> io::Result<Self> {
         let legacy = Self::reserve(config)?;
         legacy.listen()?;
@@ -70,18 +67,11 @@ impl Legacy {
     pub fn reserve(config: Config) -> io::Result<Self> {
         let port = Port::claim(config.listen, config.families)?;
         let shared = Shared {
-            faults: watch::Sender::new(Setting {
-                number: 0,
-                faults: config.faults.clone(),
-            }),
+            faults: watch::Sender::new(Setting { number: 0, faults: config.faults.clone() }),
             record: Record::new(config.access_log),
             config,
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-            port: Arc::new(port),
-            running: Mutex::new(None),
-        })
+        Ok(Self { shared: Arc::new(shared), port: Arc::new(port), running: Mutex::new(None) })
     }
 
     /// Starts it on the port it has: a new process, so it is uninitialised unless the
@@ -96,25 +86,16 @@ impl Legacy {
     /// Outside a tokio runtime.
     pub fn listen(&self) -> io::Result<()> {
         let mut running = self.running();
-        if running
-            .as_ref()
-            .is_some_and(|running| !running.ended.is_finished())
-        {
+        if running.as_ref().is_some_and(|running| !running.ended.is_finished()) {
             return Ok(());
         }
         let listener = self.port.listen()?;
-        *self.shared.record.moments() = Moments {
-            listening: Some(Instant::now()),
-            ..Moments::default()
-        };
+        *self.shared.record.moments() =
+            Moments { listening: Some(Instant::now()), ..Moments::default() };
         let run = Arc::new(Run::new(Arc::clone(&self.shared)));
         let (end, ending) = watch::channel(End::NotYet);
         let accept = accept(Arc::clone(&run), Arc::clone(&self.port), listener, ending);
-        *running = Some(Running {
-            run,
-            end,
-            ended: tokio::spawn(accept),
-        });
+        *running = Some(Running { run, end, ended: tokio::spawn(accept) });
         Ok(())
     }
 
@@ -149,9 +130,7 @@ impl Legacy {
     /// Whether it is initialised now.
     #[must_use]
     pub fn is_initialized(&self) -> bool {
-        self.running()
-            .as_ref()
-            .is_some_and(|running| running.run.is_initialized())
+        self.running().as_ref().is_some_and(|running| running.run.is_initialized())
     }
 
     /// Changes what goes wrong. When this returns, the next connection and the next request meet
@@ -160,10 +139,7 @@ impl Legacy {
         let mut wanted = 0;
         self.shared.faults.send_modify(|setting| {
             wanted = setting.number + 1;
-            *setting = Setting {
-                number: wanted,
-                faults,
-            };
+            *setting = Setting { number: wanted, faults };
         });
         let Some((mut in_force, mut end)) = self
             .running()
@@ -282,11 +258,7 @@ impl Run {
         } else {
             State::Uninitialized
         };
-        Self {
-            shared,
-            in_force: watch::Sender::new(0),
-            state: Mutex::new(state),
-        }
+        Self { shared, in_force: watch::Sender::new(0), state: Mutex::new(state) }
     }
 
     pub(crate) fn record(&self) -> &Record {

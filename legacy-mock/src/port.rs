@@ -44,11 +44,7 @@ impl Port {
         }
         .and_then(|claim| {
             let address = local_address(&claim)?;
-            Ok(Self {
-                claim,
-                address,
-                only_ipv6,
-            })
+            Ok(Self { claim, address, only_ipv6 })
         })
     }
 
@@ -79,11 +75,7 @@ impl Port {
 }
 
 fn bind(address: SocketAddr, only_ipv6: bool) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(only_ipv6)?;
@@ -94,9 +86,7 @@ fn bind(address: SocketAddr, only_ipv6: bool) -> io::Result<Socket> {
 
 fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
     let address = socket.local_addr()?;
-    address
-        .as_socket()
-        .ok_or_else(|| io::Error::other("the socket has no IP address"))
+    address.as_socket().ok_or_else(|| io::Error::other("the socket has no IP address"))
 }
 
 fn has_ipv6() -> bool {

@@ -107,8 +107,6 @@ impl Record {
 /// Now, as Go's `log` writes it, in UTC.
 pub(crate) fn timestamp() -> String {
     OffsetDateTime::now_utc()
-        .format(format_description!(
-            "[year]/[month]/[day] [hour]:[minute]:[second]"
-        ))
+        .format(format_description!("[year]/[month]/[day] [hour]:[minute]:[second]"))
         .unwrap_or_default()
 }

@@ -19,11 +19,7 @@ const STOPPED: u8 = 2;
 
 /// Does what the arguments after the program's name ask for, and returns the exit status: 2 for a
 /// Legacy that was stopped, 127 for stray arguments.
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "help, version and errors"
-)]
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "help, version and errors")]
 pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match args::parse(args) {
         Ok(Command::Serve(options)) => match serve(*options).await {
@@ -53,11 +49,8 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be handled")?;
     let half = options.half_file.as_deref().map(read_half).transpose()?;
     let listen = options.config.listen;
-    let legacy = Legacy::reserve(Config {
-        half,
-        ..options.config.clone()
-    })
-    .with_context(|| format!("{listen} can't be had"))?;
+    let legacy = Legacy::reserve(Config { half, ..options.config.clone() })
+        .with_context(|| format!("{listen} can't be had"))?;
     tokio::select! {
         failed = live(&legacy, &options) => failed,
         _ = terminate.recv() => Ok(()),
@@ -71,9 +64,7 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
 /// Starts, and does what was asked for at its time. Returns only if it can't start.
 async fn live(legacy: &Legacy, options: &Options) -> anyhow::Result<()> {
     tokio::time::sleep(options.late).await;
-    legacy
-        .listen()
-        .with_context(|| format!("can't listen on {}", legacy.bound()))?;
+    legacy.listen().with_context(|| format!("can't listen on {}", legacy.bound()))?;
     announce(format_args!("server is listening on {}", legacy.bound()));
     let heal = async {
         after(options.faults_for).await;

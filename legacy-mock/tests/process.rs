@@ -23,31 +23,19 @@ fn command(args: &[&str]) -> Command {
 
 async fn start(args: &[&str]) -> Process {
     let mut command = command(args);
-    command
-        .args(["-listen", ":0"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(["-listen", ":0"]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
-    let line = tokio::time::timeout(DEADLINE, stderr.next_line())
-        .await
-        .unwrap();
+    let line = tokio::time::timeout(DEADLINE, stderr.next_line()).await.unwrap();
     let line = line.unwrap().unwrap();
     assert!(line.contains(" [INFO] server is listening on "), "{line}");
     let port = line.rsplit_once(':').unwrap().1.parse().unwrap();
-    Process {
-        child,
-        stderr,
-        port,
-    }
+    Process { child, stderr, port }
 }
 
 /// What a shell prints.
 async fn shell(script: &str) -> String {
-    let run = Command::new("sh")
-        .args(["-c", script])
-        .kill_on_drop(true)
-        .output();
+    let run = Command::new("sh").args(["-c", script]).kill_on_drop(true).output();
     let output = tokio::time::timeout(DEADLINE, run).await.unwrap().unwrap();
     assert!(output.status.success(), "{script}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
@@ -86,23 +74,14 @@ async fn access_lines_are_on_stdout_and_sigterm_is_status_2() {
     );
     let pid = legacy.child.id().unwrap();
     shell(&format!("kill -TERM {pid}")).await;
-    let line = tokio::time::timeout(DEADLINE, legacy.stderr.next_line())
-        .await
-        .unwrap()
-        .unwrap();
-    assert!(
-        line.unwrap()
-            .ends_with(" [INFO] received interrupt, shutting down...")
-    );
+    let line = tokio::time::timeout(DEADLINE, legacy.stderr.next_line()).await.unwrap().unwrap();
+    assert!(line.unwrap().ends_with(" [INFO] received interrupt, shutting down..."));
     let output = tokio::time::timeout(DEADLINE, legacy.child.wait_with_output()).await;
     let output = output.unwrap().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let lines = String::from_utf8(output.stdout).unwrap();
     assert_eq!(lines.lines().count(), 1, "{lines}");
-    assert!(
-        lines.contains("\"GET /x HTTP/1.1\" 200 6 \"curl/"),
-        "{lines}"
-    );
+    assert!(lines.contains("\"GET /x HTTP/1.1\" 200 6 \"curl/"), "{lines}");
 }
 
 #[tokio::test]
@@ -112,25 +91,14 @@ async fn told_the_half_it_insists_on_it() {
     let legacy = start(&["--half-file", file.path().to_str().unwrap()]).await;
     let url = format!("http://localhost:{}/internal/secret", legacy.port);
     let post = async |secret: &str| shell(&format!("curl -s -d '{secret}' {url}")).await;
-    assert_eq!(
-        post("VGhpcyBpcyBAICQzY3IzdCBrZXktYWNrbm93bGVkZ2UK").await,
-        "invalid key\n"
-    );
-    assert_eq!(
-        post("VGhpcyBpcyBAICQzY3IzdCBrZXktYWNrbm93bGVkZ2U=").await,
-        "Accepted\n"
-    );
+    assert_eq!(post("VGhpcyBpcyBAICQzY3IzdCBrZXktYWNrbm93bGVkZ2UK").await, "invalid key\n");
+    assert_eq!(post("VGhpcyBpcyBAICQzY3IzdCBrZXktYWNrbm93bGVkZ2U=").await, "Accepted\n");
 }
 
 #[tokio::test]
 async fn knobs_turn_by_time() {
-    let mut legacy = start(&[
-        "-initialized",
-        "-late=50ms",
-        "-forget-after=50ms",
-        "-old-build",
-    ])
-    .await;
+    let mut legacy =
+        start(&["-initialized", "-late=50ms", "-forget-after=50ms", "-old-build"]).await;
     let url = format!("http://localhost:{}", legacy.port);
     let deadline = tokio::time::Instant::now() + DEADLINE;
     while shell(&format!("curl -s {url}")).await != "Uninitialized\n" {
@@ -140,10 +108,7 @@ async fn knobs_turn_by_time() {
 
     let legacy = start(&["-door=refuse", "-faults-for=50ms"]).await;
     let url = format!("http://localhost:{}/health", legacy.port);
-    shell(&format!(
-        "curl -s --retry 100 --retry-delay 0 --retry-connrefused {url}"
-    ))
-    .await;
+    shell(&format!("curl -s --retry 100 --retry-delay 0 --retry-connrefused {url}")).await;
 }
 
 #[tokio::test]
@@ -159,17 +124,10 @@ async fn wrong_command_lines_end_as_legacys_do() {
         ),
     ] {
         let output = command(args).output().await.unwrap();
-        assert_eq!(
-            String::from_utf8(output.stderr).unwrap(),
-            stderr,
-            "{args:?}"
-        );
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), stderr, "{args:?}");
         assert_eq!(output.status.code(), Some(status), "{args:?}");
     }
     let help = command(&["--help"]).output().await.unwrap();
-    assert_eq!(
-        String::from_utf8(help.stdout).unwrap(),
-        legacy_mock::args::HELP
-    );
+    assert_eq!(String::from_utf8(help.stdout).unwrap(), legacy_mock::args::HELP);
     assert_eq!(help.status.code(), Some(0));
 }

@@ -76,11 +76,7 @@ mod tests {
     fn with_ipv6(error: io::ErrorKind) -> Result<String, io::ErrorKind> {
         let socket = |address: SocketAddr, both| {
             assert_eq!(both, address.is_ipv6());
-            if both {
-                Err(error.into())
-            } else {
-                Ok(address.to_string())
-            }
+            if both { Err(error.into()) } else { Ok(address.to_string()) }
         };
         all(13300, socket).map_err(|error| error.kind())
     }
@@ -94,9 +90,6 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_not_evaded() {
-        assert_eq!(
-            with_ipv6(io::ErrorKind::AddrInUse),
-            Err(io::ErrorKind::AddrInUse)
-        );
+        assert_eq!(with_ipv6(io::ErrorKind::AddrInUse), Err(io::ErrorKind::AddrInUse));
     }
 }

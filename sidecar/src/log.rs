@@ -62,11 +62,7 @@ impl Log {
     /// A log that writes to `out`.
     #[must_use]
     pub fn new(level: Level, format: Format, out: Box<dyn Write + Send>) -> Self {
-        Self {
-            level,
-            format,
-            out: Mutex::new(out),
-        }
+        Self { level, format, out: Mutex::new(out) }
     }
 
     /// A log on stdout.
@@ -80,9 +76,7 @@ impl Log {
         if level > self.level {
             return;
         }
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let line = render(self.format, now, level, event, message);
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
@@ -107,10 +101,7 @@ fn render(
             writeln!(line, "{time} {upper:<5} {message}")
         }
         Format::Json => {
-            let _ = write!(
-                line,
-                r#"{{"time":"{time}","level":"{level}","event":"{event}","#
-            );
+            let _ = write!(line, r#"{{"time":"{time}","level":"{level}","event":"{event}","#);
             line.push_str(r#""message":""#);
             let _ = write!(Escaped(&mut line), "{message}");
             line.push_str("\"}\n");
@@ -147,10 +138,7 @@ impl Display for Rfc3339 {
         let (year, month, day) = civil(seconds / 86_400);
         let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
         let millis = self.0.subsec_millis();
-        write!(
-            out,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
-        )
+        write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
     }
 }
 
@@ -224,13 +212,7 @@ mod tests {
 
     #[test]
     fn a_line_of_text_is_time_level_message() {
-        let line = render(
-            Format::Text,
-            Duration::ZERO,
-            Level::Warn,
-            "lost",
-            &"Legacy is gone",
-        );
+        let line = render(Format::Text, Duration::ZERO, Level::Warn, "lost", &"Legacy is gone");
         assert_eq!(line, "1970-01-01T00:00:00.000Z WARN  Legacy is gone\n");
     }
 

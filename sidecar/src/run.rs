@@ -39,11 +39,7 @@ impl Args {
     pub fn bind(self) -> Result<Bound, BindError> {
         let listener = listen::bind(self.listen)?;
         let log = Log::stdout(self.log_level, self.log_format);
-        Ok(Bound {
-            args: self,
-            listener,
-            log,
-        })
+        Ok(Bound { args: self, listener, log })
     }
 }
 
@@ -76,11 +72,7 @@ impl Bound {
     /// # Errors
     /// When the runtime cannot take the listener.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<Ended> {
-        let Self {
-            args,
-            listener,
-            log,
-        } = self;
+        let Self { args, listener, log } = self;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
         let began = Instant::now();
@@ -139,8 +131,7 @@ impl Driver<'_> {
         while let Some(event) = self.act(action).await {
             let next = machine.step(event, self.began.elapsed(), fastrand::f64());
             let state = machine.state();
-            self.board
-                .show(state, self.began + machine.since(), next.news);
+            self.board.show(state, self.began + machine.since(), next.news);
             if let Some(news) = next.news {
                 tell(self.log, self.args, &self.legacy.address(), news);
                 // Legacy may take many minutes to listen; nobody should learn only then what is missing.

@@ -73,9 +73,7 @@ impl Half {
         // All the room at once: a buffer that grows leaves its old self behind, unwiped.
         let expected = usize::try_from(about.len()).unwrap_or(LIMIT).min(LIMIT);
         let mut bytes = Zeroizing::new(Vec::with_capacity(expected + 1));
-        file.take(LIMIT as u64 + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| error.kind())?;
+        file.take(LIMIT as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.kind())?;
         if bytes.len() > LIMIT {
             return Err(HalfProblem::TooLarge);
         }
@@ -125,9 +123,7 @@ impl Key {
         }
         let text = body.trim_ascii();
         let mut bytes = Zeroizing::new(vec![0; text.len() / 4 * 3 + 3]);
-        let length = STANDARD
-            .decode_slice(text, &mut bytes)
-            .map_err(|_| KeyProblem::NotBase64)?;
+        let length = STANDARD.decode_slice(text, &mut bytes).map_err(|_| KeyProblem::NotBase64)?;
         if length == 0 {
             return Err(KeyProblem::Empty);
         }
@@ -203,19 +199,13 @@ mod tests {
             assert_eq!(read(content).err(), Some(HalfProblem::Empty), "{content:?}");
         }
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(
-            Half::read(&folder.path().join("half")).err(),
-            Some(HalfProblem::Missing)
-        );
+        assert_eq!(Half::read(&folder.path().join("half")).err(), Some(HalfProblem::Missing));
     }
 
     #[test]
     fn the_limit_is_64_kib_to_the_byte() {
         assert_eq!(read(&vec![b'x'; LIMIT]).ok().unwrap().0.len(), LIMIT);
-        assert_eq!(
-            read(&vec![b'x'; LIMIT + 1]).err(),
-            Some(HalfProblem::TooLarge)
-        );
+        assert_eq!(read(&vec![b'x'; LIMIT + 1]).err(), Some(HalfProblem::TooLarge));
     }
 
     #[test]
@@ -223,43 +213,28 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Half::read(folder.path()).err(), Some(HalfProblem::NotAFile));
         let fifo = folder.path().join("fifo");
-        let made = std::process::Command::new("mkfifo")
-            .arg(&fifo)
-            .status()
-            .unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
         assert!(made.success());
         assert_eq!(Half::read(&fifo).err(), Some(HalfProblem::NotAFile));
-        assert_eq!(
-            Half::read("/dev/zero".as_ref()).err(),
-            Some(HalfProblem::NotAFile)
-        );
+        assert_eq!(Half::read("/dev/zero".as_ref()).err(), Some(HalfProblem::NotAFile));
     }
 
     #[test]
     fn errors_of_the_file_system_keep_their_kind() {
         use std::io::ErrorKind;
-        assert_eq!(
-            HalfProblem::from(ErrorKind::PermissionDenied),
-            HalfProblem::Denied
-        );
+        assert_eq!(HalfProblem::from(ErrorKind::PermissionDenied), HalfProblem::Denied);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "x").unwrap();
         let below = Half::read(&file.join("half")).err();
-        assert_eq!(
-            below,
-            Some(HalfProblem::Unreadable(ErrorKind::NotADirectory))
-        );
+        assert_eq!(below, Some(HalfProblem::Unreadable(ErrorKind::NotADirectory)));
     }
 
     #[test]
     fn the_secret_is_the_base64_of_key_and_half() {
         let key = Key::decode(KEY).ok().unwrap();
         let secret = Secret::join(&key, &read(b"-acknowledge\n").ok().unwrap());
-        assert_eq!(
-            &*secret.into_body(),
-            b"VGhpcyBpcyBAICQzY3IzdCBrZXktYWNrbm93bGVkZ2U="
-        );
+        assert_eq!(&*secret.into_body(), b"VGhpcyBpcyBAICQzY3IzdCBrZXktYWNrbm93bGVkZ2U=");
     }
 
     #[test]

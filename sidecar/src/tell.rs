@@ -30,19 +30,12 @@ pub(crate) fn tell(log: &Log, args: &Args, address: &dyn Display, news: News) {
             ),
         ),
         News::Listening { waited } if waited < AT_ONCE => {
-            log.line(
-                Level::Info,
-                "listening",
-                &format_args!("Legacy listens on {address}"),
-            );
+            log.line(Level::Info, "listening", &format_args!("Legacy listens on {address}"));
         }
         News::Listening { waited } => log.line(
             Level::Info,
             "listening",
-            &format_args!(
-                "Legacy listens on {address}, after {} of waiting",
-                Spoken(waited)
-            ),
+            &format_args!("Legacy listens on {address}, after {} of waiting", Spoken(waited)),
         ),
         News::Found(seen) => {
             let what = match seen {
@@ -60,31 +53,19 @@ pub(crate) fn tell(log: &Log, args: &Args, address: &dyn Display, news: News) {
                 Answer::Repeated => "says that it has had the handshake already (204)",
             };
             let took = Spoken(took);
-            log.line(
-                Level::Info,
-                "accepted",
-                &format_args!("Legacy {answer}, in {took}"),
-            );
+            log.line(Level::Info, "accepted", &format_args!("Legacy {answer}, in {took}"));
         }
         News::Initialised { how, waited } => {
             let how = match how {
                 How::Handshake(_) => "Legacy is initialised",
                 How::Already => "Legacy is initialised already, nothing was sent",
             };
-            let next = if args.once {
-                "done"
-            } else {
-                "idling until it restarts"
-            };
+            let next = if args.once { "done" } else { "idling until it restarts" };
             let waited = Spoken(waited);
             let line = format_args!("{how}; ready after {waited}, {next}");
             log.line(Level::Info, "initialised", &line);
         }
-        News::Failed {
-            failure,
-            retry_in,
-            repeated,
-        } => {
+        News::Failed { failure, retry_in, repeated } => {
             let level = match failure {
                 _ if repeated => Level::Debug,
                 failure if failure.needs_an_operator() => Level::Error,
@@ -183,11 +164,7 @@ struct Create<'a>(&'a Source);
 
 impl Display for Create<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Source {
-            secret,
-            key,
-            namespace,
-        } = self.0;
+        let Source { secret, key, namespace } = self.0;
         write!(out, "kubectl create secret generic {secret} ")?;
         if let Some(namespace) = namespace {
             write!(out, "-n {namespace} ")?;
@@ -201,10 +178,6 @@ struct Replace<'a>(&'a Source);
 
 impl Display for Replace<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            out,
-            "{} --dry-run=client -o yaml | kubectl apply -f -",
-            Create(self.0)
-        )
+        write!(out, "{} --dry-run=client -o yaml | kubectl apply -f -", Create(self.0))
     }
 }

@@ -61,10 +61,7 @@ const PLACES: [(&str, &[Event]); 13] = [
     ("failing", &[ACCEPTED, UNINITIALISED, NO_HALF]),
     ("idle, opening the watch", &[ACCEPTED, INITIALISED]),
     ("idle, watched", &[ACCEPTED, INITIALISED, KIND]),
-    (
-        "idle, watch ended",
-        &[ACCEPTED, INITIALISED, KIND, INITIALISED, Event::WatchEnded],
-    ),
+    ("idle, watch ended", &[ACCEPTED, INITIALISED, KIND, INITIALISED, Event::WatchEnded]),
     (
         "idle, watch ended after a false alarm",
         &[
@@ -101,45 +98,24 @@ fn rest(millis: u64) -> Action {
 }
 
 fn failed(failure: Failure, millis: u64) -> News {
-    News::Failed {
-        failure,
-        retry_in: Duration::from_millis(millis),
-        repeated: false,
-    }
+    News::Failed { failure, retry_in: Duration::from_millis(millis), repeated: false }
 }
 
 /// From each place, each event that can happen there: the state, the action and the news that follow.
 /// Everything happens at one moment, with a jitter of a half: a look's pause is 4.5 ms of 5, the pause
 /// after a first failure 50 ms of 100.
-#[expect(
-    clippy::too_many_lines,
-    reason = "a table with a row for each transition"
-)]
+#[expect(clippy::too_many_lines, reason = "a table with a row for each transition")]
 fn table() -> Vec<(&'static str, Event, &'static str, Action, Option<News>)> {
     let now = Duration::ZERO;
     let pause = Action::Rest(Duration::from_micros(4500));
     let again = Some(News::Waiting { waited: now });
-    let initialised = |answer| {
-        Some(News::Initialised {
-            how: How::Handshake(answer),
-            waited: now,
-        })
-    };
-    let already = Some(News::Initialised {
-        how: How::Already,
-        waited: now,
-    });
+    let initialised = |answer| Some(News::Initialised { how: How::Handshake(answer), waited: now });
+    let already = Some(News::Initialised { how: How::Already, waited: now });
     let taken = |answer| Some(News::Taken { answer, took: now });
     let lost = |loss| Some(News::Lost(loss));
     let mut table = vec![
         ("waiting", REFUSED, "waiting", pause, None),
-        (
-            "waiting",
-            ACCEPTED,
-            "looking",
-            Action::Look,
-            Some(News::Listening { waited: now }),
-        ),
+        ("waiting", ACCEPTED, "looking", Action::Look, Some(News::Listening { waited: now })),
         ("waiting", Event::Rested, "waiting", Action::Knock, None),
         ("looking", INITIALISED, "watching", Action::Watch, already),
         (
@@ -149,186 +125,48 @@ fn table() -> Vec<(&'static str, Event, &'static str, Action, Option<News>)> {
             Action::Shake,
             Some(News::Found(Seen::Uninitialised)),
         ),
-        (
-            "looking",
-            UNCLEAR,
-            "shaking",
-            Action::Shake,
-            Some(News::Found(Seen::Unclear)),
-        ),
+        ("looking", UNCLEAR, "shaking", Action::Shake, Some(News::Found(Seen::Unclear))),
         // It has been told before that nothing listens.
         ("looking", LOOK_GONE, "waiting", pause, None),
-        (
-            "looking",
-            LOOK_SILENT,
-            "failing",
-            rest(50),
-            Some(failed(SILENT, 50)),
-        ),
-        (
-            "shaking",
-            TAKEN,
-            "verifying",
-            Action::Look,
-            taken(Answer::Accepted),
-        ),
-        (
-            "shaking",
-            REPEATED,
-            "verifying",
-            Action::Look,
-            taken(Answer::Repeated),
-        ),
-        (
-            "shaking",
-            NO_HALF,
-            "failing",
-            rest(50),
-            Some(failed(MISSING, 50)),
-        ),
+        ("looking", LOOK_SILENT, "failing", rest(50), Some(failed(SILENT, 50))),
+        ("shaking", TAKEN, "verifying", Action::Look, taken(Answer::Accepted)),
+        ("shaking", REPEATED, "verifying", Action::Look, taken(Answer::Repeated)),
+        ("shaking", NO_HALF, "failing", rest(50), Some(failed(MISSING, 50))),
         ("shaking", SHAKE_GONE, "waiting", pause, again),
-        (
-            "verifying",
-            INITIALISED,
-            "watching",
-            Action::Watch,
-            initialised(Answer::Accepted),
-        ),
+        ("verifying", INITIALISED, "watching", Action::Watch, initialised(Answer::Accepted)),
         ("verifying", UNINITIALISED, "verifying", rest(20), None),
         ("verifying", UNCLEAR, "verifying", rest(20), None),
         ("verifying", LOOK_SILENT, "verifying", rest(20), None),
         ("verifying", LOOK_GONE, "waiting", pause, again),
         ("verifying", Event::Rested, "verifying", Action::Look, None),
-        (
-            "verifying a 204",
-            INITIALISED,
-            "watching",
-            Action::Watch,
-            initialised(Answer::Repeated),
-        ),
-        (
-            "verifying a 204",
-            UNCLEAR,
-            "watching",
-            Action::Watch,
-            initialised(Answer::Repeated),
-        ),
-        (
-            "verifying a 204",
-            UNINITIALISED,
-            "verifying",
-            rest(20),
-            None,
-        ),
+        ("verifying a 204", INITIALISED, "watching", Action::Watch, initialised(Answer::Repeated)),
+        ("verifying a 204", UNCLEAR, "watching", Action::Watch, initialised(Answer::Repeated)),
+        ("verifying a 204", UNINITIALISED, "verifying", rest(20), None),
         ("verifying a 204", LOOK_SILENT, "verifying", rest(20), None),
         ("verifying a 204", LOOK_GONE, "waiting", pause, again),
-        (
-            "verifying a 204",
-            Event::Rested,
-            "verifying",
-            Action::Look,
-            None,
-        ),
+        ("verifying a 204", Event::Rested, "verifying", Action::Look, None),
         ("failing", Event::Rested, "waiting", Action::Knock, None),
-        (
-            "idle, opening the watch",
-            KIND,
-            "watching",
-            Action::Look,
-            None,
-        ),
-        (
-            "idle, opening the watch",
-            UNKIND,
-            "polling",
-            rest(5000),
-            Some(News::WatchGivenUp),
-        ),
-        (
-            "idle, watched",
-            Event::Rested,
-            "watching",
-            Action::Look,
-            None,
-        ),
+        ("idle, opening the watch", KIND, "watching", Action::Look, None),
+        ("idle, opening the watch", UNKIND, "polling", rest(5000), Some(News::WatchGivenUp)),
+        ("idle, watched", Event::Rested, "watching", Action::Look, None),
         ("idle, watched", INITIALISED, "watching", rest(60_000), None),
         // The process that was initialised is still there.
         ("idle, watched", UNCLEAR, "watching", rest(5000), None),
         ("idle, watched", LOOK_SILENT, "watching", rest(5000), None),
-        (
-            "idle, watch ended",
-            ACCEPTED,
-            "watching",
-            Action::Look,
-            None,
-        ),
-        (
-            "idle, watch ended",
-            INITIALISED,
-            "watching",
-            Action::Watch,
-            None,
-        ),
-        (
-            "idle, watch ended",
-            UNCLEAR,
-            "waiting",
-            Action::Knock,
-            lost(Loss::Silent),
-        ),
-        (
-            "idle, watch ended",
-            LOOK_SILENT,
-            "waiting",
-            Action::Knock,
-            lost(Loss::Silent),
-        ),
-        (
-            "idle, watch ended after a false alarm",
-            ACCEPTED,
-            "watching",
-            rest(5000),
-            None,
-        ),
-        (
-            "idle, watch ended after a false alarm",
-            Event::Rested,
-            "watching",
-            Action::Look,
-            None,
-        ),
-        (
-            "idle, watch ended after a false alarm",
-            INITIALISED,
-            "watching",
-            Action::Watch,
-            None,
-        ),
-        (
-            "idle, unwatched",
-            Event::Rested,
-            "polling",
-            Action::Look,
-            None,
-        ),
+        ("idle, watch ended", ACCEPTED, "watching", Action::Look, None),
+        ("idle, watch ended", INITIALISED, "watching", Action::Watch, None),
+        ("idle, watch ended", UNCLEAR, "waiting", Action::Knock, lost(Loss::Silent)),
+        ("idle, watch ended", LOOK_SILENT, "waiting", Action::Knock, lost(Loss::Silent)),
+        ("idle, watch ended after a false alarm", ACCEPTED, "watching", rest(5000), None),
+        ("idle, watch ended after a false alarm", Event::Rested, "watching", Action::Look, None),
+        ("idle, watch ended after a false alarm", INITIALISED, "watching", Action::Watch, None),
+        ("idle, unwatched", Event::Rested, "polling", Action::Look, None),
         ("idle, unwatched", INITIALISED, "polling", rest(5000), None),
         // It may be serving somebody else.
         ("idle, unwatched", UNCLEAR, "polling", rest(5000), None),
         ("idle, unwatched", LOOK_SILENT, "polling", rest(5000), None),
-        (
-            "idle, unwatched, silent for long",
-            INITIALISED,
-            "polling",
-            rest(5000),
-            None,
-        ),
-        (
-            "idle, unwatched, silent for long",
-            UNCLEAR,
-            "waiting",
-            Action::Knock,
-            lost(Loss::Silent),
-        ),
+        ("idle, unwatched, silent for long", INITIALISED, "polling", rest(5000), None),
+        ("idle, unwatched, silent for long", UNCLEAR, "waiting", Action::Knock, lost(Loss::Silent)),
         (
             "idle, unwatched, silent for long",
             LOOK_SILENT,
@@ -341,13 +179,7 @@ fn table() -> Vec<(&'static str, Event, &'static str, Action, Option<News>)> {
         table.extend([
             (*place, REFUSED, "waiting", pause, lost(Loss::Gone)),
             (*place, LOOK_GONE, "waiting", pause, lost(Loss::Gone)),
-            (
-                *place,
-                UNINITIALISED,
-                "shaking",
-                Action::Shake,
-                lost(Loss::Forgot),
-            ),
+            (*place, UNINITIALISED, "shaking", Action::Shake, lost(Loss::Forgot)),
         ]);
     }
     table.extend(
@@ -366,10 +198,7 @@ fn every_transition() {
         let next = machine.step(event, NOW, 0.5);
         let got = (machine.state().label(), next.action, next.news);
         assert_eq!(got, (state, action, news), "{place}: {event:?}");
-        assert!(
-            !seen.contains(&(place, event)),
-            "{place}: {event:?} has two rows"
-        );
+        assert!(!seen.contains(&(place, event)), "{place}: {event:?} has two rows");
         seen.push((place, event));
     }
     // What cannot happen must neither end the sidecar nor get it stuck nor make it spin.
@@ -388,18 +217,9 @@ fn every_transition() {
 fn each_state_and_each_action_has_a_row() {
     let table = table();
     for label in State::LABELS {
-        assert!(
-            table.iter().any(|(_, _, state, ..)| *state == label),
-            "{label}"
-        );
+        assert!(table.iter().any(|(_, _, state, ..)| *state == label), "{label}");
     }
-    for action in [
-        Action::Knock,
-        Action::Look,
-        Action::Shake,
-        Action::Watch,
-        Action::End,
-    ] {
+    for action in [Action::Knock, Action::Look, Action::Shake, Action::Watch, Action::End] {
         assert!(table.iter().any(|row| row.3 == action), "{action:?}");
     }
 }
@@ -433,9 +253,7 @@ fn pauses_after_failures_double_up_to_the_most_and_start_anew_after_progress() {
         for event in events {
             last = machine.step(*event, NOW, 0.999_999);
         }
-        let Action::Rest(pause) = last.action else {
-            panic!("{last:?}")
-        };
+        let Action::Rest(pause) = last.action else { panic!("{last:?}") };
         let millis = pause.as_millis() + 1;
         machine.step(Event::Rested, NOW, 0.0);
         millis
@@ -444,25 +262,13 @@ fn pauses_after_failures_double_up_to_the_most_and_start_anew_after_progress() {
     for expected in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
         assert_eq!(pause(&no_half), expected);
     }
-    let wrong_half = [
-        ACCEPTED,
-        UNINITIALISED,
-        Event::Shaken(Err(Failure::WrongHalf)),
-    ];
-    assert_eq!(
-        pause(&wrong_half),
-        100,
-        "further than ever before: progress"
-    );
+    let wrong_half = [ACCEPTED, UNINITIALISED, Event::Shaken(Err(Failure::WrongHalf))];
+    assert_eq!(pause(&wrong_half), 100, "further than ever before: progress");
     assert_eq!(pause(&no_half), 200, "not as far: none");
     assert_eq!(pause(&wrong_half), 400, "as far as before: none");
     let pause_of_a_look = pause(&[ACCEPTED, LOOK_GONE]);
     assert_eq!(pause_of_a_look, 4 + 1, "nothing listens: a look's pause");
-    assert_eq!(
-        pause(&no_half),
-        100,
-        "whatever listens now is another Legacy"
-    );
+    assert_eq!(pause(&no_half), 100, "whatever listens now is another Legacy");
 }
 
 #[test]
@@ -489,9 +295,8 @@ fn checks_after_the_202_end_after_five_seconds() {
 fn the_same_is_not_told_again_within_ten_seconds() {
     let at = |seconds| NOW + Duration::from_secs(seconds);
     let mut machine = Machine::new(Pace::default(), false, NOW);
-    let told: Vec<_> = (0..35)
-        .filter(|second| machine.step(REFUSED, at(*second), 0.5).news.is_some())
-        .collect();
+    let told: Vec<_> =
+        (0..35).filter(|second| machine.step(REFUSED, at(*second), 0.5).news.is_some()).collect();
     assert_eq!(told, [0, 10, 20, 30]);
 
     let mut machine = machine_at("shaking");
@@ -501,29 +306,12 @@ fn the_same_is_not_told_again_within_ten_seconds() {
             for event in [Event::Rested, ACCEPTED, UNINITIALISED] {
                 assert_eq!(machine.step(event, at(*second), 0.5).news, None);
             }
-            matches!(
-                next.news,
-                Some(News::Failed {
-                    repeated: false,
-                    ..
-                })
-            )
+            matches!(next.news, Some(News::Failed { repeated: false, .. }))
         })
         .collect();
     assert_eq!(told, [0, 10, 20, 30]);
-    let other = machine
-        .step(Event::Shaken(Err(Failure::WrongHalf)), at(35), 0.5)
-        .news;
-    assert!(
-        matches!(
-            other,
-            Some(News::Failed {
-                repeated: false,
-                ..
-            })
-        ),
-        "another cause: at once"
-    );
+    let other = machine.step(Event::Shaken(Err(Failure::WrongHalf)), at(35), 0.5).news;
+    assert!(matches!(other, Some(News::Failed { repeated: false, .. })), "another cause: at once");
 }
 
 /// Legacy as the machine sees it, in virtual time.
@@ -560,19 +348,11 @@ impl World {
         match action {
             Action::Knock => {
                 self.knocks.push(self.now);
-                if self.now < self.listens_at {
-                    REFUSED
-                } else {
-                    ACCEPTED
-                }
+                if self.now < self.listens_at { REFUSED } else { ACCEPTED }
             }
             Action::Look => {
                 self.looks.push(self.now);
-                if self.initialised {
-                    INITIALISED
-                } else {
-                    UNINITIALISED
-                }
+                if self.initialised { INITIALISED } else { UNINITIALISED }
             }
             Action::Shake => {
                 self.shakes.push(self.now);
@@ -586,9 +366,7 @@ impl World {
             }
             Action::Rest(pause) => {
                 let closes = self.watch_opened.map(|opened| {
-                    opened
-                        .saturating_add(self.closes_idle_after)
-                        .saturating_sub(self.now)
+                    opened.saturating_add(self.closes_idle_after).saturating_sub(self.now)
                 });
                 if let Some(closes) = closes.filter(|closes| *closes <= pause) {
                     self.now += closes;
@@ -641,15 +419,8 @@ fn a_listener_is_found_after_at_most_one_pause_however_late_it_comes() {
         let most = (listens_at / 200).clamp(Duration::from_millis(5), Duration::from_millis(50));
         assert!(late <= most, "{listens_at:?}: {late:?} late");
         assert_eq!(world.shakes.len(), 1);
-        let before: Vec<_> = world
-            .looks
-            .iter()
-            .filter(|look| **look < listens_at)
-            .collect();
-        assert!(
-            before.is_empty(),
-            "HTTP before anything listens: {before:?}"
-        );
+        let before: Vec<_> = world.looks.iter().filter(|look| **look < listens_at).collect();
+        assert!(before.is_empty(), "HTTP before anything listens: {before:?}");
     }
 }
 
@@ -657,11 +428,7 @@ fn a_listener_is_found_after_at_most_one_pause_however_late_it_comes() {
 fn a_long_wait_costs_at_most_25_knocks_a_second() {
     let mut world = World::new(Duration::MAX);
     world.run(Duration::from_secs(600));
-    assert!(
-        world.knocks.len() < 600 * 25 + 1000,
-        "{}",
-        world.knocks.len()
-    );
+    assert!(world.knocks.len() < 600 * 25 + 1000, "{}", world.knocks.len());
 }
 
 #[test]
@@ -686,10 +453,7 @@ fn after_a_false_alarm_a_legacy_that_closes_idle_connections_is_asked_at_most_ev
         // the first false alarm.
         let idle = &world.looks[2..];
         let gaps = idle.windows(2).map(|two| two[1].abs_diff(two[0]));
-        assert!(
-            gaps.min().unwrap() >= Duration::from_secs(5),
-            "{millis} ms: {idle:?}"
-        );
+        assert!(gaps.min().unwrap() >= Duration::from_secs(5), "{millis} ms: {idle:?}");
         assert_eq!(world.shakes.len(), 0);
     }
 }
@@ -700,14 +464,8 @@ fn a_legacy_that_serves_one_connection_at_a_time_is_asked_every_five_seconds() {
     world.one_at_a_time = true;
     let machine = world.run(Duration::from_secs(600));
     assert_eq!(machine.state().label(), "polling");
-    let gaps: Vec<_> = world.looks[2..]
-        .windows(2)
-        .map(|two| two[1].abs_diff(two[0]))
-        .collect();
-    assert!(
-        gaps.iter().all(|gap| *gap == Duration::from_secs(5)),
-        "{gaps:?}"
-    );
+    let gaps: Vec<_> = world.looks[2..].windows(2).map(|two| two[1].abs_diff(two[0])).collect();
+    assert!(gaps.iter().all(|gap| *gap == Duration::from_secs(5)), "{gaps:?}");
 }
 
 fn any_event() -> impl Strategy<Value = Event> {

@@ -2,10 +2,7 @@
 //! skipping over the same JSON without looking at it, and the way through Kubernetes' own types
 //! and a comparison of the pod before and after.
 
-#![expect(
-    clippy::expect_used,
-    reason = "a benchmark of what does not work ends at once"
-)]
+#![expect(clippy::expect_used, reason = "a benchmark of what does not work ends at once")]
 
 use std::hint::black_box;
 
@@ -29,9 +26,7 @@ fn typed_with_diff(body: &[u8], container: &Container, volumes: &[Volume]) -> Ve
     let mut pod: Pod = serde_json::from_value(before.clone()).expect("a pod");
     let spec = pod.spec.as_mut().expect("a spec");
     spec.containers.push(container.clone());
-    spec.volumes
-        .get_or_insert_default()
-        .extend_from_slice(volumes);
+    spec.volumes.get_or_insert_default().extend_from_slice(volumes);
     let after = serde_json::to_value(&pod).expect("a value");
     let patch = serde_json::to_vec(&json_patch::diff(before, &after)).expect("a patch");
     let answer = json!({

@@ -46,19 +46,9 @@ async fn ask(address: &str, form: Form) -> anyhow::Result<Bytes> {
     let tcp = TcpStream::connect(address).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(tcp)).await?;
     tokio::spawn(connection);
-    let request = Request::get(form.path())
-        .header(HOST, address)
-        .body(Empty::<Bytes>::new())?;
+    let request = Request::get(form.path()).header(HOST, address).body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
-    ensure!(
-        response.status() == StatusCode::OK,
-        "it answered {}",
-        response.status()
-    );
+    ensure!(response.status() == StatusCode::OK, "it answered {}", response.status());
     let body = Limited::new(response.into_body(), MAX_REPORT);
-    Ok(body
-        .collect()
-        .await
-        .map_err(anyhow::Error::from_boxed)?
-        .to_bytes())
+    Ok(body.collect().await.map_err(anyhow::Error::from_boxed)?.to_bytes())
 }

@@ -48,50 +48,27 @@ pub fn init(level: Level, format: Format) {
     let targets = Targets::new()
         .with_default(ours.min(LevelFilter::WARN))
         .with_targets([("webhook", ours), ("certs", ours)]);
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(stderr)
-        .with_target(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(stderr).with_target(false);
     let lines = match format {
         Format::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
         Format::Json => lines.with_ansi(false).json().flatten_event(true).boxed(),
     };
     // Fails if logging was begun before, and then that goes on.
-    let _ = tracing_subscriber::registry()
-        .with(lines.with_filter(targets))
-        .try_init();
+    let _ = tracing_subscriber::registry().with(lines.with_filter(targets)).try_init();
     std::panic::set_hook(Box::new(panicked));
 }
 
 /// A message that was put together at run time may quote what a request said, so only one that stands
 /// in the source is repeated.
 fn panicked(panic: &PanicHookInfo<'_>) {
-    let message = panic
-        .payload()
-        .downcast_ref::<&'static str>()
-        .unwrap_or(&"(not shown)");
-    let place = panic
-        .location()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    tracing::error!(
-        message_in_source = message,
-        place,
-        "panic: a bug in the webhook"
-    );
+    let message = panic.payload().downcast_ref::<&'static str>().unwrap_or(&"(not shown)");
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(message_in_source = message, place, "panic: a bug in the webhook");
 }
 
 /// The one line about an admission.
 pub fn admission(endpoint: &'static str, record: &Record, took: Duration) {
-    let Record {
-        uid,
-        namespace,
-        name,
-        kind,
-        operation,
-        outcome,
-        reason,
-        warnings,
-    } = record;
+    let Record { uid, namespace, name, kind, operation, outcome, reason, warnings } = record;
     tracing::info!(
         namespace,
         name,

@@ -4,11 +4,7 @@ use webhook::args::{Args, Command};
 use webhook::{cert, inject, log, serve};
 
 fn main() -> anyhow::Result<()> {
-    let Args {
-        log_level,
-        log_format,
-        command,
-    } = Args::read();
+    let Args { log_level, log_format, command } = Args::read();
     log::init(log_level, log_format);
     match command {
         Command::Serve(args) => serve::run(*args),

@@ -20,11 +20,8 @@ use tokio::time::Instant;
 pub(crate) const NAMESPACE: &str = "secret-handshake";
 pub(crate) const SECRET: &str = "secret-handshake-ca";
 pub(crate) const CONFIGURATION: &str = "secret-handshake";
-pub(crate) const ENTRIES: [&str; 3] = [
-    "namespace.secret-handshake.dev",
-    "pod.secret-handshake.dev",
-    "workload.secret-handshake.dev",
-];
+pub(crate) const ENTRIES: [&str; 3] =
+    ["namespace.secret-handshake.dev", "pod.secret-handshake.dev", "workload.secret-handshake.dev"];
 
 /// What was asked for, as RBAC sees it: verb, group, resource, name.
 pub(crate) type Asked = (String, String, String, Option<String>);
@@ -58,11 +55,8 @@ pub(crate) struct Fake {
 impl Fake {
     /// An API server whose clock shows `epoch` now, with an empty configuration.
     pub(crate) fn new(epoch: &str) -> Self {
-        let fake = Self {
-            state: Arc::default(),
-            epoch: epoch.parse().unwrap(),
-            start: Instant::now(),
-        };
+        let fake =
+            Self { state: Arc::default(), epoch: epoch.parse().unwrap(), start: Instant::now() };
         fake.state().configuration = Some(configuration());
         fake.touch();
         fake
@@ -89,9 +83,7 @@ impl Fake {
     /// The caBundle of each entry, decoded.
     pub(crate) fn bundles(&self) -> Vec<Vec<u8>> {
         let state = self.state();
-        let webhooks = state.configuration.as_ref().unwrap()["webhooks"]
-            .as_array()
-            .unwrap();
+        let webhooks = state.configuration.as_ref().unwrap()["webhooks"].as_array().unwrap();
         let bundle = |webhook: &Value| {
             serde_json::from_value(webhook["clientConfig"]["caBundle"].clone())
                 .map_or_else(|_| Vec::new(), |ByteString(pem)| pem)
@@ -112,9 +104,7 @@ impl Fake {
                 "manager": manager, "operation": "Update", "time": time,
                 "fieldsV1": { "f:webhooks": { name: { "f:clientConfig": { "f:caBundle": {} } } } },
             }]);
-            let generation = configuration["metadata"]["generation"]
-                .as_i64()
-                .unwrap_or(0);
+            let generation = configuration["metadata"]["generation"].as_i64().unwrap_or(0);
             configuration["metadata"]["generation"] = json!(generation + 1);
         }
         self.touch();
@@ -128,9 +118,7 @@ impl Fake {
         if let Some(configuration) = &mut state.configuration {
             configuration["metadata"]["resourceVersion"] = json!(version.to_string());
             let event = json!({ "type": "MODIFIED", "object": metadata(configuration) });
-            state
-                .watchers
-                .retain(|watcher| watcher.send(event.clone()).is_ok());
+            state.watchers.retain(|watcher| watcher.send(event.clone()).is_ok());
         }
     }
 
@@ -142,14 +130,7 @@ impl Fake {
         let query = head.uri.query().unwrap_or("").to_owned();
         let path: Vec<&str> = head.uri.path().trim_matches('/').split('/').collect();
         let (group, resource, name) = match path[..] {
-            [
-                "api",
-                "v1",
-                "namespaces",
-                NAMESPACE,
-                resource,
-                ref name @ ..,
-            ] => ("", resource, name),
+            ["api", "v1", "namespaces", NAMESPACE, resource, ref name @ ..] => ("", resource, name),
             ["apis", group, "v1", resource, ref name @ ..] => (group, resource, name),
             _ => panic!("asked for {}", head.uri),
         };
@@ -166,32 +147,21 @@ impl Fake {
         };
         if is_watch {
             // As the API server does: the name is taken from this selector.
-            let selector = query
-                .split('&')
-                .find_map(|pair| pair.strip_prefix("fieldSelector="));
+            let selector = query.split('&').find_map(|pair| pair.strip_prefix("fieldSelector="));
             let selected = selector.and_then(|value| value.strip_prefix("metadata.name%3D"));
             name = selected.map(str::to_owned);
         }
         let (is_away, is_forbidden) = {
             let mut state = self.state();
-            state
-                .asked
-                .insert((verb.to_owned(), group.into(), resource.into(), name.clone()));
-            (
-                state.is_away,
-                state.forbidden.contains(&format!("{verb} {resource}")),
-            )
+            state.asked.insert((verb.to_owned(), group.into(), resource.into(), name.clone()));
+            (state.is_away, state.forbidden.contains(&format!("{verb} {resource}")))
         };
         if is_away {
             // Nothing comes back until the client gives up.
             std::future::pending::<()>().await;
         }
         if is_forbidden {
-            return self.status(
-                403,
-                "Forbidden",
-                &format!("User \"sa\" cannot {verb} {resource}"),
-            );
+            return self.status(403, "Forbidden", &format!("User \"sa\" cannot {verb} {resource}"));
         }
         if is_watch {
             return self.watch();
@@ -206,14 +176,8 @@ impl Fake {
             ("create", _) => self.create(&body),
             ("update", _) => self.update(&body),
             ("patch", _) => {
-                assert_eq!(
-                    head.headers["content-type"],
-                    "application/strategic-merge-patch+json"
-                );
-                assert!(
-                    query.contains("fieldManager=secret-handshake-webhook"),
-                    "{query}"
-                );
+                assert_eq!(head.headers["content-type"], "application/strategic-merge-patch+json");
+                assert!(query.contains("fieldManager=secret-handshake-webhook"), "{query}");
                 self.patch(&body)
             }
             _ => panic!("asked to {verb} {resource}"),
@@ -270,10 +234,7 @@ impl Fake {
             return (404, reason("NotFound", "not found"));
         };
         let version = &secret["metadata"]["resourceVersion"];
-        assert!(
-            version.is_string(),
-            "an update without the version that was read"
-        );
+        assert!(version.is_string(), "an update without the version that was read");
         if stored["metadata"]["resourceVersion"] != *version {
             return (409, reason("Conflict", "the object has been modified"));
         }
@@ -297,11 +258,7 @@ impl Fake {
             for entry in patch["webhooks"].as_array().unwrap() {
                 let mut keys: Vec<_> = entry.as_object().unwrap().keys().collect();
                 keys.sort();
-                assert_eq!(
-                    keys,
-                    ["clientConfig", "name"],
-                    "more is patched than the caBundle"
-                );
+                assert_eq!(keys, ["clientConfig", "name"], "more is patched than the caBundle");
                 let Some(webhook) = webhooks.iter_mut().find(|w| w["name"] == entry["name"]) else {
                     return (422, reason("Invalid", "sideEffects: required value"));
                 };
@@ -351,10 +308,7 @@ impl Fake {
 }
 
 fn found(object: Option<Value>) -> (u16, Value) {
-    object.map_or_else(
-        || (404, reason("NotFound", "not found")),
-        |object| (200, object),
-    )
+    object.map_or_else(|| (404, reason("NotFound", "not found")), |object| (200, object))
 }
 
 fn reason(reason: &str, message: &str) -> Value {

@@ -42,11 +42,7 @@ impl Running {
         let (serving, status) = (keeper.serving(), keeper.status());
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(keeper.run(async { drop(stopped.await) }));
-        Self {
-            serving,
-            status,
-            stop: Some(stop),
-        }
+        Self { serving, status, stop: Some(stop) }
     }
 
     /// Waits until the status is as wanted, no longer than so much virtual time.
@@ -57,8 +53,7 @@ impl Running {
     }
 
     async fn ready(&mut self) -> Status {
-        self.until(Duration::from_secs(30), |status| status.not_ready.is_none())
-            .await
+        self.until(Duration::from_secs(30), |status| status.not_ready.is_none()).await
     }
 
     /// Whether every entry's caBundle verifies what is served, asked of a real verifier.
@@ -67,9 +62,7 @@ impl Running {
         let serving = serving.as_ref().ok_or("nothing is served")?;
         for bundle in fake.bundles() {
             let roots = inspect::certificates(&bundle).map_err(|error| error.to_string())?;
-            serving
-                .verify(&roots, &names_served(), fake.now())
-                .map_err(|e| e.to_string())?;
+            serving.verify(&roots, &names_served(), fake.now()).map_err(|e| e.to_string())?;
         }
         Ok(())
     }
@@ -91,10 +84,7 @@ fn names_served() -> Names {
 
 fn slow() -> Settings {
     // Whatever happens within seconds was not found by looking now and then.
-    Settings {
-        resync: Duration::from_secs(3_600),
-        ..Settings::default()
-    }
+    Settings { resync: Duration::from_secs(3_600), ..Settings::default() }
 }
 
 /// Lives in which much happens in an hour.
@@ -115,9 +105,8 @@ fn fake() -> Fake {
 #[tokio::test(start_paused = true)]
 async fn three_replicas_that_start_together_agree_on_one_ca() {
     let fake = fake();
-    let mut replicas: Vec<_> = (0..3)
-        .map(|seed| Running::start(&fake, &Settings::default(), seed))
-        .collect();
+    let mut replicas: Vec<_> =
+        (0..3).map(|seed| Running::start(&fake, &Settings::default(), seed)).collect();
     for replica in &mut replicas {
         replica.ready().await;
         replica.verify(&fake).unwrap();
@@ -151,10 +140,7 @@ async fn a_wiped_or_foreign_bundle_is_put_right_at_once() {
         replica.verify(&fake).unwrap();
     }
     // The certificate is still the same: nothing was wrong with it.
-    assert_eq!(
-        replica.serving.borrow().as_ref().unwrap().chain()[0],
-        serial
-    );
+    assert_eq!(replica.serving.borrow().as_ref().unwrap().chain()[0], serial);
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,11 +150,7 @@ async fn a_bundle_that_means_the_same_is_left_alone() {
     replica.ready().await;
     let bundle = String::from_utf8(fake.bundles()[0].clone()).unwrap();
     let writes = fake.state().writes.len();
-    fake.overwrite(
-        0,
-        &format!("# Our CA\n{}\n\n", bundle.trim().replace('\n', "\r\n")),
-        "editor",
-    );
+    fake.overwrite(0, &format!("# Our CA\n{}\n\n", bundle.trim().replace('\n', "\r\n")), "editor");
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(fake.state().writes.len(), writes);
     replica.ready().await;
@@ -194,24 +176,14 @@ async fn a_fight_is_noticed_named_and_not_fought_to_the_end() {
     };
     let _ = tokio::time::timeout(Duration::from_secs(20 * 60), rival).await;
     let writes = fake.state().writes.len() - before;
-    assert!(
-        (10..=40).contains(&writes),
-        "{writes} patches in 20 minutes"
-    );
+    assert!((10..=40).contains(&writes), "{writes} patches in 20 minutes");
     let status = replica.status.borrow().clone();
     assert!(status.is_fighting);
     let screen = status.screen("webhook-1");
-    assert!(
-        screen.contains("somebody else writes the caBundles again and again"),
-        "{screen}"
-    );
+    assert!(screen.contains("somebody else writes the caBundles again and again"), "{screen}");
     // The other gives up: ready again within the longest pause, and at peace after a while.
-    replica
-        .until(Duration::from_secs(61), |status| status.not_ready.is_none())
-        .await;
-    replica
-        .until(Duration::from_secs(900), |status| !status.is_fighting)
-        .await;
+    replica.until(Duration::from_secs(61), |status| status.not_ready.is_none()).await;
+    replica.until(Duration::from_secs(900), |status| !status.is_fighting).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,10 +193,7 @@ async fn a_deleted_secret_is_put_back_as_it_was() {
     replica.ready().await;
     let before = fake.state().secret.take().unwrap();
     tokio::time::sleep(Duration::from_secs(15)).await;
-    assert_eq!(
-        fake.state().secret.as_ref().unwrap()["data"],
-        before["data"]
-    );
+    assert_eq!(fake.state().secret.as_ref().unwrap()["data"], before["data"]);
     replica.verify(&fake).unwrap();
 }
 
@@ -236,10 +205,7 @@ async fn a_garbled_secret_is_replaced_by_what_is_still_known() {
     let before = fake.state().secret.clone().unwrap();
     fake.state().secret.as_mut().unwrap()["data"]["ca.key"] = json!("Z2FyYmxl");
     tokio::time::sleep(Duration::from_secs(15)).await;
-    assert_eq!(
-        fake.state().secret.as_ref().unwrap()["data"],
-        before["data"]
-    );
+    assert_eq!(fake.state().secret.as_ref().unwrap()["data"], before["data"]);
     replica.ready().await;
 }
 
@@ -303,15 +269,10 @@ async fn what_is_forbidden_is_named_with_the_rule_that_is_missing() {
         let status = replica.status.borrow().clone();
         let not_ready = status.not_ready.unwrap_or_default();
         assert!(not_ready.contains(expected), "{forbidden}: {not_ready}");
-        assert!(
-            fake.state().writes.iter().all(|(verb, _)| verb != "update"),
-            "{forbidden}"
-        );
+        assert!(fake.state().writes.iter().all(|(verb, _)| verb != "update"), "{forbidden}");
         // As soon as it is allowed, all is well.
         fake.state().forbidden.clear();
-        replica
-            .until(Duration::from_secs(35), |status| status.not_ready.is_none())
-            .await;
+        replica.until(Duration::from_secs(35), |status| status.not_ready.is_none()).await;
     }
 }
 
@@ -321,9 +282,7 @@ async fn a_secret_that_becomes_forbidden_is_not_replaced_and_serving_goes_on() {
     let mut replica = Running::start(&fake, &quick(), 1);
     replica.ready().await;
     let before = fake.state().secret.clone();
-    fake.state()
-        .forbidden
-        .extend(["get secrets".to_owned(), "update secrets".to_owned()]);
+    fake.state().forbidden.extend(["get secrets".to_owned(), "update secrets".to_owned()]);
     // As long as no rotation can have begun, certificates are renewed from the CA in memory.
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert_eq!(fake.state().secret, before);
@@ -347,9 +306,7 @@ async fn the_api_away_at_the_start_is_waited_for_and_later_is_lived_without() {
     let not_ready = replica.status.borrow().not_ready.clone().unwrap();
     assert!(not_ready.contains("no answer in 10 s"), "{not_ready}");
     fake.state().is_away = false;
-    replica
-        .until(Duration::from_secs(60), |status| status.not_ready.is_none())
-        .await;
+    replica.until(Duration::from_secs(60), |status| status.not_ready.is_none()).await;
     fake.state().is_away = true;
     for _ in 0..2 {
         tokio::time::sleep(DAY / 2).await;
@@ -364,15 +321,10 @@ async fn conflicts_and_lost_answers_do_no_harm() {
         let fake = fake();
         fake.state().interlopers = interlopers;
         fake.state().lose = lose;
-        let mut replicas: Vec<_> = (0..2)
-            .map(|seed| Running::start(&fake, &Settings::default(), seed))
-            .collect();
+        let mut replicas: Vec<_> =
+            (0..2).map(|seed| Running::start(&fake, &Settings::default(), seed)).collect();
         for replica in &mut replicas {
-            replica
-                .until(Duration::from_secs(120), |status| {
-                    status.not_ready.is_none()
-                })
-                .await;
+            replica.until(Duration::from_secs(120), |status| status.not_ready.is_none()).await;
             replica.verify(&fake).unwrap();
         }
         assert_eq!(replicas[0].issuer(), replicas[1].issuer());
@@ -382,13 +334,8 @@ async fn conflicts_and_lost_answers_do_no_harm() {
 #[tokio::test(start_paused = true)]
 async fn a_person_asks_for_a_new_ca_and_nobody_is_cut_off() {
     let fake = fake();
-    let settings = Settings {
-        resync: Duration::from_secs(10),
-        ..quick()
-    };
-    let mut replicas: Vec<_> = (0..2)
-        .map(|seed| Running::start(&fake, &settings, seed))
-        .collect();
+    let settings = Settings { resync: Duration::from_secs(10), ..quick() };
+    let mut replicas: Vec<_> = (0..2).map(|seed| Running::start(&fake, &settings, seed)).collect();
     for replica in &mut replicas {
         replica.ready().await;
     }
@@ -414,34 +361,19 @@ async fn a_person_asks_for_a_new_ca_and_nobody_is_cut_off() {
             phases.push(phase);
         }
     }
-    assert_eq!(
-        phases,
-        [
-            Phase::Steady,
-            Phase::Publishing,
-            Phase::Retiring,
-            Phase::Steady
-        ]
-    );
+    assert_eq!(phases, [Phase::Steady, Phase::Publishing, Phase::Retiring, Phase::Steady]);
     assert_ne!(replicas[0].issuer(), old);
     assert_eq!(replicas[0].issuer(), replicas[1].issuer());
     let secret = fake.state().secret.clone().unwrap();
     assert_eq!(secret["metadata"]["annotations"], json!({}));
-    let keys: Vec<_> = secret["data"]
-        .as_object()
-        .unwrap()
-        .keys()
-        .cloned()
-        .collect();
+    let keys: Vec<_> = secret["data"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(keys, ["ca.crt", "ca.key"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn four_cas_live_and_end_with_real_keys() {
     let fake = fake();
-    let mut replicas: Vec<_> = (0..2)
-        .map(|seed| Running::start(&fake, &quick(), seed))
-        .collect();
+    let mut replicas: Vec<_> = (0..2).map(|seed| Running::start(&fake, &quick(), seed)).collect();
     for replica in &mut replicas {
         replica.ready().await;
     }
@@ -449,9 +381,7 @@ async fn four_cas_live_and_end_with_real_keys() {
     for minute in (0..7 * 60).step_by(4) {
         tokio::time::sleep(Duration::from_secs(240)).await;
         for replica in &replicas {
-            replica
-                .verify(&fake)
-                .unwrap_or_else(|why| panic!("minute {minute}: {why}"));
+            replica.verify(&fake).unwrap_or_else(|why| panic!("minute {minute}: {why}"));
             assert_eq!(replica.status.borrow().not_ready, None, "minute {minute}");
         }
         authorities.insert(replicas[0].issuer());
@@ -482,10 +412,7 @@ async fn without_a_configuration_it_is_not_ready_until_there_is_one() {
     let mut replica = Running::start(&fake, &Settings::default(), 1);
     tokio::time::sleep(Duration::from_secs(60)).await;
     let not_ready = replica.status.borrow().not_ready.clone().unwrap();
-    assert!(
-        not_ready.contains("there is no such webhook configuration"),
-        "{not_ready}"
-    );
+    assert!(not_ready.contains("there is no such webhook configuration"), "{not_ready}");
     fake.state().configuration = configuration;
     fake.touch();
     replica.ready().await;
@@ -507,9 +434,7 @@ async fn an_entry_that_is_added_later_is_filled_too() {
         configuration["metadata"]["generation"] = json!(99);
     }
     fake.touch();
-    replica
-        .until(Duration::from_secs(1), |status| status.entries.len() == 4)
-        .await;
+    replica.until(Duration::from_secs(1), |status| status.entries.len() == 4).await;
     replica.ready().await;
     replica.verify(&fake).unwrap();
 }
@@ -523,17 +448,10 @@ fn allowed() -> BTreeSet<fake::Asked> {
     let list = |rule: &serde_json::Value, key: &str| -> Vec<String> {
         serde_json::from_value(rule[key].clone()).unwrap_or_default()
     };
-    for rule in documents
-        .iter()
-        .filter_map(|document| document["rules"].as_array())
-        .flatten()
-    {
+    for rule in documents.iter().filter_map(|document| document["rules"].as_array()).flatten() {
         let names = list(rule, "resourceNames");
-        let names: Vec<_> = if names.is_empty() {
-            vec![None]
-        } else {
-            names.into_iter().map(Some).collect()
-        };
+        let names: Vec<_> =
+            if names.is_empty() { vec![None] } else { names.into_iter().map(Some).collect() };
         for verb in list(rule, "verbs") {
             for group in list(rule, "apiGroups") {
                 for resource in list(rule, "resources") {
@@ -586,17 +504,11 @@ async fn no_key_is_logged_or_shown() {
         status.screen("it"),
         replica.serving.borrow()
     );
-    assert!(
-        shown.contains("was changed by somebody and put right"),
-        "{shown}"
-    );
+    assert!(shown.contains("was changed by somebody and put right"), "{shown}");
     assert!(shown.contains("next.crt is missing"), "{shown}");
     let key = secret["data"]["ca.key"].as_str().unwrap();
     let served = replica.serving.borrow().as_ref().unwrap().key().to_pem();
-    let lines = served
-        .lines()
-        .filter(|line| !line.starts_with('-'))
-        .map(str::to_owned);
+    let lines = served.lines().filter(|line| !line.starts_with('-')).map(str::to_owned);
     // In the Secret's base64, and as the base64 in PEM.
     for trace in lines.chain([key[..60].to_owned(), "PRIVATE KEY".to_owned()]) {
         assert!(!shown.contains(&trace), "{trace} is shown:\n{shown}");

@@ -32,11 +32,7 @@ fn run(seed: u64, sabotage: Option<Sabotage>, is_told: bool) -> Result<Tally, St
 
 fn number(variable: &str) -> Option<u64> {
     let value = std::env::var(variable).ok()?;
-    Some(
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{variable}={value} is no number")),
-    )
+    Some(value.parse().unwrap_or_else(|_| panic!("{variable}={value} is no number")))
 }
 
 /// Runs seeds on all cores until one fails.
@@ -93,18 +89,13 @@ fn every_ready_replica_is_accepted_by_every_api_server_for_ten_years() {
 
 /// The old CA is dropped as soon as the new one signs, though leaves of the old are still in use.
 fn drop_early(written: &Authorities) -> Authorities {
-    Authorities {
-        previous: Vec::new(),
-        ..written.clone()
-    }
+    Authorities { previous: Vec::new(), ..written.clone() }
 }
 
 /// A new CA signs before it was published.
 fn sign_before_publishing(written: &Authorities) -> Authorities {
-    let retirement = Settings {
-        leaf_life: Duration::from_secs(40 * 86_400),
-        ..Settings::default()
-    };
+    let retirement =
+        Settings { leaf_life: Duration::from_secs(40 * 86_400), ..Settings::default() };
     match written.next {
         Some(next) => written.switched(next.validity.not_before, &retirement),
         None => written.clone(),

@@ -48,26 +48,13 @@ enum Event {
     /// A replica does its next step, unless it was woken or restarted since.
     Next { slot: usize, ticket: u64 },
     /// A request reaches the store.
-    Apply {
-        slot: usize,
-        birth: u64,
-        request: Request,
-    },
+    Apply { slot: usize, birth: u64, request: Request },
     /// An answer reaches the replica.
-    Deliver {
-        slot: usize,
-        birth: u64,
-        result: Result<Answer, Failure>,
-        versions: Versions,
-    },
+    Deliver { slot: usize, birth: u64, result: Result<Answer, Failure>, versions: Versions },
     /// A change of the configuration reaches a replica's watch.
     Watch { slot: usize, birth: u64 },
     /// An API server's cache catches up with a version of the configuration.
-    Cache {
-        server: usize,
-        version: u64,
-        live: Arc<Live>,
-    },
+    Cache { server: usize, version: u64, live: Arc<Live> },
     /// A replica starts.
     Start { slot: usize },
     /// A leaf may have ended: only to check the invariant at that moment.
@@ -115,10 +102,7 @@ struct Server {
     skew_ms: i64,
 }
 
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a property of this world of its own"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of this world of its own")]
 pub(crate) struct World {
     rng: fastrand::Rng,
     settings: Settings,
@@ -156,13 +140,10 @@ impl World {
     pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>, is_told: bool) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         // A leaf of 24 h takes forty times as many events as one of 30 days: fewer seeds have it.
-        let days = [
-            1, 7, 7, 7, 14, 14, 14, 14, 14, 14, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30,
-        ][rng.usize(0..20)];
-        let mut settings = Settings {
-            leaf_life: Duration::from_secs(days * 86_400),
-            ..Settings::default()
-        };
+        let days = [1, 7, 7, 7, 14, 14, 14, 14, 14, 14, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30]
+            [rng.usize(0..20)];
+        let mut settings =
+            Settings { leaf_life: Duration::from_secs(days * 86_400), ..Settings::default() };
         if matches!(sabotage, Some(Sabotage::NoSettling)) {
             settings.settle = Duration::ZERO;
         }
@@ -175,11 +156,7 @@ impl World {
             is_broken: false,
             foreign_writer: None,
         });
-        let live = Arc::new(Live {
-            exists: true,
-            generation: 1,
-            entries: entries.collect(),
-        });
+        let live = Arc::new(Live { exists: true, generation: 1, entries: entries.collect() });
         let servers = (0..rng.usize(1..=3)).map(|_| Server {
             seen: 1,
             cache: live.clone(),
@@ -263,17 +240,10 @@ impl World {
         match event {
             Event::Next { slot, ticket } if self.slots[slot].ticket == ticket => self.next(slot),
             Event::Next { .. } => Ok(()),
-            Event::Apply {
-                slot,
-                birth,
-                request,
-            } => self.apply(slot, birth, request),
-            Event::Deliver {
-                slot,
-                birth,
-                result,
-                versions,
-            } => self.deliver(slot, birth, result, versions),
+            Event::Apply { slot, birth, request } => self.apply(slot, birth, request),
+            Event::Deliver { slot, birth, result, versions } => {
+                self.deliver(slot, birth, result, versions)
+            }
             Event::Watch { slot, birth } => {
                 let slot_ref = &mut self.slots[slot];
                 if slot_ref.birth == birth
@@ -286,11 +256,7 @@ impl World {
                 }
                 Ok(())
             }
-            Event::Cache {
-                server,
-                version,
-                live,
-            } => {
+            Event::Cache { server, version, live } => {
                 let server = &mut self.servers[server];
                 if server.seen < version {
                     server.seen = version;
@@ -375,8 +341,7 @@ impl World {
         self.sequence += 1;
         // What is planned first happens first among what happens at the same time.
         let key = self.sequence << 32 | index as u64;
-        self.queue
-            .push(Reverse((self.now.saturating_add(pause), key)));
+        self.queue.push(Reverse((self.now.saturating_add(pause), key)));
     }
 
     fn tell(&self, what: impl FnOnce() -> String) {

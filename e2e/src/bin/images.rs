@@ -49,12 +49,7 @@ struct Make {
     #[arg(long, value_enum)]
     arch: Option<Architecture>,
     /// Put before each image's name, such as `registry.example/team/`
-    #[arg(
-        long,
-        default_value = "",
-        hide_default_value = true,
-        value_name = "REGISTRY/"
-    )]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "REGISTRY/")]
     prefix: String,
     /// The images' tag
     #[arg(long, default_value = image::VERSION)]
@@ -104,9 +99,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             image::load(target, arguments.cluster.as_deref(), &one.archive()?)?;
         }
     }
-    let large = made
-        .iter()
-        .any(|one| one.product.goal().is_some_and(|goal| one.image.size > goal));
+    let large = made.iter().any(|one| one.product.goal().is_some_and(|goal| one.image.size > goal));
     if arguments.check && large {
         bail!("an image is larger than its goal");
     }
@@ -140,11 +133,7 @@ fn test(engine: &Engine, made: &[Made], same_toolchain: bool) -> Result<()> {
             let here = std::fs::read(&binary)?;
             let path = format!("/{}", one.product.package());
             if engine.file(&one.image.name, &path)? != here {
-                bail!(
-                    "{path} in {} is not the same as {}",
-                    one.image.name,
-                    binary.display()
-                );
+                bail!("{path} in {} is not the same as {}", one.image.name, binary.display());
             }
         }
         println!("ok  the binaries in the images are those that cargo builds here, byte for byte");
@@ -159,11 +148,7 @@ fn test(engine: &Engine, made: &[Made], same_toolchain: bool) -> Result<()> {
 
 fn name(made: &[Made], product: Product) -> Result<String> {
     let one = made.iter().find(|one| one.product == product);
-    Ok(one
-        .with_context(|| format!("{} was not built", product.image()))?
-        .image
-        .name
-        .clone())
+    Ok(one.with_context(|| format!("{} was not built", product.image()))?.image.name.clone())
 }
 
 impl Make {
@@ -191,21 +176,9 @@ impl Make {
         arguments.extend(rust_image.map(|image| format!("RUST_IMAGE={image}")));
         let network = self.network.as_deref().or(network).map(str::to_owned);
         let architecture = self.arch.unwrap_or(Architecture::host());
-        let build = Build {
-            name: String::new(),
-            architecture,
-            arguments,
-            network,
-        };
-        let products = if self.only.is_empty() {
-            &Product::ALL
-        } else {
-            self.only.as_slice()
-        };
-        products
-            .iter()
-            .map(|product| self.one(*product, engine, &build, &out))
-            .collect()
+        let build = Build { name: String::new(), architecture, arguments, network };
+        let products = if self.only.is_empty() { &Product::ALL } else { self.only.as_slice() };
+        products.iter().map(|product| self.one(*product, engine, &build, &out)).collect()
     }
 
     fn one(
@@ -216,27 +189,12 @@ impl Make {
         out: &Path,
     ) -> Result<Made> {
         let name = format!("{}{}:{}", self.prefix, product.image(), self.tag);
-        let file = out.join(format!(
-            "{}-{}.tar",
-            product.image(),
-            build.architecture.oci()
-        ));
+        let file = out.join(format!("{}-{}.tar", product.image(), build.architecture.oci()));
         let image = match engine {
             None => image::make(product, build.architecture, &name, &file)?,
-            Some(engine) => engine.build(
-                product,
-                &Build {
-                    name,
-                    ..build.clone()
-                },
-            )?,
+            Some(engine) => engine.build(product, &Build { name, ..build.clone() })?,
         };
-        Ok(Made {
-            product,
-            image,
-            engine: engine.cloned(),
-            file,
-        })
+        Ok(Made { product, image, engine: engine.cloned(), file })
     }
 }
 
@@ -263,22 +221,9 @@ impl Made {
 
 #[expect(clippy::print_stdout, reason = "the table is what the command is for")]
 fn print(made: &[Made]) {
-    let width = made
-        .iter()
-        .map(|one| one.image.name.len())
-        .max()
-        .unwrap_or_default();
-    println!(
-        "{:width$}  {:>9}  {:>9}  digest",
-        "image", "size", "at most"
-    );
-    for Made {
-        product,
-        image,
-        engine,
-        file,
-    } in made
-    {
+    let width = made.iter().map(|one| one.image.name.len()).max().unwrap_or_default();
+    println!("{:width$}  {:>9}  {:>9}  digest", "image", "size", "at most");
+    for Made { product, image, engine, file } in made {
         let goal = product.goal().map_or_else(String::new, megabytes);
         let large = product.goal().is_some_and(|goal| image.size > goal);
         println!(
@@ -297,20 +242,14 @@ fn print(made: &[Made]) {
 #[expect(clippy::print_stdout, reason = "the table is what the command is for")]
 fn print_times(rows: &[throttle::Row]) {
     println!("\nmilliseconds from Legacy's first listen to the handshake, and from there to Ready");
-    println!(
-        "{:>8}  {:>24}  {:>24}",
-        "CPU", "handshake p50, p90, max", "ready p50, p90, max"
-    );
+    println!("{:>8}  {:>24}  {:>24}", "CPU", "handshake p50, p90, max", "ready p50, p90, max");
     for row in rows {
         let [handshake, ready] = [&row.handshake, &row.ready].map(|times| {
             let at = |percent: usize| times.get((times.len() - 1) * percent / 100).copied();
             let ms = |time: Option<Duration>| time.unwrap_or_default().as_secs_f64() * 1000.0;
             format!("{:.1} {:>6.1} {:>6.1}", ms(at(50)), ms(at(90)), ms(at(100)))
         });
-        println!(
-            "{:>8}  {handshake:>24}  {ready:>24}",
-            row.cpu.unwrap_or("no limit")
-        );
+        println!("{:>8}  {handshake:>24}  {ready:>24}", row.cpu.unwrap_or("no limit"));
     }
 }
 

@@ -18,12 +18,7 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
     ("CronJob", "apis/batch/v1", "cronjobs", true),
     ("DaemonSet", "apis/apps/v1", "daemonsets", true),
     ("Deployment", "apis/apps/v1", "deployments", true),
-    (
-        "EndpointSlice",
-        "apis/discovery.k8s.io/v1",
-        "endpointslices",
-        true,
-    ),
+    ("EndpointSlice", "apis/discovery.k8s.io/v1", "endpointslices", true),
     ("Event", "api/v1", "events", true),
     ("Job", "apis/batch/v1", "jobs", true),
     ("LimitRange", "api/v1", "limitranges", true),
@@ -34,20 +29,10 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
         false,
     ),
     ("Namespace", "api/v1", "namespaces", false),
-    (
-        "NetworkPolicy",
-        "apis/networking.k8s.io/v1",
-        "networkpolicies",
-        true,
-    ),
+    ("NetworkPolicy", "apis/networking.k8s.io/v1", "networkpolicies", true),
     ("Node", "api/v1", "nodes", false),
     ("Pod", "api/v1", "pods", true),
-    (
-        "PriorityClass",
-        "apis/scheduling.k8s.io/v1",
-        "priorityclasses",
-        false,
-    ),
+    ("PriorityClass", "apis/scheduling.k8s.io/v1", "priorityclasses", false),
     ("ReplicaSet", "apis/apps/v1", "replicasets", true),
     ("ResourceQuota", "api/v1", "resourcequotas", true),
     ("Secret", "api/v1", "secrets", true),
@@ -126,11 +111,7 @@ impl Reply {
         if self.granted() {
             return Ok(self.body);
         }
-        Err(anyhow!(
-            "the API server answered {}: {}",
-            self.status,
-            self.message()
-        ))
+        Err(anyhow!("the API server answered {}: {}", self.status, self.message()))
     }
 }
 
@@ -141,10 +122,8 @@ impl Api {
     ///
     /// The kubeconfig can't be read, or is not usable.
     pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self> {
-        let options = KubeConfigOptions {
-            context: context.map(str::to_owned),
-            ..Default::default()
-        };
+        let options =
+            KubeConfigOptions { context: context.map(str::to_owned), ..Default::default() };
         let mut config = match kubeconfig {
             Some(path) => {
                 kube::Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?
@@ -152,9 +131,7 @@ impl Api {
             None => kube::Config::from_kubeconfig(&options).await?,
         };
         config.read_timeout = Some(REQUEST);
-        Ok(Self {
-            client: kube::Client::try_from(config)?,
-        })
+        Ok(Self { client: kube::Client::try_from(config)? })
     }
 
     /// One request. `path` is the whole path with its query.
@@ -185,19 +162,10 @@ impl Api {
             .map_err(|_| anyhow!("no answer within {} s", REQUEST.as_secs()))
             .and_then(|sent| sent)
             .with_context(|| format!("{method} {path}"))?;
-        let warnings = head
-            .headers
-            .get_all("warning")
-            .iter()
-            .filter_map(warning)
-            .collect();
+        let warnings = head.headers.get_all("warning").iter().filter_map(warning).collect();
         let body = serde_json::from_slice(&body)
             .unwrap_or_else(|_| json!({ "message": String::from_utf8_lossy(&body) }));
-        Ok(Reply {
-            status: head.status.as_u16(),
-            warnings,
-            body,
-        })
+        Ok(Reply { status: head.status.as_u16(), warnings, body })
     }
 
     /// Reads a path as text, for what is not JSON: `/metrics` through a pod's proxy, logs.
@@ -221,15 +189,8 @@ impl Api {
             .header("accept", "application/json")
             .body(Body::empty())?;
         let response = self.client.send(request).await?;
-        ensure!(
-            response.status().is_success(),
-            "watching {path}: {}",
-            response.status()
-        );
-        Ok(Watch {
-            body: response.into_body(),
-            buffer: Vec::new(),
-        })
+        ensure!(response.status().is_success(), "watching {path}: {}", response.status());
+        Ok(Watch { body: response.into_body(), buffer: Vec::new() })
     }
 
     /// Creates `object`, with the query's parameters (`dryRun=All`).
@@ -255,10 +216,7 @@ impl Api {
     ///
     /// It was refused, or there was no answer.
     pub async fn create(&self, object: &Value) -> Result<Value> {
-        self.post(object, "")
-            .await?
-            .object()
-            .with_context(|| format!("creating {}", named(object)))
+        self.post(object, "").await?.object().with_context(|| format!("creating {}", named(object)))
     }
 
     /// Reads an object.
@@ -282,12 +240,7 @@ impl Api {
     pub async fn list(&self, kind: &str, namespace: &str, query: &str) -> Result<Vec<Value>> {
         let path = path(kind, Some(namespace), None)?;
         let list = self
-            .send(
-                "GET",
-                &format!("{path}?{query}"),
-                "application/json",
-                Vec::new(),
-            )
+            .send("GET", &format!("{path}?{query}"), "application/json", Vec::new())
             .await?
             .object()?;
         Ok(list["items"].as_array().cloned().unwrap_or_default())
@@ -311,8 +264,7 @@ impl Api {
         };
         let target = path(kind, Some(namespace), Some(name))? + &subresource;
         let body = serde_json::to_vec(patch)?;
-        self.send("PATCH", &target, "application/merge-patch+json", body)
-            .await
+        self.send("PATCH", &target, "application/merge-patch+json", body).await
     }
 
     /// Applies `object` on the server's side, as `manager`.
@@ -321,22 +273,10 @@ impl Api {
     ///
     /// There was no answer.
     pub async fn apply(&self, object: &Value, manager: &str) -> Result<Reply> {
-        let name = object["metadata"]["name"]
-            .as_str()
-            .context("what is applied has a name")?;
-        let path = path(
-            kind_of(object)?,
-            object["metadata"]["namespace"].as_str(),
-            Some(name),
-        )?;
+        let name = object["metadata"]["name"].as_str().context("what is applied has a name")?;
+        let path = path(kind_of(object)?, object["metadata"]["namespace"].as_str(), Some(name))?;
         let path = format!("{path}?fieldManager={manager}&force=true");
-        self.send(
-            "PATCH",
-            &path,
-            "application/apply-patch+yaml",
-            serde_json::to_vec(object)?,
-        )
-        .await
+        self.send("PATCH", &path, "application/apply-patch+yaml", serde_json::to_vec(object)?).await
     }
 
     /// Deletes an object; `propagation` is `Background`, `Foreground` or `Orphan`.
@@ -355,13 +295,7 @@ impl Api {
         let options = json!({
             "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation,
         });
-        self.send(
-            "DELETE",
-            &path,
-            "application/json",
-            serde_json::to_vec(&options)?,
-        )
-        .await
+        self.send("DELETE", &path, "application/json", serde_json::to_vec(&options)?).await
     }
 
     /// Whether an object is there.
@@ -371,9 +305,7 @@ impl Api {
     /// There was no answer, or another refusal than that it is not there.
     pub async fn exists(&self, kind: &str, namespace: &str, name: &str) -> Result<bool> {
         let path = path(kind, Some(namespace), Some(name))?;
-        let reply = self
-            .send("GET", &path, "application/json", Vec::new())
-            .await?;
+        let reply = self.send("GET", &path, "application/json", Vec::new()).await?;
         match reply.status {
             404 => Ok(false),
             _ => reply.object().map(|_| true),
@@ -407,18 +339,8 @@ fn kind_of(object: &Value) -> Result<&str> {
 }
 
 fn named(object: &Value) -> String {
-    let text = |pointer| {
-        object
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or("")
-    };
-    format!(
-        "{} {}{}",
-        text("/kind"),
-        text("/metadata/name"),
-        text("/metadata/generateName")
-    )
+    let text = |pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or("");
+    format!("{} {}{}", text("/kind"), text("/metadata/name"), text("/metadata/generateName"))
 }
 
 /// The text of a `Warning: 299 - "text"` header (RFC 7234, section 5.5).
@@ -436,12 +358,7 @@ mod tests {
     fn paths_are_the_api_servers_own() {
         for (kind, namespace, name, expected) in [
             ("Pod", Some("a"), Some("b"), "/api/v1/namespaces/a/pods/b"),
-            (
-                "Deployment",
-                Some("a"),
-                None,
-                "/apis/apps/v1/namespaces/a/deployments",
-            ),
+            ("Deployment", Some("a"), None, "/apis/apps/v1/namespaces/a/deployments"),
             ("Namespace", None, Some("a"), "/api/v1/namespaces/a"),
             ("Node", Some("ignored"), Some("n"), "/api/v1/nodes/n"),
         ] {

@@ -35,12 +35,7 @@ pub struct Args {
     /// of making one. Scenarios run in namespaces of their own, which are removed afterwards; so is the
     /// product, unless it was installed before. The images must be where the nodes find them (see
     /// `cargo images --load`).
-    #[arg(
-        long,
-        value_name = "NAME",
-        global = true,
-        conflicts_with = "kubernetes"
-    )]
+    #[arg(long, value_name = "NAME", global = true, conflicts_with = "kubernetes")]
     pub context: Option<String>,
 
     /// The release to make a cluster of: 1.37, 1.34, or any other, also with its patch number [default:
@@ -127,10 +122,7 @@ mod tests {
         let parse = |words: &[&str]| {
             Args::try_parse_from(std::iter::once(&"e2e").chain(words)).map_err(|e| e.to_string())
         };
-        assert_eq!(
-            parse(&["rotation", "labels*"]).unwrap().patterns,
-            ["rotation", "labels*"]
-        );
+        assert_eq!(parse(&["rotation", "labels*"]).unwrap().patterns, ["rotation", "labels*"]);
         assert!(matches!(parse(&["up"]).unwrap().command, Some(Command::Up)));
         assert!(matches!(
             parse(&["up", "--kubernetes", "1.34"]).unwrap().command,
@@ -139,9 +131,7 @@ mod tests {
         let bench = parse(&["bench", "start", "-n", "5"]).unwrap().command;
         assert!(matches!(
             bench,
-            Some(Command::Bench {
-                what: Bench::Start { starts: 5, slow: 5 }
-            })
+            Some(Command::Bench { what: Bench::Start { starts: 5, slow: 5 } })
         ));
         assert!(parse(&["--kubernetes", "2.0"]).is_err());
         assert!(parse(&["--context", "a", "--kubernetes", "1.34"]).is_err());

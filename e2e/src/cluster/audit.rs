@@ -117,9 +117,7 @@ impl Event {
             let Some(place) = key.strip_prefix("mutation.webhook.admission.k8s.io/round_") else {
                 continue;
             };
-            let (round, index) = place
-                .split_once("_index_")
-                .context("an odd audit annotation")?;
+            let (round, index) = place.split_once("_index_").context("an odd audit annotation")?;
             let place: (u32, u32) = (round.parse()?, index.parse()?);
             calls.push((place, serde_json::from_str::<Call>(value)?));
         }
@@ -142,10 +140,7 @@ mod tests {
               "authorization.k8s.io/decision":"allow"}}"#;
         let event: Event = serde_json::from_str(&line.replace('\n', "")).unwrap();
         let calls = event.webhook_calls().unwrap();
-        let seen: Vec<_> = calls
-            .iter()
-            .map(|c| (c.configuration.as_str(), c.mutated))
-            .collect();
+        let seen: Vec<_> = calls.iter().map(|c| (c.configuration.as_str(), c.mutated)).collect();
         assert_eq!(seen, [("a", true), ("b", true), ("a", false)]);
     }
 }

@@ -38,13 +38,8 @@ pub enum Program {
 
 impl Program {
     /// What a cluster without a node consists of.
-    pub const CONTROL_PLANE: &[Self] = &[
-        Self::Etcd,
-        Self::ApiServer,
-        Self::ControllerManager,
-        Self::Scheduler,
-        Self::Kubectl,
-    ];
+    pub const CONTROL_PLANE: &[Self] =
+        &[Self::Etcd, Self::ApiServer, Self::ControllerManager, Self::Scheduler, Self::Kubectl];
     /// What a node takes besides.
     pub const NODE: &[Self] = &[Self::Proxy, Self::Kubelet];
 
@@ -84,18 +79,14 @@ impl Programs {
     pub fn provide(version: Version, wanted: &[Program]) -> Result<Self> {
         let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
         let mut version = version;
-        if let Some(server) = assets
-            .as_deref()
-            .map(|assets| assets.join("kube-apiserver"))
+        if let Some(server) = assets.as_deref().map(|assets| assets.join("kube-apiserver"))
             && server.exists()
         {
             version = version_of(&server)?;
         }
         let mut paths = BTreeMap::new();
         for &program in wanted {
-            let brought = assets
-                .as_deref()
-                .map(|assets| assets.join(program.file_name()));
+            let brought = assets.as_deref().map(|assets| assets.join(program.file_name()));
             let path = match brought {
                 Some(path) if path.exists() => path,
                 _ => build(program, version)?,
@@ -159,10 +150,7 @@ impl Go {
         };
         let said = String::from_utf8_lossy(&said.stdout);
         let minor = said.trim().strip_prefix("go1.").and_then(|rest| {
-            rest.split(|other: char| !other.is_ascii_digit())
-                .next()?
-                .parse::<u32>()
-                .ok()
+            rest.split(|other: char| !other.is_ascii_digit()).next()?.parse::<u32>().ok()
         });
         ensure!(
             minor.is_some_and(|minor| minor >= 21),
@@ -241,11 +229,7 @@ fn build(program: Program, server: Version) -> Result<PathBuf> {
         .arg(&partial)
         .arg(&package)
         .current_dir(&module);
-    watch_build(
-        &format!("{} {version}", program.file_name()),
-        program.file_name(),
-        command,
-    )?;
+    watch_build(&format!("{} {version}", program.file_name()), program.file_name(), command)?;
     fs::rename(&partial, &binary)?;
     Ok(binary)
 }
@@ -262,15 +246,8 @@ fn kubernetes_module(go: &Go, module: &Path, version: &str) -> Result<String> {
         dir: PathBuf,
     }
     let release: Version = version.parse::<super::release::Wanted>()?.resolve()?;
-    let said = go.run(
-        module,
-        &[
-            "mod",
-            "download",
-            "-json",
-            &format!("k8s.io/kubernetes@v{version}"),
-        ],
-    )?;
+    let said =
+        go.run(module, &["mod", "download", "-json", &format!("k8s.io/kubernetes@v{version}")])?;
     let source = serde_json::from_str::<Download>(&said)?.dir;
     let original = fs::read_to_string(source.join("go.mod"))?;
     fs::write(module.join("go.mod"), go_mod(&original, release))?;
@@ -278,10 +255,7 @@ fn kubernetes_module(go: &Go, module: &Path, version: &str) -> Result<String> {
     // Without these the programs say that they are v0.0.0-master, and kubelet and API server refuse
     // to believe that they fit together.
     let mut flags = "-s -w".to_owned();
-    for package in [
-        "k8s.io/component-base/version",
-        "k8s.io/client-go/pkg/version",
-    ] {
+    for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
         for (name, value) in [
             ("gitVersion", format!("v{version}")),
             ("gitMajor", "1".to_owned()),
@@ -384,10 +358,7 @@ fn watch_build(what: &str, name: &str, mut command: Command) -> Result<()> {
         packages += 1;
         if terminal {
             let clock = clock(started.elapsed().as_secs());
-            eprint(&format!(
-                "\r\x1b[K  {clock}  {packages} packages, {}",
-                shortened(&line, 60)
-            ));
+            eprint(&format!("\r\x1b[K  {clock}  {packages} packages, {}", shortened(&line, 60)));
         }
     }
     let status = child.wait()?;
@@ -398,10 +369,7 @@ fn watch_build(what: &str, name: &str, mut command: Command) -> Result<()> {
     if !status.success() {
         bail!("building {what} failed:\n{}", tail.join("\n"));
     }
-    say(&format!(
-        "built {what} in {} ({packages} packages)",
-        clock(took.as_secs())
-    ));
+    say(&format!("built {what} in {} ({packages} packages)", clock(took.as_secs())));
     // A build that found nearly everything in Go's cache says nothing about the next one.
     if packages > 100 || !durations.0.contains_key(name) {
         durations.store(name, took)?;
@@ -482,16 +450,7 @@ replace (
 \tk8s.io/code-generator => k8s.io/code-generator v0.37.2
 )
 ";
-        assert_eq!(
-            go_mod(
-                original,
-                Version {
-                    minor: 37,
-                    patch: 2
-                }
-            ),
-            expected
-        );
+        assert_eq!(go_mod(original, Version { minor: 37, patch: 2 }), expected);
     }
 
     #[test]

@@ -52,10 +52,7 @@ pub struct Reach {
 
 impl Reach {
     /// For this machine's own processes alone.
-    pub const LOOPBACK: Self = Self {
-        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        node: None,
-    };
+    pub const LOOPBACK: Self = Self { address: IpAddr::V4(Ipv4Addr::LOCALHOST), node: None };
 }
 
 impl ControlPlane {
@@ -85,11 +82,7 @@ impl ControlPlane {
         let etcd_port = free_port()?;
         // A bridge's address is nobody else's, so there the API server can have its usual port: the one
         // that the webhook's network policy names.
-        let port = if reach.node.is_some() {
-            6443
-        } else {
-            free_port()?
-        };
+        let port = if reach.node.is_some() { 6443 } else { free_port()? };
         let server = SocketAddr::new(reach.address, port);
         let pki = Pki::issue(&state.path("pki"), server, reach)?;
         let config = state.path("kubeconfig");
@@ -119,21 +112,13 @@ impl ControlPlane {
         })
         .await?;
         for (name, program, pair) in [
-            (
-                "kube-controller-manager",
-                Program::ControllerManager,
-                &pki.controller_manager,
-            ),
+            ("kube-controller-manager", Program::ControllerManager, &pki.controller_manager),
             ("kube-scheduler", Program::Scheduler, &pki.scheduler),
         ] {
             let own = state.path(&format!("{name}.kubeconfig"));
             kubeconfig(&own, &url, &pki.ca, &Credentials::Certificate(pair))?;
             let mut command = Command::new(programs.path(program)?);
-            for flag in [
-                "kubeconfig",
-                "authentication-kubeconfig",
-                "authorization-kubeconfig",
-            ] {
+            for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
                 command.arg(format!("--{flag}={}", own.display()));
             }
             // Port 0 is no port at all: nobody asks for their metrics, and two runs don't meet.
@@ -251,24 +236,15 @@ fn api_server(
     let policy = state.path("audit-policy.json");
     fs::write(&policy, audit_policy().to_string())?;
     let admission_config = state.path("admission.json");
-    fs::write(
-        &admission_config,
-        admission(state, pki, certified_port)?.to_string(),
-    )?;
+    fs::write(&admission_config, admission(state, pki, certified_port)?.to_string())?;
     let mut command = Command::new(programs.path(Program::ApiServer)?);
     for (flag, path) in [
         ("client-ca-file", &pki.ca),
         ("tls-cert-file", &pki.server.certificate),
         ("tls-private-key-file", &pki.server.key),
         ("service-account-key-file", &pki.folder.join("sa.pub")),
-        (
-            "service-account-signing-key-file",
-            &pki.folder.join("sa.key"),
-        ),
-        (
-            "kubelet-client-certificate",
-            &pki.kubelet_client.certificate,
-        ),
+        ("service-account-signing-key-file", &pki.folder.join("sa.key")),
+        ("kubelet-client-certificate", &pki.kubelet_client.certificate),
         ("kubelet-client-key", &pki.kubelet_client.key),
         ("kubelet-certificate-authority", &pki.ca),
         ("requestheader-client-ca-file", &pki.front_proxy_ca),

@@ -44,11 +44,7 @@ impl Daemon {
                 format!("{name} does not start: {}", command.get_program().display())
             })?;
         state.note_process(name, child.id())?;
-        Ok(Self {
-            name: name.to_owned(),
-            child,
-            log,
-        })
+        Ok(Self { name: name.to_owned(), child, log })
     }
 
     /// Its process id.
@@ -99,11 +95,9 @@ impl Daemon {
         let pid = Pid::from_child(&self.child);
         rustix::process::kill_process(pid, Signal::TERM)?;
         let name = self.name.clone();
-        wait::until(
-            &format!("the end of {name} after SIGTERM"),
-            limit,
-            async || self.child.try_wait()?.context("still running"),
-        )
+        wait::until(&format!("the end of {name} after SIGTERM"), limit, async || {
+            self.child.try_wait()?.context("still running")
+        })
         .await?;
         Ok(())
     }

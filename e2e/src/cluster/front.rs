@@ -32,11 +32,7 @@ impl Front {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let (backends, watched) = watch::channel(Vec::new());
         let task = tokio::spawn(serve(address, watched));
-        Ok(Self {
-            address,
-            backends,
-            task,
-        })
+        Ok(Self { address, backends, task })
     }
 
     /// The address.
@@ -64,11 +60,7 @@ impl Drop for Front {
 async fn serve(address: SocketAddr, mut backends: watch::Receiver<Vec<SocketAddr>>) {
     let mut turn = 0_usize;
     loop {
-        if backends
-            .wait_for(|backends| !backends.is_empty())
-            .await
-            .is_err()
-        {
+        if backends.wait_for(|backends| !backends.is_empty()).await.is_err() {
             return;
         }
         let Ok(listener) = listen(address) else {

@@ -44,20 +44,11 @@ pub async fn get(address: SocketAddr, path: &str, limit: Duration) -> Result<Ans
 pub(super) fn parse(answer: &[u8]) -> Result<Answer> {
     let text = String::from_utf8_lossy(answer);
     let (head, body) = text.split_once("\r\n\r\n").context("not an HTTP answer")?;
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    let chunked = head
-        .to_ascii_lowercase()
-        .contains("transfer-encoding: chunked");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
     Ok(Answer {
         status: status.context("an answer without a status")?,
-        body: if chunked {
-            dechunk(body)?
-        } else {
-            body.to_owned()
-        },
+        body: if chunked { dechunk(body)? } else { body.to_owned() },
     })
 }
 
@@ -82,10 +73,7 @@ mod tests {
     fn both_ways_of_ending_a_body_are_read() {
         let plain =
             parse(b"HTTP/1.1 503 Service Unavailable\r\nA: b\r\n\r\nUninitialized\n").unwrap();
-        assert_eq!(
-            (plain.status, plain.body.as_str()),
-            (503, "Uninitialized\n")
-        );
+        assert_eq!((plain.status, plain.body.as_str()), (503, "Uninitialized\n"));
         let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nIt \r\n6\r\nworks!\r\n0\r\n\r\n";
         assert_eq!(parse(chunked).unwrap().body, "It works!");
         assert!(parse(b"").is_err());

@@ -24,10 +24,7 @@ pub const CA_SECRET: &str = "secret-handshake-ca";
 /// It can't be rendered.
 pub async fn render(cluster: &Cluster, kustomization: &str) -> Result<Vec<Value>> {
     let folder: PathBuf = workspace().join(kustomization);
-    let rendered = cluster
-        .kubectl
-        .run(&["kustomize".as_ref(), folder.as_os_str()])
-        .await?;
+    let rendered = cluster.kubectl.run(&["kustomize".as_ref(), folder.as_os_str()]).await?;
     serde_json::from_value(Value::Array(
         serde_saphyr::from_multiple::<Value>(&rendered)
             .with_context(|| format!("{kustomization} does not render to YAML"))?,
@@ -42,10 +39,7 @@ pub async fn render(cluster: &Cluster, kustomization: &str) -> Result<Vec<Value>
 /// One is refused.
 pub async fn apply(cluster: &Cluster, objects: &[Value]) -> Result<String> {
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
-    cluster
-        .kubectl
-        .run_with(&["apply", "-f", "-"], &list.to_string())
-        .await
+    cluster.kubectl.run_with(&["apply", "-f", "-"], &list.to_string()).await
 }
 
 /// The same objects, with a webhook that is called by URL: in the configuration `clientConfig.service`
@@ -67,9 +61,6 @@ pub fn by_url(mut objects: Vec<Value>, url: &str) -> Result<Vec<Value>> {
             replaced += 1;
         }
     }
-    ensure!(
-        replaced == 3,
-        "the configuration has {replaced} entries instead of three"
-    );
+    ensure!(replaced == 3, "the configuration has {replaced} entries instead of three");
     Ok(objects)
 }

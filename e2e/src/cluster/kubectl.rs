@@ -43,12 +43,7 @@ impl Kubectl {
         context: Option<String>,
         cache: PathBuf,
     ) -> Self {
-        Self {
-            program,
-            kubeconfig,
-            context,
-            cache,
-        }
+        Self { program, kubeconfig, context, cache }
     }
 
     /// Runs `kubectl ARGUMENTS` with `input`, whatever comes of it.
@@ -72,10 +67,7 @@ impl Kubectl {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("{} does not run", self.program.display()))?;
-        let mut stdin = child
-            .stdin
-            .take()
-            .context("kubectl has no standard input")?;
+        let mut stdin = child.stdin.take().context("kubectl has no standard input")?;
         let done = async {
             // A kubectl that has seen enough closes it first.
             let _ = stdin.write_all(input.as_bytes()).await;
@@ -110,21 +102,13 @@ impl Kubectl {
     pub async fn run_with<A: AsRef<OsStr>>(&self, arguments: &[A], input: &str) -> Result<String> {
         let printed = self.call(arguments, input).await?;
         if !printed.success {
-            bail!(
-                "kubectl {} exited with {}: {}",
-                words(arguments),
-                printed.code,
-                printed.stderr
-            );
+            bail!("kubectl {} exited with {}: {}", words(arguments), printed.code, printed.stderr);
         }
         Ok(printed.stdout)
     }
 }
 
 fn words<A: AsRef<OsStr>>(arguments: &[A]) -> String {
-    let words: Vec<_> = arguments
-        .iter()
-        .map(|word| word.as_ref().to_string_lossy())
-        .collect();
+    let words: Vec<_> = arguments.iter().map(|word| word.as_ref().to_string_lossy()).collect();
     words.join(" ")
 }

@@ -79,11 +79,7 @@ impl Load {
                 }
             });
         }
-        Self {
-            counts,
-            stop,
-            clients,
-        }
+        Self { counts, stop, clients }
     }
 
     /// What has become of the pods so far.
@@ -96,9 +92,7 @@ impl Load {
             refused: count(&self.counts.refused),
             retried: count(&self.counts.retried),
             without_sidecar: count(&self.counts.without_sidecar),
-            last_refusal: last
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .clone(),
+            last_refusal: last.unwrap_or_else(std::sync::PoisonError::into_inner).clone(),
         }
     }
 
@@ -109,15 +103,11 @@ impl Load {
     /// They are not, in time.
     pub async fn more(&self, more: u64) -> Result<()> {
         let wanted = self.so_far().created + more;
-        super::wait::until(
-            "more pods",
-            std::time::Duration::from_secs(120),
-            async || {
-                let counted = self.so_far();
-                ensure!(counted.created >= wanted, "{counted}");
-                Ok(())
-            },
-        )
+        super::wait::until("more pods", std::time::Duration::from_secs(120), async || {
+            let counted = self.so_far();
+            ensure!(counted.created >= wanted, "{counted}");
+            Ok(())
+        })
         .await
     }
 
@@ -142,9 +132,7 @@ async fn create(
         let why = match api.post(pod, "").await {
             Ok(reply) if reply.granted() => {
                 counts.created.fetch_add(1, Ordering::Relaxed);
-                counts
-                    .retried
-                    .fetch_add(u64::from(refused), Ordering::Relaxed);
+                counts.retried.fetch_add(u64::from(refused), Ordering::Relaxed);
                 if !has_sidecar(&reply.body) {
                     counts.without_sidecar.fetch_add(1, Ordering::Relaxed);
                 }
@@ -155,10 +143,7 @@ async fn create(
         };
         refused = true;
         counts.refused.fetch_add(1, Ordering::Relaxed);
-        *counts
-            .last_refusal
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = why;
+        *counts.last_refusal.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = why;
         if stop.load(Ordering::Relaxed) {
             return;
         }

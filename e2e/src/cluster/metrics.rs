@@ -14,12 +14,7 @@ impl Metrics {
             let (name, value) = line.rsplit_once(' ')?;
             Some((name.to_owned(), value.parse().ok()?))
         };
-        Self(
-            text.lines()
-                .filter(|line| !line.starts_with('#'))
-                .filter_map(sample)
-                .collect(),
-        )
+        Self(text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect())
     }
 
     /// Adds another's numbers to these.
@@ -45,10 +40,7 @@ impl Metrics {
 
     /// The names and labels that begin with `name`, with their numbers.
     pub fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
-        self.0
-            .iter()
-            .filter(move |(key, _)| key.starts_with(name))
-            .map(|(k, v)| (k.as_str(), *v))
+        self.0.iter().filter(move |(key, _)| key.starts_with(name)).map(|(k, v)| (k.as_str(), *v))
     }
 }
 

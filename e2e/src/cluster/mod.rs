@@ -74,20 +74,11 @@ impl Cluster {
     /// Its programs can't be had, or it does not start.
     pub async fn control_plane(version: Version, state: State) -> Result<Self> {
         let programs = Programs::provide(version, Program::CONTROL_PLANE)?;
-        say(&format!(
-            "starting a control plane of Kubernetes {}",
-            programs.version
-        ));
+        say(&format!("starting a control plane of Kubernetes {}", programs.version));
         let control_plane = ControlPlane::start(&programs, &state, Reach::LOOPBACK)
             .await
             .inspect_err(|_| state.keep_logs())?;
-        Self::own(Own {
-            control_plane,
-            node: None,
-            programs,
-            state,
-        })
-        .await
+        Self::own(Own { control_plane, node: None, programs, state }).await
     }
 
     /// Makes a cluster with a node, and puts the product's images on it.
@@ -112,13 +103,7 @@ impl Cluster {
             anyhow::Ok((control_plane, node))
         };
         let (control_plane, node) = started.await.inspect_err(|_| state.keep_logs())?;
-        Self::own(Own {
-            control_plane,
-            node: Some(node),
-            programs,
-            state,
-        })
-        .await
+        Self::own(Own { control_plane, node: Some(node), programs, state }).await
     }
 
     async fn own(own: Own) -> Result<Self> {
@@ -142,18 +127,11 @@ impl Cluster {
     /// There is no such context, or its API server does not answer.
     pub async fn existing(context: &str) -> Result<Self> {
         let api = Api::connect(None, Some(context)).await?;
-        api.text("/readyz")
-            .await
-            .with_context(|| format!("the cluster of context {context}"))?;
+        api.text("/readyz").await.with_context(|| format!("the cluster of context {context}"))?;
         let scratch = tempfile::tempdir()?;
         let cache = scratch.path().join("kubectl");
         let kubectl = Kubectl::new("kubectl".into(), None, Some(context.to_owned()), cache);
-        Ok(Self {
-            api,
-            kubectl,
-            own: None,
-            scratch,
-        })
+        Ok(Self { api, kubectl, own: None, scratch })
     }
 
     /// A folder for files of this run, gone afterwards.
@@ -186,10 +164,7 @@ impl Cluster {
     ///
     /// It was not, or there is none.
     pub fn own_node(&self) -> Result<&Node> {
-        self.made_here()?
-            .node
-            .as_ref()
-            .context("this cluster has no node")
+        self.made_here()?.node.as_ref().context("this cluster has no node")
     }
 
     /// The control plane, if the cluster was made here.
@@ -202,9 +177,7 @@ impl Cluster {
     }
 
     fn made_here(&self) -> Result<&Own> {
-        self.own
-            .as_ref()
-            .context("this is only possible with a cluster that was made here")
+        self.own.as_ref().context("this is only possible with a cluster that was made here")
     }
 
     /// Keeps the logs of a cluster that was made here, for whoever looks into a failure.

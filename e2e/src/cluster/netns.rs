@@ -22,25 +22,19 @@ where
     let namespace =
         File::open(file).with_context(|| format!("no network namespace: {}", file.display()))?;
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    std::thread::Builder::new()
-        .name("in a pod".to_owned())
-        .spawn(move || {
-            let done = (|| {
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-                    .context("the pod's network namespace can't be entered")?;
-                // One thread: threads that a runtime starts itself would be in it as well, but workers of
-                // another one are not.
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()?;
-                runtime.block_on(work())
-            })();
-            // Nobody waits any more if the scenario has run out of time.
-            let _ = sender.send(done);
-        })?;
-    receiver
-        .await
-        .map_err(|_| anyhow!("the thread inside the pod has panicked"))?
+    std::thread::Builder::new().name("in a pod".to_owned()).spawn(move || {
+        let done = (|| {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                .context("the pod's network namespace can't be entered")?;
+            // One thread: threads that a runtime starts itself would be in it as well, but workers of
+            // another one are not.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(work())
+        })();
+        // Nobody waits any more if the scenario has run out of time.
+        let _ = sender.send(done);
+    })?;
+    receiver.await.map_err(|_| anyhow!("the thread inside the pod has panicked"))?
 }
 
 /// A port of the pod's own localhost.

@@ -73,12 +73,8 @@ pub fn missing() -> Vec<String> {
         "unshare",
         "mount",
     ];
-    missing.extend(
-        programs
-            .into_iter()
-            .filter(|program| find(program).is_none())
-            .map(str::to_owned),
-    );
+    missing
+        .extend(programs.into_iter().filter(|program| find(program).is_none()).map(str::to_owned));
     if cni_plugins().is_none() {
         missing.push(format!(
             "the CNI plugins bridge, host-local and loopback in {}",
@@ -87,9 +83,7 @@ pub fn missing() -> Vec<String> {
     }
     let target = Architecture::host().target();
     if !artifacts::has_target(target) {
-        missing.push(format!(
-            "Rust's target {target} (`rustup target add {target}`)"
-        ));
+        missing.push(format!("Rust's target {target} (`rustup target add {target}`)"));
     }
     missing
 }
@@ -145,15 +139,9 @@ pub fn network(state: &State) -> Result<Reach> {
     );
     run("ip", &["link", "add", BRIDGE, "type", "bridge"])?;
     state.note_undo(&["ip", "link", "del", BRIDGE])?;
-    run(
-        "ip",
-        &["addr", "add", &format!("{GATEWAY}/16"), "dev", BRIDGE],
-    )?;
+    run("ip", &["addr", "add", &format!("{GATEWAY}/16"), "dev", BRIDGE])?;
     run("ip", &["link", "set", BRIDGE, "up"])?;
-    Ok(Reach {
-        address: IpAddr::V4(GATEWAY),
-        node: Some(NAME),
-    })
+    Ok(Reach { address: IpAddr::V4(GATEWAY), node: Some(NAME) })
 }
 
 impl Node {
@@ -178,10 +166,7 @@ impl Node {
         );
         make_cgroup(state)?;
         fs::write(dir.join("containerd.toml"), containerd_config(&dir)?)?;
-        fs::write(
-            dir.join("cni").join("10-e2e.conflist"),
-            cni_config(&dir).to_string(),
-        )?;
+        fs::write(dir.join("cni").join("10-e2e.conflist"), cni_config(&dir).to_string())?;
         fs::write(
             dir.join("kubelet.json"),
             kubelet_config(state, control_plane, &dir).to_string(),
@@ -194,17 +179,10 @@ impl Node {
         fs::write(&proxy_config, kube_proxy_config(state)?.to_string())?;
         state.note_undo(&[&proxy_program.display().to_string(), "--cleanup"])?;
         let mut proxy = Command::new(proxy_program);
-        proxy
-            .arg("--config")
-            .arg(&proxy_config)
-            .env("PATH", path_for_root());
+        proxy.arg("--config").arg(&proxy_config).env("PATH", path_for_root());
         let proxy = Daemon::start(state, "kube-proxy", proxy)?;
 
-        let mut node = Self {
-            containers,
-            proxy,
-            dir,
-        };
+        let mut node = Self { containers, proxy, dir };
         wait::until("containerd", START, async || {
             node.alive()?;
             node.ctr(&["version"])
@@ -277,15 +255,12 @@ impl Node {
     /// There is no such image.
     pub fn forget_image(&self, product: Product) -> Result<()> {
         let all = self.ctr(&["images", "ls"])?;
-        let rows: Vec<Vec<&str>> = all
-            .lines()
-            .map(|line| line.split_whitespace().collect())
-            .collect();
+        let rows: Vec<Vec<&str>> =
+            all.lines().map(|line| line.split_whitespace().collect()).collect();
         let name = full_name(product);
         let digest = rows.iter().find(|row| row.first() == Some(&name.as_str()));
-        let digest = digest
-            .and_then(|row| row.get(2))
-            .with_context(|| format!("no image {name}"))?;
+        let digest =
+            digest.and_then(|row| row.get(2)).with_context(|| format!("no image {name}"))?;
         for row in rows.iter().filter(|row| row.get(2) == Some(digest)) {
             self.ctr(&["images", "rm", "--sync", row[0]])?;
         }
@@ -303,14 +278,9 @@ impl Node {
             .filter_map(|list| pod["status"][list].as_array())
             .flatten()
             .find(|status| status["name"] == name)
-            .and_then(|status| {
-                status["containerID"]
-                    .as_str()?
-                    .strip_prefix("containerd://")
-            })
+            .and_then(|status| status["containerID"].as_str()?.strip_prefix("containerd://"))
             .with_context(|| format!("{name} does not run"))?;
-        self.ctr(&["tasks", "kill", "--signal", "SIGKILL", id])
-            .map(drop)
+        self.ctr(&["tasks", "kill", "--signal", "SIGKILL", id]).map(drop)
     }
 
     fn archive(&self, product: Product) -> PathBuf {
@@ -324,10 +294,7 @@ impl Node {
     /// It fails.
     pub fn ctr(&self, arguments: &[&str]) -> Result<String> {
         let socket = format!("--address={}", self.dir.join("containerd.sock").display());
-        run(
-            "ctr",
-            &[&[socket.as_str(), "--namespace=k8s.io"], arguments].concat(),
-        )
+        run("ctr", &[&[socket.as_str(), "--namespace=k8s.io"], arguments].concat())
     }
 
     /// The network namespaces of the pods that there are, as files. `setns(2)` takes them.
@@ -336,13 +303,8 @@ impl Node {
     ///
     /// The node is not running.
     pub fn network_namespaces(&self) -> Result<Vec<PathBuf>> {
-        let inside = self
-            .dir
-            .join("containerd-state")
-            .join("io.containerd.grpc.v1.cri/netns");
-        let inside = inside
-            .strip_prefix("/")
-            .context("a relative state directory")?;
+        let inside = self.dir.join("containerd-state").join("io.containerd.grpc.v1.cri/netns");
+        let inside = inside.strip_prefix("/").context("a relative state directory")?;
         let folder = PathBuf::from(format!("/proc/{}/root", self.first_process()?)).join(inside);
         match fs::read_dir(&folder) {
             Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
@@ -359,10 +321,7 @@ impl Node {
     pub fn first_process(&self) -> Result<u32> {
         let unshare = self.containers.pid();
         let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children"))?;
-        let first = children
-            .split_whitespace()
-            .next()
-            .context("the node has ended")?;
+        let first = children.split_whitespace().next().context("the node has ended")?;
         Ok(first.parse()?)
     }
 }
@@ -397,14 +356,7 @@ fn processes(programs: &Programs, state: &State, dir: &Path) -> Result<Command> 
     "#;
     let mut command = Command::new(find("unshare").context("there is no unshare")?);
     command
-        .args([
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "--propagation=slave",
-        ])
+        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=slave"])
         .args(["/bin/sh", "-c", script])
         .arg(dir)
         .arg(programs.path(Program::Kubelet)?)
@@ -417,10 +369,7 @@ fn processes(programs: &Programs, state: &State, dir: &Path) -> Result<Command> 
 }
 
 fn path_for_root() -> String {
-    format!(
-        "{}:/usr/local/sbin:/usr/sbin:/sbin",
-        std::env::var("PATH").unwrap_or_default()
-    )
+    format!("{}:/usr/local/sbin:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }
 
 fn containerd_config(dir: &Path) -> Result<String> {
@@ -546,19 +495,13 @@ fn make_cgroup(state: &State) -> Result<()> {
     if unified.exists() {
         for controller in fs::read_to_string(&unified)?.split_whitespace() {
             // One that can't be delegated is not one that the kubelet needs.
-            let _ = fs::write(
-                root.join("cgroup.subtree_control"),
-                format!("+{controller}"),
-            );
+            let _ = fs::write(root.join("cgroup.subtree_control"), format!("+{controller}"));
         }
         let folder = root.join(CGROUP);
         fs::create_dir_all(&folder)?;
         for controller in fs::read_to_string(folder.join("cgroup.controllers"))?.split_whitespace()
         {
-            let _ = fs::write(
-                folder.join("cgroup.subtree_control"),
-                format!("+{controller}"),
-            );
+            let _ = fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"));
         }
     } else {
         for hierarchy in fs::read_dir(root)? {
@@ -610,10 +553,7 @@ fn pause() -> Result<PathBuf> {
         .output()
         .context("rustc does not run")?;
     if !compiled.status.success() {
-        bail!(
-            "the pause image can't be compiled:\n{}",
-            String::from_utf8_lossy(&compiled.stderr)
-        );
+        bail!("the pause image can't be compiled:\n{}", String::from_utf8_lossy(&compiled.stderr));
     }
     let spec = Spec {
         name: PAUSE.to_owned(),

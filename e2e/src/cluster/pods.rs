@@ -81,17 +81,10 @@ pub async fn available(cluster: &Cluster) -> Result<()> {
 ///
 /// It can't be removed.
 pub async fn uninstall(cluster: &Cluster) -> Result<()> {
-    let configuration = [
-        "delete",
-        "mutatingwebhookconfiguration",
-        install::CONFIGURATION,
-    ];
+    let configuration = ["delete", "mutatingwebhookconfiguration", install::CONFIGURATION];
     cluster.kubectl.run(&configuration).await?;
     let folder = crate::artifacts::workspace().join("deploy/webhook");
     let delete = ["delete", "--ignore-not-found", "-k"].map(std::ffi::OsStr::new);
-    cluster
-        .kubectl
-        .run(&[&delete[..], &[folder.as_os_str()]].concat())
-        .await?;
+    cluster.kubectl.run(&[&delete[..], &[folder.as_os_str()]].concat()).await?;
     Ok(())
 }

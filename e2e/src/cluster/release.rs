@@ -9,24 +9,12 @@ use super::build::Go;
 
 /// The patch releases that this project is run against, newest first: what `--kubernetes 1.37` means,
 /// and the first is the default. Any other release can be asked for too.
-pub const KNOWN: &[Version] = &[
-    Version {
-        minor: 37,
-        patch: 2,
-    },
-    Version {
-        minor: 34,
-        patch: 4,
-    },
-];
+pub const KNOWN: &[Version] = &[Version { minor: 37, patch: 2 }, Version { minor: 34, patch: 4 }];
 
 /// The newest kubelet that runs on what stable distributions have: from 1.35 on the kubelet wants
 /// cgroup v2, and 1.36 wants containerd 2.
 /// <https://kubernetes.io/docs/concepts/architecture/cgroups/>
-const KUBELET: Version = Version {
-    minor: 34,
-    patch: 4,
-};
+const KUBELET: Version = Version { minor: 34, patch: 4 };
 
 /// A kubelet may be this many minor releases older than its API server, and none newer.
 /// <https://kubernetes.io/releases/version-skew-policy/#kubelet>
@@ -112,10 +100,7 @@ impl Wanted {
 
 impl Default for Wanted {
     fn default() -> Self {
-        Self {
-            minor: KNOWN[0].minor,
-            patch: Some(KNOWN[0].patch),
-        }
+        Self { minor: KNOWN[0].minor, patch: Some(KNOWN[0].patch) }
     }
 }
 
@@ -145,40 +130,12 @@ mod tests {
     #[test]
     fn a_release_is_asked_for_as_people_write_it() {
         for (text, expected) in [
-            (
-                "1.37",
-                Version {
-                    minor: 37,
-                    patch: 2,
-                },
-            ),
-            (
-                "v1.37",
-                Version {
-                    minor: 37,
-                    patch: 2,
-                },
-            ),
-            (
-                "1.34",
-                Version {
-                    minor: 34,
-                    patch: 4,
-                },
-            ),
-            (
-                "1.36.1",
-                Version {
-                    minor: 36,
-                    patch: 1,
-                },
-            ),
+            ("1.37", Version { minor: 37, patch: 2 }),
+            ("v1.37", Version { minor: 37, patch: 2 }),
+            ("1.34", Version { minor: 34, patch: 4 }),
+            ("1.36.1", Version { minor: 36, patch: 1 }),
         ] {
-            assert_eq!(
-                text.parse::<Wanted>().unwrap().resolve().unwrap(),
-                expected,
-                "{text}"
-            );
+            assert_eq!(text.parse::<Wanted>().unwrap().resolve().unwrap(), expected, "{text}");
         }
         for text in ["", "1", "2.1", "1.x", "1.37.2.1", "1.37.2-rc.1", "latest"] {
             assert!(text.parse::<Wanted>().is_err(), "{text}");
@@ -191,11 +148,6 @@ mod tests {
         let kubelet = |minor| Version { minor, patch: 0 }.kubelet();
         assert_eq!(kubelet(33).unwrap().minor, 33);
         assert_eq!(kubelet(37).unwrap(), KUBELET);
-        assert!(
-            kubelet(38)
-                .unwrap_err()
-                .to_string()
-                .contains("1.35 or newer")
-        );
+        assert!(kubelet(38).unwrap_err().to_string().contains("1.35 or newer"));
     }
 }

@@ -63,14 +63,7 @@ impl Replicas {
         write_kubeconfig(&cluster, &kubeconfig).await?;
         let running = Arc::new(Mutex::new(Vec::new()));
         let probes = tokio::spawn(keep_probing(Arc::clone(&running), Arc::clone(&front)));
-        Ok(Self {
-            cluster,
-            program,
-            kubeconfig,
-            front,
-            running,
-            probes,
-        })
+        Ok(Self { cluster, program, kubeconfig, front, running, probes })
     }
 
     /// Has the API server call another address from now on.
@@ -146,13 +139,7 @@ impl Replicas {
             .env_remove("KUBECONFIG");
         let daemon = Daemon::start(self.cluster.state()?, name, command)?;
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let replica = Replica {
-            name: name.to_owned(),
-            daemon,
-            serving,
-            admin,
-            flags,
-        };
+        let replica = Replica { name: name.to_owned(), daemon, serving, admin, flags };
         self.running.lock().await.push(replica);
         Ok(())
     }
@@ -179,8 +166,7 @@ impl Replicas {
             for replica in running.iter_mut() {
                 replica.is_ready().await?;
             }
-            self.front
-                .set(running.iter().map(|replica| replica.serving).collect());
+            self.front.set(running.iter().map(|replica| replica.serving).collect());
             Ok(())
         })
         .await
@@ -205,8 +191,7 @@ impl Replicas {
         let replica = running.iter().position(|replica| replica.name == name);
         let replica = running.remove(replica.with_context(|| format!("no replica {name}"))?);
         // A pod that is being deleted is taken out of its Service at that moment.
-        self.front
-            .set(running.iter().map(|replica| replica.serving).collect());
+        self.front.set(running.iter().map(|replica| replica.serving).collect());
         drop(running);
         replica.daemon.terminate(PATIENCE).await
     }
@@ -219,9 +204,7 @@ impl Replicas {
     pub async fn kill_all(&self) -> Result<()> {
         let running: Vec<Replica> = self.running.lock().await.drain(..).collect();
         self.front.set(Vec::new());
-        running
-            .into_iter()
-            .try_for_each(|replica| replica.daemon.kill())
+        running.into_iter().try_for_each(|replica| replica.daemon.kill())
     }
 
     async fn take(&self, name: &str) -> Result<Replica> {
@@ -238,10 +221,7 @@ impl Replicas {
     pub async fn flags(&self, name: &str) -> Result<Vec<String>> {
         let running = self.running.lock().await;
         let replica = running.iter().find(|replica| replica.name == name);
-        Ok(replica
-            .with_context(|| format!("no replica {name}"))?
-            .flags
-            .clone())
+        Ok(replica.with_context(|| format!("no replica {name}"))?.flags.clone())
     }
 
     /// What all replicas have counted together.
@@ -277,12 +257,7 @@ impl Replica {
     async fn is_ready(&mut self) -> Result<()> {
         self.daemon.alive()?;
         let answer = http::get(self.admin, "/readyz", Duration::from_secs(2)).await?;
-        ensure!(
-            answer.status == 200,
-            "{}: {}",
-            self.name,
-            answer.body.trim()
-        );
+        ensure!(answer.status == 200, "{}: {}", self.name, answer.body.trim());
         Ok(())
     }
 }
@@ -302,12 +277,8 @@ impl Drop for Replicas {
 async fn keep_probing(running: Arc<Mutex<Vec<Replica>>>, front: Arc<Front>) {
     loop {
         tokio::time::sleep(PROBE).await;
-        let known: Vec<(SocketAddr, SocketAddr)> = running
-            .lock()
-            .await
-            .iter()
-            .map(|replica| (replica.serving, replica.admin))
-            .collect();
+        let known: Vec<(SocketAddr, SocketAddr)> =
+            running.lock().await.iter().map(|replica| (replica.serving, replica.admin)).collect();
         let mut ready = Vec::new();
         for (serving, admin) in known {
             let answer = http::get(admin, "/readyz", Duration::from_secs(2)).await;
@@ -315,12 +286,8 @@ async fn keep_probing(running: Arc<Mutex<Vec<Replica>>>, front: Arc<Front>) {
                 ready.push(serving);
             }
         }
-        let still: Vec<SocketAddr> = running
-            .lock()
-            .await
-            .iter()
-            .map(|replica| replica.serving)
-            .collect();
+        let still: Vec<SocketAddr> =
+            running.lock().await.iter().map(|replica| replica.serving).collect();
         ready.retain(|serving| still.contains(serving));
         front.set(ready);
     }
@@ -336,11 +303,7 @@ async fn write_kubeconfig(cluster: &Cluster, path: &std::path::Path) -> Result<(
     });
     let account = format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{WEBHOOK}/token");
     let body = serde_json::to_vec(&request)?;
-    let reply = cluster
-        .api
-        .send("POST", &account, "application/json", body)
-        .await?
-        .object()?;
+    let reply = cluster.api.send("POST", &account, "application/json", body).await?.object()?;
     let token = reply["status"]["token"].as_str().context("no token")?;
     let server = format!("https://{}", control_plane.server);
     kubeconfig(path, &server, &control_plane.ca, &Credentials::Token(token))

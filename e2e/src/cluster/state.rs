@@ -70,10 +70,7 @@ impl State {
             "there is a cluster already: `export KUBECONFIG={}`, or end it with `cargo e2e -- down`",
             dir.join("kubeconfig").display()
         );
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&dir)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         Self::new(dir)
     }
 
@@ -167,10 +164,7 @@ impl Drop for State {
         };
         let keep_logs = *lock(&self.keep_logs);
         if let Err(error) = end(&self.dir, keep_logs) {
-            say(&format!(
-                "{}: not everything could be ended: {error:#}",
-                self.dir.display()
-            ));
+            say(&format!("{}: not everything could be ended: {error:#}", self.dir.display()));
         }
         if keep_logs {
             say(&format!("logs: {}", self.dir.join("logs").display()));
@@ -182,9 +176,7 @@ impl Drop for State {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Where the cluster of `cargo e2e -- up` is: `$XDG_STATE_HOME/secret-handshake/up`.
@@ -258,10 +250,7 @@ pub fn end(dir: &Path, keep_logs: bool) -> Result<()> {
         let Some(program) = words.next() else {
             continue;
         };
-        let done = Command::new(program)
-            .args(words)
-            .stdin(Stdio::null())
-            .output();
+        let done = Command::new(program).args(words).stdin(Stdio::null()).output();
         if !done.as_ref().is_ok_and(|done| done.status.success()) {
             failed.push(text.replace('\n', " "));
         }
@@ -297,9 +286,8 @@ fn remove(dir: &Path) -> Result<()> {
 }
 
 fn latest_first(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut entries = fs::read_dir(dir)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<Vec<_>>>()?;
+    let mut entries =
+        fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     entries.sort();
     entries.reverse();
     Ok(entries)

@@ -37,10 +37,9 @@ pub async fn until<T>(
             Err(_) => {}
         }
         if started.elapsed() >= limit {
-            return Err(last.context(format!(
-                "waited {} s in vain for {what}",
-                limit.as_secs_f32()
-            )));
+            return Err(
+                last.context(format!("waited {} s in vain for {what}", limit.as_secs_f32()))
+            );
         }
     }
 }
@@ -54,29 +53,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_reason_of_the_last_look_is_told() {
         let mut looks = 0;
-        let waited = until(
-            "the tide",
-            Duration::from_secs(1),
-            async || -> Result<()> {
-                looks += 1;
-                bail!("look {looks}")
-            },
-        );
+        let waited = until("the tide", Duration::from_secs(1), async || -> Result<()> {
+            looks += 1;
+            bail!("look {looks}")
+        });
         let message = format!("{:#}", waited.await.unwrap_err());
-        assert!(
-            message.starts_with("waited 1 s in vain for the tide: look "),
-            "{message}"
-        );
+        assert!(message.starts_with("waited 1 s in vain for the tide: look "), "{message}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_hopeless_is_not_waited_for() {
         let started = Instant::now();
-        let waited = until(
-            "a dead man",
-            Duration::from_secs(60),
-            async || -> Result<()> { bail!(Hopeless("he has ended".to_owned())) },
-        );
+        let waited = until("a dead man", Duration::from_secs(60), async || -> Result<()> {
+            bail!(Hopeless("he has ended".to_owned()))
+        });
         assert_eq!(waited.await.unwrap_err().to_string(), "he has ended");
         assert!(started.elapsed() < Duration::from_secs(1));
     }

@@ -44,10 +44,7 @@ impl ApiServer {
             .resolve(host, webhook)
             .user_agent("kube-apiserver-admission")
             .build()?;
-        Ok(Self {
-            client,
-            port: webhook.port(),
-        })
+        Ok(Self { client, port: webhook.port() })
     }
 
     /// Asks the webhook about a pod that is being created, and applies what it answers.
@@ -55,10 +52,7 @@ impl ApiServer {
         let review = review(pod);
         let limit = Duration::from_secs(u64::try_from(entry.timeout)?);
         let Self { client, port } = self;
-        let url = format!(
-            "https://{}:{port}{}?timeout={}s",
-            entry.host, entry.path, entry.timeout
-        );
+        let url = format!("https://{}:{port}{}?timeout={}s", entry.host, entry.path, entry.timeout);
         let began = Instant::now();
         let asking = async {
             let request = client
@@ -70,9 +64,8 @@ impl ApiServer {
             let answer = request.send().await?;
             Ok::<_, reqwest::Error>((answer.status(), answer.text().await?))
         };
-        let (status, text) = asking
-            .await
-            .with_context(|| format!("failed calling webhook {:?}", entry.name))?;
+        let (status, text) =
+            asking.await.with_context(|| format!("failed calling webhook {:?}", entry.name))?;
         let took = began.elapsed();
         ensure!(status == StatusCode::OK, "it answered {status}: {text}");
         let answer = serde_json::from_str(&text).context("its answer is not JSON")?;
@@ -110,30 +103,12 @@ fn review(pod: &Value) -> Value {
 fn apply(review: &Value, answer: &Value, took: Duration) -> Result<Admitted> {
     let response = &answer["response"];
     let request = &review["request"];
-    ensure!(
-        answer["kind"] == "AdmissionReview",
-        "it answered something else: {answer}"
-    );
-    ensure!(
-        response["uid"] == request["uid"],
-        "it answered another review: {}",
-        response["uid"]
-    );
-    ensure!(
-        response["allowed"] == true,
-        "it denied the pod: {}",
-        response["status"]["message"]
-    );
-    ensure!(
-        response["patchType"] == "JSONPatch",
-        "it left the pod as it is: {response}"
-    );
-    let patch = response["patch"]
-        .as_str()
-        .context("the patch is no string")?;
-    let patch = BASE64_STANDARD
-        .decode(patch)
-        .context("the patch is not base64")?;
+    ensure!(answer["kind"] == "AdmissionReview", "it answered something else: {answer}");
+    ensure!(response["uid"] == request["uid"], "it answered another review: {}", response["uid"]);
+    ensure!(response["allowed"] == true, "it denied the pod: {}", response["status"]["message"]);
+    ensure!(response["patchType"] == "JSONPatch", "it left the pod as it is: {response}");
+    let patch = response["patch"].as_str().context("the patch is no string")?;
+    let patch = BASE64_STANDARD.decode(patch).context("the patch is not base64")?;
     let patch: json_patch::Patch =
         serde_json::from_slice(&patch).context("the patch is no JSON Patch")?;
     let mut pod = request["object"].clone();
@@ -142,9 +117,7 @@ fn apply(review: &Value, answer: &Value, took: Duration) -> Result<Admitted> {
     Ok(Admitted {
         pod,
         operations: patch.0.len(),
-        warnings: warnings
-            .filter_map(|warning| warning.as_str().map(str::to_owned))
-            .collect(),
+        warnings: warnings.filter_map(|warning| warning.as_str().map(str::to_owned)).collect(),
         took,
     })
 }

@@ -17,9 +17,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// Asks for `/` and shows what curl would show.
 pub(crate) async fn curl(port: u16) -> Result<(u16, String)> {
-    screen::command(format_args!(
-        r"curl -sw '%{{http_code}}\n' http://localhost:{port}/"
-    ));
+    screen::command(format_args!(r"curl -sw '%{{http_code}}\n' http://localhost:{port}/"));
     let answer = timeout(LIMIT, get(port, "/"))
         .await
         .with_context(|| format!("Legacy has not answered within {LIMIT:?}"))?

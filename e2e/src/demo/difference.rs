@@ -11,19 +11,13 @@ const CONTEXT: usize = 2;
 
 /// Shows the difference between two objects as YAML.
 pub(crate) fn show(before: &Value, after: &Value) -> Result<()> {
-    let (before, after) = (
-        serde_saphyr::to_string(before)?,
-        serde_saphyr::to_string(after)?,
-    );
+    let (before, after) = (serde_saphyr::to_string(before)?, serde_saphyr::to_string(after)?);
     let difference = TextDiff::from_lines(&before, &after);
     for (number, group) in difference.grouped_ops(CONTEXT).iter().enumerate() {
         if number > 0 {
             screen::change(Fate::Kept, "…");
         }
-        for change in group
-            .iter()
-            .flat_map(|operation| difference.iter_changes(operation))
-        {
+        for change in group.iter().flat_map(|operation| difference.iter_changes(operation)) {
             let fate = match change.tag() {
                 ChangeTag::Equal => Fate::Kept,
                 ChangeTag::Insert => Fate::Added,

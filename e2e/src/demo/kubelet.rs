@@ -50,21 +50,9 @@ impl Kubelet {
                 volumes.insert(volume.name.clone(), path);
             }
         }
-        let PodSpec {
-            init_containers,
-            containers,
-            ..
-        } = spec;
-        let containers = init_containers
-            .unwrap_or_default()
-            .into_iter()
-            .chain(containers);
-        Ok(Self {
-            containers: containers.collect(),
-            volumes,
-            programs,
-            _folder: folder,
-        })
+        let PodSpec { init_containers, containers, .. } = spec;
+        let containers = init_containers.unwrap_or_default().into_iter().chain(containers);
+        Ok(Self { containers: containers.collect(), volumes, programs, _folder: folder })
     }
 
     /// The container that the webhook has added.
@@ -93,27 +81,12 @@ impl Kubelet {
             .with_context(|| format!("no program stands for the image {image:?}"))?;
         let arguments = container.args.iter().flatten();
         let mut command = Command::new(program);
-        command.args(
-            arguments
-                .clone()
-                .map(|argument| self.inside(container, argument)),
-        );
-        let words: Vec<_> = [&container.name]
-            .into_iter()
-            .chain(arguments)
-            .map(String::as_str)
-            .collect();
+        command.args(arguments.clone().map(|argument| self.inside(container, argument)));
+        let words: Vec<_> =
+            [&container.name].into_iter().chain(arguments).map(String::as_str).collect();
         screen::line(Who::Kubelet, format_args!("starts {}", words.join(" ")));
-        let who = if container.name == SIDECAR {
-            Who::Sidecar
-        } else {
-            Who::Legacy
-        };
-        Process::start(
-            who.name(),
-            command,
-            Box::new(move |line| screen::line(who, line)),
-        )
+        let who = if container.name == SIDECAR { Who::Sidecar } else { Who::Legacy };
+        Process::start(who.name(), command, Box::new(move |line| screen::line(who, line)))
     }
 
     /// The argument as it is true for a process that has no mounts.

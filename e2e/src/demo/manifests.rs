@@ -74,10 +74,7 @@ impl Manifests {
         Ok(Self {
             namespace: find(&objects, "Namespace")?,
             deployment: find(&objects, "Deployment")?,
-            secret: Secret {
-                name: secret.name,
-                files: files.collect(),
-            },
+            secret: Secret { name: secret.name, files: files.collect() },
         })
     }
 }
@@ -100,9 +97,7 @@ fn are_one(a: &Value, b: &Value) -> bool {
 
 fn one<T: DeserializeOwned>(file: &Path) -> Result<T> {
     let mut all = documents(file)?;
-    let first = all
-        .pop()
-        .with_context(|| format!("{} is empty", file.display()))?;
+    let first = all.pop().with_context(|| format!("{} is empty", file.display()))?;
     Ok(first)
 }
 

@@ -42,41 +42,27 @@ impl Ports {
             "Legacy gets port {legacy} here, not 3000, and the sidecar {health}, not 13300: two annotations."
         ));
         let template = &mut deployment.spec.template;
-        let annotations = template
-            .metadata
-            .get_or_insert_default()
-            .annotations
-            .get_or_insert_default();
+        let annotations =
+            template.metadata.get_or_insert_default().annotations.get_or_insert_default();
         annotations.insert(keys::PORT.to_owned(), legacy.to_string());
         annotations.insert(keys::HEALTH_PORT.to_owned(), health.to_string());
         let spec = template.spec.as_mut().context("the template has no spec")?;
-        let container = spec
-            .containers
-            .first_mut()
-            .context("the template has no container")?;
-        container
-            .args
-            .get_or_insert_default()
-            .push(format!("-listen=:{legacy}"));
+        let container = spec.containers.first_mut().context("the template has no container")?;
+        container.args.get_or_insert_default().push(format!("-listen=:{legacy}"));
         Ok(())
     }
 }
 
 /// Binds the port and doesn't listen: Linux lets another socket with `SO_REUSEADDR` listen on it.
 fn claim(port: u16) -> Result<TcpSocket> {
-    bind(port)
-        .or_else(|_| bind(0))
-        .context("there is no free port")
+    bind(port).or_else(|_| bind(0)).context("there is no free port")
 }
 
 fn bind(port: u16) -> std::io::Result<TcpSocket> {
     let (socket, address) = match TcpSocket::new_v6() {
         Ok(socket) => (socket, SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))),
         // A machine without IPv6.
-        Err(_) => (
-            TcpSocket::new_v4()?,
-            SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
-        ),
+        Err(_) => (TcpSocket::new_v4()?, SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
     };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;

@@ -68,9 +68,7 @@ impl Plan {
             IntOrString::Int(port) => *port,
             IntOrString::String(name) => {
                 let mut ports = container.ports.iter().flatten();
-                ports
-                    .find(|port| port.name.as_ref() == Some(name))?
-                    .container_port
+                ports.find(|port| port.name.as_ref() == Some(name))?.container_port
             }
         };
         let seconds = |value: Option<i32>, default: u64| {
@@ -103,17 +101,10 @@ async fn ask(plan: &Plan, ready: &watch::Sender<bool>) {
             Ok(Err(_)) => (false, "no connection".to_owned()),
             Err(_) => (false, "no answer in time".to_owned()),
         };
-        (failures, successes) = if good {
-            (0, successes + 1)
-        } else {
-            (failures + 1, 0)
-        };
+        (failures, successes) = if good { (0, successes + 1) } else { (failures + 1, 0) };
         let was = *ready.borrow();
-        let now = if good {
-            was || successes >= plan.successes
-        } else {
-            was && failures < plan.failures
-        };
+        let now =
+            if good { was || successes >= plan.successes } else { was && failures < plan.failures };
         if now != was {
             let (port, path) = (plan.port, &plan.path);
             let state = if now {

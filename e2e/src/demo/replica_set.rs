@@ -12,11 +12,7 @@ const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// Makes the pod. It has no name yet: the API server makes one from `generateName` only afterwards.
 pub(crate) fn pod(deployment: &Deployment) -> Result<Value> {
-    let name = deployment
-        .metadata
-        .name
-        .as_deref()
-        .context("the Deployment has no name")?;
+    let name = deployment.metadata.name.as_deref().context("the Deployment has no name")?;
     let template = serde_json::to_value(&deployment.spec.template)?;
     let hash = hash(&template);
     let replica_set = format!("{name}-{hash}");
@@ -123,18 +119,9 @@ fn hash(template: &Value) -> String {
 /// A uid that stays the same for the same name.
 pub(crate) fn uid(name: &str) -> String {
     let hex = hex(&Sha256::digest(name));
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..32]
-    )
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32])
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }

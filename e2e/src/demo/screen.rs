@@ -60,11 +60,7 @@ pub(crate) fn say(text: impl Display) {
 /// Shows a line of a program.
 pub(crate) fn line(who: Who, text: impl Display) {
     let style = who.style();
-    show(
-        &format_args!("{style}{:>8} │{style:#} ", who.name()),
-        &text,
-        Style::new(),
-    );
+    show(&format_args!("{style}{:>8} │{style:#} ", who.name()), &text, Style::new());
 }
 
 /// Shows a command that a person could type.
@@ -74,11 +70,7 @@ pub(crate) fn command(text: impl Display) {
 
 /// Shows what a command answered.
 pub(crate) fn output(text: &str, good: bool) {
-    let color = if good {
-        AnsiColor::Green
-    } else {
-        AnsiColor::Red
-    };
+    let color = if good { AnsiColor::Green } else { AnsiColor::Red };
     show(&"   ", &text, color.on_default());
 }
 

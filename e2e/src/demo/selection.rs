@@ -40,18 +40,10 @@ pub(crate) fn entry(
             found.push(webhook);
         }
     }
-    ensure!(
-        found.len() == 1,
-        "{} entries are for this pod, not one",
-        found.len()
-    );
+    ensure!(found.len() == 1, "{} entries are for this pod, not one", found.len());
     let service = found[0].client_config.service.as_ref();
-    let ServiceReference {
-        name,
-        namespace,
-        path,
-        ..
-    } = service.with_context(|| format!("{} names no Service", found[0].name))?;
+    let ServiceReference { name, namespace, path, .. } =
+        service.with_context(|| format!("{} names no Service", found[0].name))?;
     Ok(Entry {
         name: found[0].name.clone(),
         host: format!("{name}.{namespace}.svc"),
@@ -61,11 +53,7 @@ pub(crate) fn entry(
 }
 
 fn is_about_pods(webhook: &MutatingWebhook) -> bool {
-    let resources = webhook
-        .rules
-        .iter()
-        .flatten()
-        .filter_map(|rule| rule.resources.as_ref());
+    let resources = webhook.rules.iter().flatten().filter_map(|rule| rule.resources.as_ref());
     resources.flatten().any(|resource| resource == "pods")
 }
 

@@ -46,12 +46,7 @@ pub async fn run(options: &Options) -> Result<()> {
     heading("Programs");
     let programs = programs::build().await?;
     let began = Instant::now();
-    let Scene {
-        ports,
-        secret,
-        pod,
-        entry,
-    } = Scene::set(options)?;
+    let Scene { ports, secret, pod, entry } = Scene::set(options)?;
 
     heading("Certificates for the webhook's Service");
     let certificates = tempfile::tempdir().context("there is no temporary folder")?;
@@ -86,9 +81,7 @@ pub async fn run(options: &Options) -> Result<()> {
     end(&mut legacy, LEGACY_STOPPED).await?;
     end(&mut webhook, 0).await?;
     let seconds = began.elapsed().as_secs_f64();
-    say(format_args!(
-        "Two starts, two handshakes, in {seconds:.1} s."
-    ));
+    say(format_args!("Two starts, two handshakes, in {seconds:.1} s."));
     Ok(())
 }
 
@@ -103,51 +96,33 @@ struct Scene {
 impl Scene {
     fn set(options: &Options) -> Result<Self> {
         let deploy = workspace().join("deploy");
-        let Manifests {
-            namespace,
-            mut deployment,
-            secret,
-        } = Manifests::read(&deploy.join("demo"))?;
+        let Manifests { namespace, mut deployment, secret } =
+            Manifests::read(&deploy.join("demo"))?;
         let ports = Ports::claim(!options.free_ports)?;
         ports.note(&mut deployment)?;
         add_flags(&mut deployment, &options.legacy);
         let labels = |metadata: Option<&ObjectMeta>| {
-            metadata
-                .and_then(|metadata| metadata.labels.clone())
-                .unwrap_or_default()
+            metadata.and_then(|metadata| metadata.labels.clone()).unwrap_or_default()
         };
         let entry = selection::entry(
             &manifests::configuration(&deploy.join("webhook"))?,
             &labels(Some(&namespace.metadata)),
             &labels(deployment.spec.template.metadata.as_ref()),
         )?;
-        Ok(Self {
-            ports,
-            secret,
-            pod: replica_set::pod(&deployment)?,
-            entry,
-        })
+        Ok(Self { ports, secret, pod: replica_set::pod(&deployment)?, entry })
     }
 }
 
 /// Has the pod admitted, and shows what has become of it.
 async fn create(api_server: &ApiServer, entry: &Entry, pod: &Value) -> Result<Pod> {
-    say(format_args!(
-        "Its namespace's label leads to {}, {}.",
-        entry.name, entry.path
-    ));
-    let admitted = api_server
-        .admit(entry, pod)
-        .await
-        .context("the pod is refused")?;
+    say(format_args!("Its namespace's label leads to {}, {}.", entry.name, entry.path));
+    let admitted = api_server.admit(entry, pod).await.context("the pod is refused")?;
     for warning in &admitted.warnings {
         say(format_args!("Warning: {warning}"));
     }
     let milliseconds = admitted.took.as_secs_f64() * 1000.0;
     let operations = admitted.operations;
-    say(format_args!(
-        "{operations} changes, in {milliseconds:.0} ms. The pod before and after:"
-    ));
+    say(format_args!("{operations} changes, in {milliseconds:.0} ms. The pod before and after:"));
     difference::show(pod, &admitted.pod)?;
     serde_json::from_value(admitted.pod).context("it is no Pod any more")
 }
@@ -156,31 +131,21 @@ fn add_flags(deployment: &mut Deployment, flags: &[String]) {
     let spec = deployment.spec.template.spec.as_mut();
     let container = spec.and_then(|spec| spec.containers.first_mut());
     if let Some(container) = container.filter(|_| !flags.is_empty()) {
-        container
-            .args
-            .get_or_insert_default()
-            .extend_from_slice(flags);
+        container.args.get_or_insert_default().extend_from_slice(flags);
     }
 }
 
 /// Starts Legacy's container and waits until it listens.
 async fn start_legacy(kubelet: &Kubelet) -> Result<Process> {
     let legacy = kubelet.start(kubelet.legacy()?)?;
-    legacy
-        .line("listening", LIMIT, |line| {
-            line.contains("server is listening")
-        })
-        .await?;
+    legacy.line("listening", LIMIT, |line| line.contains("server is listening")).await?;
     Ok(legacy)
 }
 
 /// Calls Legacy, whose answer must be this one.
 async fn expect(port: u16, wanted: &str) -> Result<()> {
     let (status, body) = curl(port).await?;
-    ensure!(
-        body == wanted,
-        "Legacy should answer {wanted:?}, not {status} {body:?}"
-    );
+    ensure!(body == wanted, "Legacy should answer {wanted:?}, not {status} {body:?}");
     Ok(())
 }
 
@@ -189,10 +154,7 @@ async fn end(process: &mut Process, wanted: i32) -> Result<()> {
     let status = process.terminate(LIMIT).await?;
     match status.code() {
         Some(code) if code == wanted => {
-            line(
-                Who::Kubelet,
-                format_args!("{} ends with status {code}", process.name()),
-            );
+            line(Who::Kubelet, format_args!("{} ends with status {code}", process.name()));
             Ok(())
         }
         _ => bail!("{} ended with {status}, not with {wanted}", process.name()),

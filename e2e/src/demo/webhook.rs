@@ -21,11 +21,7 @@ pub(crate) async fn issue(certs: &Path, host: &str, folder: &Path) -> Result<()>
     command.args(["issue", "--dns", host, "--out"]).arg(folder);
     let mut certs = Process::start("certs", command, Box::new(|_| ()))?;
     let status = certs.ended(LIMIT).await?;
-    ensure!(
-        status.success(),
-        "no certificates: {}",
-        certs.lines().join("\n")
-    );
+    ensure!(status.success(), "no certificates: {}", certs.lines().join("\n"));
     Ok(())
 }
 
@@ -33,31 +29,15 @@ pub(crate) async fn issue(certs: &Path, host: &str, folder: &Path) -> Result<()>
 pub(crate) async fn serve(webhook: &Path, certificates: &Path) -> Result<(Process, SocketAddr)> {
     let [certificate, key] = ["tls.crt", "tls.key"].map(|file| certificates.join(file));
     let mut command = Command::new(webhook);
-    command.args([
-        "serve",
-        "--listen=127.0.0.1:0",
-        "--admin-listen=127.0.0.1:0",
-    ]);
-    command
-        .arg("--tls-cert")
-        .arg(certificate)
-        .arg("--tls-key")
-        .arg(key);
-    command.args([
-        "--namespace=secret-handshake",
-        "--kubernetes-version=1.37",
-        "--drain=0s",
-    ]);
+    command.args(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
+    command.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);
+    command.args(["--namespace=secret-handshake", "--kubernetes-version=1.37", "--drain=0s"]);
     command.arg(format!("--sidecar-image={}", Product::Sidecar.reference()));
     let watcher = Box::new(|text: &str| screen::line(Who::Webhook, text));
     let webhook = Process::start(Who::Webhook.name(), command, watcher)?;
-    let said = webhook
-        .line("serving", LIMIT, |line| addresses(line).is_some())
-        .await?;
+    let said = webhook.line("serving", LIMIT, |line| addresses(line).is_some()).await?;
     let (serving, admin) = addresses(&said).context("it serves nowhere")?;
-    timeout(LIMIT, ready(admin))
-        .await
-        .context("the webhook does not become ready")?;
+    timeout(LIMIT, ready(admin)).await.context("the webhook does not become ready")?;
     Ok((webhook, serving))
 }
 
@@ -76,9 +56,7 @@ async fn ready(admin: SocketAddr) {
 fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let (_, fields) = line.split_once(" serving ")?;
     let field = |name| {
-        let mut values = fields
-            .split_whitespace()
-            .filter_map(|field| field.strip_prefix(name));
+        let mut values = fields.split_whitespace().filter_map(|field| field.strip_prefix(name));
         values.next()?.trim_matches('"').parse().ok()
     };
     Some((field("address=")?, field("admin=")?))
@@ -93,11 +71,7 @@ mod tests {
         let line = "2026-11-23T17:00:00Z  INFO serving address=127.0.0.1:4567 admin=127.0.0.1:89";
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         assert_eq!(addresses(line), Some((at(4567), at(89))));
-        for other in [
-            "INFO observing address=127.0.0.1:1 admin=127.0.0.1:2",
-            "INFO serving",
-            "",
-        ] {
+        for other in ["INFO observing address=127.0.0.1:1 admin=127.0.0.1:2", "INFO serving", ""] {
             assert_eq!(addresses(other), None, "{other}");
         }
     }

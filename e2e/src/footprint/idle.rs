@@ -26,17 +26,9 @@ pub(super) async fn memory(program: &Path, linkage: &str, goal: f64) -> Result<[
     let resident = Quantity::Memory(memory.resident);
     let private = Quantity::Memory(memory.private);
     Ok([
-        Row::one(
-            format!("resident memory at rest, {linkage}"),
-            resident,
-            Some(goal),
-        ),
+        Row::one(format!("resident memory at rest, {linkage}"), resident, Some(goal)),
         Row::one(format!("  of it its own, {linkage}"), private, None),
-        Row::one(
-            format!("threads, {linkage}"),
-            Quantity::Count(threads),
-            Some(Quantity::Count(1)),
-        ),
+        Row::one(format!("threads, {linkage}"), Quantity::Count(threads), Some(Quantity::Count(1))),
     ])
 }
 
@@ -82,11 +74,7 @@ pub(super) async fn waiting(program: &Path, time: Duration) -> Result<Row> {
     let used = over(&pair, time).await?;
     pair.end().await?;
     let percent = 100.0 * used.div_duration_f64(time);
-    Ok(Row::one(
-        "CPU while Legacy is not there",
-        Quantity::Percent(percent),
-        None,
-    ))
+    Ok(Row::one("CPU while Legacy is not there", Quantity::Percent(percent), None))
 }
 
 async fn resting(program: &Path) -> Result<Pair> {

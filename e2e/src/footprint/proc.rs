@@ -21,10 +21,7 @@ pub(super) fn cpu(pid: u32) -> Result<Duration> {
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let file = task?.path().join("schedstat");
         let text = fs::read_to_string(&file)?;
-        let first = text
-            .split_whitespace()
-            .next()
-            .and_then(|first| first.parse::<u64>().ok());
+        let first = text.split_whitespace().next().and_then(|first| first.parse::<u64>().ok());
         nanoseconds += first.with_context(|| format!("{} is empty", file.display()))?;
     }
     Ok(Duration::from_nanos(nanoseconds))
@@ -32,10 +29,7 @@ pub(super) fn cpu(pid: u32) -> Result<Duration> {
 
 /// How many threads it has.
 pub(super) fn threads(pid: u32) -> Result<u64> {
-    number(
-        &fs::read_to_string(format!("/proc/{pid}/status"))?,
-        "Threads",
-    )
+    number(&fs::read_to_string(format!("/proc/{pid}/status"))?, "Threads")
 }
 
 /// Its memory, counted page by page (`VmRSS` in `status` may lag behind).
@@ -64,10 +58,7 @@ mod tests {
         let pid = std::process::id();
         assert!(threads(pid).unwrap() >= 1);
         let memory = memory(pid).unwrap();
-        assert!(
-            memory.private > 0 && memory.private <= memory.resident,
-            "{memory:?}"
-        );
+        assert!(memory.private > 0 && memory.private <= memory.resident, "{memory:?}");
         let before = cpu(pid).unwrap();
         while cpu(pid).unwrap() == before {}
     }

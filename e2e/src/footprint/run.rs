@@ -100,13 +100,7 @@ async fn measure(options: &Options) -> Result<Vec<Row>> {
         rows.push(sizes::webhook().await?);
     }
     if options.wants(Measurement::Memory) {
-        for Linked {
-            name,
-            program,
-            memory,
-            ..
-        } in &linked
-        {
+        for Linked { name, program, memory, .. } in &linked {
             rows.extend(idle::memory(program, name, *memory).await?);
         }
     }

@@ -35,10 +35,7 @@ pub(super) struct Pair {
 impl Pair {
     /// Starts the sidecar; Legacy listens already, or only has its port.
     pub(super) fn start(program: &Path, legacy_listens: bool) -> Result<Self> {
-        let config = Config {
-            half: Some(HALF.into()),
-            ..Config::default()
-        };
+        let config = Config { half: Some(HALF.into()), ..Config::default() };
         let legacy = Legacy::reserve(config)?;
         if legacy_listens {
             legacy.listen()?;
@@ -57,14 +54,7 @@ impl Pair {
         let process = Process::start("the sidecar", command, Box::new(|_| ()))?;
         // The spawn returns when the new program has begun.
         let executed = Instant::now();
-        Ok(Self {
-            legacy,
-            process,
-            executed,
-            health,
-            _claim: claim,
-            _half: half,
-        })
+        Ok(Self { legacy, process, executed, health, _claim: claim, _half: half })
     }
 
     /// The sidecar's process id.
@@ -75,21 +65,15 @@ impl Pair {
     /// Waits until Legacy is initialised.
     pub(super) async fn initialized(&self) -> Result<()> {
         let accepted = self.legacy.until(|counts| counts.accepted > 0);
-        timeout(LIMIT, accepted)
-            .await
-            .context("the handshake takes too long")?;
+        timeout(LIMIT, accepted).await.context("the handshake takes too long")?;
         Ok(())
     }
 
     /// Waits until the sidecar rests: one connection is its watch, and Legacy has answered `/health`
     /// on it and, for kindness, beside it.
     pub(super) async fn at_rest(&self) -> Result<()> {
-        let rests = self
-            .legacy
-            .until(|counts| counts.of("GET /health") >= 2 && counts.open == 1);
-        timeout(LIMIT, rests)
-            .await
-            .context("the sidecar does not come to rest")?;
+        let rests = self.legacy.until(|counts| counts.of("GET /health") >= 2 && counts.open == 1);
+        timeout(LIMIT, rests).await.context("the sidecar does not come to rest")?;
         Ok(())
     }
 
@@ -107,9 +91,7 @@ impl Pair {
             anyhow::ensure!(first == "HTTP/1.1 200 OK", "/readyz answered {first:?}");
             Ok(now)
         };
-        timeout(LIMIT, asking)
-            .await
-            .context("/readyz takes too long")?
+        timeout(LIMIT, asking).await.context("/readyz takes too long")?
     }
 
     /// Ends the sidecar.

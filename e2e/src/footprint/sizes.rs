@@ -23,12 +23,7 @@ pub(super) struct Linked {
 /// The sidecar as it is in its image: with musl.
 pub(super) async fn musl() -> Result<Linked> {
     let program = compile(Product::Sidecar).await?;
-    Ok(Linked {
-        name: "musl",
-        program,
-        size: 1_300_000,
-        memory: 1.3,
-    })
+    Ok(Linked { name: "musl", program, size: 1_300_000, memory: 1.3 })
 }
 
 /// The sidecar with glibc.
@@ -38,42 +33,22 @@ pub(super) async fn glibc(say: impl Fn(&str)) -> Result<Linked> {
     } else {
         "x86_64-unknown-linux-gnu"
     };
-    let build = Build {
-        linkage: Linkage::Static(target),
-        ..Build::SIDECAR
-    };
-    let program = build
-        .run(say)
-        .await?
-        .remove("sidecar")
-        .context("cargo built no sidecar")?;
-    Ok(Linked {
-        name: "glibc",
-        program,
-        size: 2_150_000,
-        memory: 1.9,
-    })
+    let build = Build { linkage: Linkage::Static(target), ..Build::SIDECAR };
+    let program = build.run(say).await?.remove("sidecar").context("cargo built no sidecar")?;
+    Ok(Linked { name: "glibc", program, size: 2_150_000, memory: 1.9 })
 }
 
 /// The size of a sidecar.
 pub(super) fn sidecar(linked: &Linked) -> Result<Row> {
     let size = size(&linked.program)?;
     let goal = Quantity::Bytes(linked.size);
-    Ok(Row::one(
-        format!("sidecar, static with {}", linked.name),
-        size,
-        Some(goal),
-    ))
+    Ok(Row::one(format!("sidecar, static with {}", linked.name), size, Some(goal)))
 }
 
 /// The size of the webhook.
 pub(super) async fn webhook() -> Result<Row> {
     let size = size(&compile(Product::Webhook).await?)?;
-    Ok(Row::one(
-        "webhook, static with musl",
-        size,
-        Some(Quantity::Bytes(7_000_000)),
-    ))
+    Ok(Row::one("webhook, static with musl", size, Some(Quantity::Bytes(7_000_000))))
 }
 
 async fn compile(product: Product) -> Result<PathBuf> {

@@ -18,11 +18,7 @@ pub(super) async fn first_looks(program: &Path, runs: u32) -> Result<Row> {
         times.push(connected.saturating_duration_since(pair.executed));
         pair.end().await?;
     }
-    Ok(Row::many(
-        "exec to first look",
-        times,
-        Some(Duration::from_millis(1)),
-    ))
+    Ok(Row::many("exec to first look", times, Some(Duration::from_millis(1))))
 }
 
 /// From Legacy's first listen to the secret that it accepts, where it listens within half a second;
@@ -50,11 +46,7 @@ pub(super) async fn fast(program: &Path, runs: u32) -> Result<[Row; 2]> {
             handshakes,
             Some(Duration::from_millis(8)),
         ),
-        Row::many(
-            "handshake to held /readyz",
-            answers,
-            Some(Duration::from_millis(2)),
-        ),
+        Row::many("handshake to held /readyz", answers, Some(Duration::from_millis(2))),
     ])
 }
 
@@ -75,10 +67,7 @@ pub(super) async fn slow(program: &Path, runs: u32, late: Duration) -> Result<Ro
         times.push(handshake(&pair)?.0);
         pair.end().await?;
     }
-    let what = format!(
-        "listen to handshake, Legacy starts in {} s and more",
-        late.as_secs()
-    );
+    let what = format!("listen to handshake, Legacy starts in {} s and more", late.as_secs());
     Ok(Row::many(what, times, Some(Duration::from_millis(60))))
 }
 

@@ -41,11 +41,7 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn one(what: impl Into<String>, measured: Quantity, goal: Option<Quantity>) -> Self {
-        Self {
-            what: what.into(),
-            measured: vec![measured],
-            goal,
-        }
+        Self { what: what.into(), measured: vec![measured], goal }
     }
 
     /// Of many times: minimum, median and 99th percentile, which is what the goal is for.
@@ -77,21 +73,11 @@ fn percentile(times: &[Duration], percent: usize) -> Option<Duration> {
 
 /// The rows as text, in columns.
 pub(super) fn render(rows: &[Row]) -> String {
-    let width = rows
-        .iter()
-        .map(|row| row.what.chars().count())
-        .max()
-        .unwrap_or_default();
-    let mut text = format!(
-        "{:width$}  {:>10} {:>10} {:>10}  {:>10}\n",
-        "", "min", "p50", "p99", "at most"
-    );
+    let width = rows.iter().map(|row| row.what.chars().count()).max().unwrap_or_default();
+    let mut text =
+        format!("{:width$}  {:>10} {:>10} {:>10}  {:>10}\n", "", "min", "p50", "p99", "at most");
     for row in rows {
-        let mut cells: Vec<_> = row
-            .measured
-            .iter()
-            .map(|quantity| quantity.show())
-            .collect();
+        let mut cells: Vec<_> = row.measured.iter().map(|quantity| quantity.show()).collect();
         // A single value stands where the goal looks: under the last column.
         while cells.len() < 3 {
             cells.insert(0, String::new());
@@ -119,20 +105,11 @@ mod tests {
     #[test]
     fn percentiles_are_values_that_were_measured() {
         let times = |count: u64| (1..=count).map(Duration::from_millis).collect::<Vec<_>>();
-        for (count, percent, wanted) in [
-            (50, 0, 1),
-            (50, 50, 25),
-            (50, 99, 50),
-            (1, 50, 1),
-            (200, 99, 198),
-            (100, 99, 99),
-        ] {
+        for (count, percent, wanted) in
+            [(50, 0, 1), (50, 50, 25), (50, 99, 50), (1, 50, 1), (200, 99, 198), (100, 99, 99)]
+        {
             let found = percentile(&times(count), percent);
-            assert_eq!(
-                found,
-                Some(Duration::from_millis(wanted)),
-                "{percent} of {count}"
-            );
+            assert_eq!(found, Some(Duration::from_millis(wanted)), "{percent} of {count}");
         }
         assert_eq!(percentile(&[], 50), None);
     }
@@ -144,21 +121,11 @@ mod tests {
         assert!(Row::many("x", times(), Some(ms(8))).is_missed());
         assert!(!Row::many("x", times(), Some(ms(9))).is_missed());
         assert!(!Row::many("x", times(), None).is_missed());
-        let one = Row::one(
-            "binary",
-            Quantity::Bytes(1_300_000),
-            Some(Quantity::Bytes(1_300_000)),
-        );
+        let one = Row::one("binary", Quantity::Bytes(1_300_000), Some(Quantity::Bytes(1_300_000)));
         assert!(!one.is_missed());
         let text = render(&[one, Row::many("time", times(), Some(ms(8)))]);
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(
-            lines[1],
-            "binary                           1.30 MB     1.30 MB  ok"
-        );
-        assert_eq!(
-            lines[2],
-            "time       1.00 ms    2.00 ms    9.00 ms     8.00 ms  MISSED"
-        );
+        assert_eq!(lines[1], "binary                           1.30 MB     1.30 MB  ok");
+        assert_eq!(lines[2], "time       1.00 ms    2.00 ms    9.00 ms     8.00 ms  MISSED");
     }
 }

@@ -106,11 +106,7 @@ pub fn write(spec: &Spec, to: &Path) -> Result<Image> {
     Ok(Image {
         name: spec.name.clone(),
         digest: format!("sha256:{}", sha256(&manifest)),
-        size: spec
-            .files
-            .iter()
-            .map(|file| file.content.len() as u64)
-            .sum(),
+        size: spec.files.iter().map(|file| file.content.len() as u64).sum(),
     })
 }
 
@@ -188,13 +184,11 @@ fn blob_path(blob: &[u8]) -> String {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::with_capacity(64), |mut hex, byte| {
-            // Writing to a String can't fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        // Writing to a String can't fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// The reference with the registry that Docker's short names leave out: what a kubelet makes of the
@@ -267,31 +261,16 @@ mod tests {
         assert_eq!(config["config"]["Entrypoint"], json!(["/sidecar"]));
         assert_eq!(config["config"]["Labels"]["a"], "b");
         assert_eq!(config["created"], "2023-11-14T22:13:20Z");
-        assert_eq!(
-            config["rootfs"]["diff_ids"][0],
-            manifest["layers"][0]["digest"]
-        );
+        assert_eq!(config["rootfs"]["diff_ids"][0], manifest["layers"][0]["digest"]);
         let layer = blob(&manifest["layers"][0]["digest"]);
-        assert_eq!(
-            unpack(&layer),
-            BTreeMap::from([("sidecar".to_owned(), b"\x7fELF".to_vec())])
-        );
+        assert_eq!(unpack(&layer), BTreeMap::from([("sidecar".to_owned(), b"\x7fELF".to_vec())]));
         assert_eq!(image.size, 4);
 
         let docker = json("manifest.json")[0].clone();
-        assert_eq!(
-            docker["RepoTags"],
-            json!(["secret-handshake-sidecar:0.1.0"])
-        );
+        assert_eq!(docker["RepoTags"], json!(["secret-handshake-sidecar:0.1.0"]));
         let hex = |digest: &Value| digest.as_str().unwrap().replace(':', "/");
-        assert_eq!(
-            docker["Config"],
-            format!("blobs/{}", hex(&manifest["config"]["digest"]))
-        );
-        assert_eq!(
-            docker["Layers"][0],
-            format!("blobs/{}", hex(&manifest["layers"][0]["digest"]))
-        );
+        assert_eq!(docker["Config"], format!("blobs/{}", hex(&manifest["config"]["digest"])));
+        assert_eq!(docker["Layers"][0], format!("blobs/{}", hex(&manifest["layers"][0]["digest"])));
     }
 
     #[test]
@@ -319,9 +298,6 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_written_is_named() {
         let error = write(&spec(), Path::new("/nonexistent/image.tar")).unwrap_err();
-        assert!(
-            format!("{error:#}").contains("/nonexistent/image.tar"),
-            "{error:#}"
-        );
+        assert!(format!("{error:#}").contains("/nonexistent/image.tar"), "{error:#}");
     }
 }

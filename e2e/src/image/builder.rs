@@ -61,11 +61,7 @@ pub fn builder(engine: &Engine) -> Result<String> {
     }
     let mut files = files(&packages)?;
     for part in ["bin", "lib"] {
-        tree(
-            &mut files,
-            &toolchain.join(part),
-            &Path::new("/usr/local/rust").join(part),
-        )?;
+        tree(&mut files, &toolchain.join(part), &Path::new("/usr/local/rust").join(part))?;
     }
     tree(&mut files, Path::new("/etc/ssl"), Path::new("/etc/ssl"))?;
     let mut path = PATH.to_owned();
@@ -86,20 +82,12 @@ fn import(
     files: &BTreeMap<PathBuf, PathBuf>,
 ) -> Result<()> {
     let mut import = engine
-        .command([
-            "import",
-            &format!("--change=ENV PATH={path} HOME=/root"),
-            "-",
-            name,
-        ])
+        .command(["import", &format!("--change=ENV PATH={path} HOME=/root"), "-", name])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
         .context("can't run docker import")?;
-    let pipe = import
-        .stdin
-        .take()
-        .context("docker import has no standard input")?;
+    let pipe = import.stdin.take().context("docker import has no standard input")?;
     let written = pack(files, pipe);
     let status = import.wait()?;
     if !status.success() {
@@ -121,14 +109,7 @@ fn pack(files: &BTreeMap<PathBuf, PathBuf>, pipe: impl Write) -> Result<()> {
 /// The installed packages that [`PACKAGES`] come to, with their versions.
 fn packages() -> Result<Vec<String>> {
     let mut apt = command("apt-cache", ["depends", "--recurse", "--installed"]);
-    for kind in [
-        "recommends",
-        "suggests",
-        "conflicts",
-        "breaks",
-        "replaces",
-        "enhances",
-    ] {
+    for kind in ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"] {
         apt.arg(format!("--no-{kind}"));
     }
     let closure = read(apt.args(PACKAGES)).context("asking apt what the C compilers need")?;
@@ -136,18 +117,12 @@ fn packages() -> Result<Vec<String>> {
         .lines()
         .filter(|line| line.starts_with(|first: char| first.is_ascii_alphanumeric()))
         .collect();
-    let mut query = command(
-        "dpkg-query",
-        ["--show", "--showformat=${Package}=${Version}\n"],
-    );
+    let mut query = command("dpkg-query", ["--show", "--showformat=${Package}=${Version}\n"]);
     // Names that are only provided by other packages are on stderr, and no loss.
     let output = query.args(names).output().context("can't run dpkg-query")?;
     let text = String::from_utf8(output.stdout).context("the output of dpkg-query")?;
     for package in PACKAGES {
-        if !text
-            .lines()
-            .any(|line| line.split('=').next() == Some(package))
-        {
+        if !text.lines().any(|line| line.split('=').next() == Some(package)) {
             bail!("the Debian package {package} is not installed: apt-get install {package}");
         }
     }
@@ -156,9 +131,7 @@ fn packages() -> Result<Vec<String>> {
 
 /// All that the packages own, but documentation, each path with no symbolic link above it.
 fn files(packages: &[String]) -> Result<BTreeMap<PathBuf, PathBuf>> {
-    let names = packages
-        .iter()
-        .filter_map(|package| package.split('=').next());
+    let names = packages.iter().filter_map(|package| package.split('=').next());
     let listed = read(command("dpkg", ["--listfiles"]).args(names))?;
     let files = listed.lines().map(Path::new).chain(FILES.map(Path::new));
     Ok(files

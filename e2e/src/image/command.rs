@@ -22,10 +22,8 @@ pub(super) fn command<S: AsRef<OsStr>>(
 /// When it can't be started, or ends with anything but 0.
 pub(super) fn show(command: &mut Command) -> Result<()> {
     let line = line(command);
-    let status = command
-        .stdout(std::io::stderr())
-        .status()
-        .with_context(|| format!("can't run {line}"))?;
+    let status =
+        command.stdout(std::io::stderr()).status().with_context(|| format!("can't run {line}"))?;
     if !status.success() {
         bail!("{line} failed: {status}");
     }
@@ -40,9 +38,7 @@ pub(super) fn show(command: &mut Command) -> Result<()> {
 /// writes what isn't UTF-8.
 pub(super) fn read(command: &mut Command) -> Result<String> {
     let line = line(command);
-    let output = command
-        .output()
-        .with_context(|| format!("can't run {line}"))?;
+    let output = command.output().with_context(|| format!("can't run {line}"))?;
     if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr);
         bail!("{line} failed: {}: {}", output.status, why.trim());

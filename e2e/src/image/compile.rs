@@ -21,7 +21,5 @@ pub fn compile(product: Product, architecture: Architecture) -> Result<PathBuf> 
         linkage: Linkage::Static(architecture.target()),
     };
     let mut programs = build.run_blocking()?;
-    programs
-        .remove(product.package())
-        .context("cargo built nothing")
+    programs.remove(product.package()).context("cargo built nothing")
 }

@@ -35,11 +35,7 @@ impl<'a> Container<'a> {
     ) -> Result<Self> {
         let mut run = engine.command(["run", "--detach"]);
         let id = read(run.args(flags).arg(image).args(arguments))?;
-        Ok(Self {
-            engine,
-            id,
-            image: image.to_owned(),
-        })
+        Ok(Self { engine, id, image: image.to_owned() })
     }
 
     /// The flag that puts another container into this one's network namespace.
@@ -49,9 +45,7 @@ impl<'a> Container<'a> {
 
     /// The process id, as this machine counts.
     pub(super) fn pid(&self) -> Result<u32> {
-        let pid = self.state()?["Pid"]
-            .as_u64()
-            .and_then(|pid| u32::try_from(pid).ok());
+        let pid = self.state()?["Pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
         match pid {
             Some(pid) if pid > 0 => Ok(pid),
             _ => bail!("{} is not running; it said: {}", self.image, self.logs()?),
@@ -61,21 +55,14 @@ impl<'a> Container<'a> {
     /// What Docker knows of its state.
     pub(super) fn state(&self) -> Result<Value> {
         let text =
-            read(
-                &mut self
-                    .engine
-                    .command(["inspect", "--format={{json .State}}", &self.id]),
-            )?;
+            read(&mut self.engine.command(["inspect", "--format={{json .State}}", &self.id]))?;
         serde_json::from_str(&text).context("what docker says of a container")
     }
 
     /// All that it has written, to stdout and to stderr.
     pub(super) fn logs(&self) -> Result<String> {
-        let output = self
-            .engine
-            .command(["logs", &self.id])
-            .output()
-            .context("can't run docker logs")?;
+        let output =
+            self.engine.command(["logs", &self.id]).output().context("can't run docker logs")?;
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
         Ok(text)
@@ -86,9 +73,8 @@ impl<'a> Container<'a> {
         let started = Instant::now();
         read(&mut self.engine.command(["stop", "--time=10", &self.id]))?;
         let took = started.elapsed();
-        let code = self.state()?["ExitCode"]
-            .as_i64()
-            .context("a container without an exit code")?;
+        let code =
+            self.state()?["ExitCode"].as_i64().context("a container without an exit code")?;
         Ok(End { code, took })
     }
 
@@ -115,11 +101,7 @@ impl<'a> Container<'a> {
 impl Drop for Container<'_> {
     fn drop(&mut self) {
         // What is left behind goes with its daemon.
-        let _ = read(
-            &mut self
-                .engine
-                .command(["rm", "--force", "--volumes", &self.id]),
-        );
+        let _ = read(&mut self.engine.command(["rm", "--force", "--volumes", &self.id]));
     }
 }
 
@@ -134,24 +116,14 @@ pub(super) fn hardening(container: &core::Container) -> Result<Vec<String>> {
     if context.allow_privilege_escalation == Some(false) {
         flags.push("--security-opt=no-new-privileges".to_owned());
     }
-    for capability in context
-        .capabilities
-        .and_then(|set| set.drop)
-        .unwrap_or_default()
-    {
+    for capability in context.capabilities.and_then(|set| set.drop).unwrap_or_default() {
         flags.push(format!("--cap-drop={capability}"));
     }
-    let limits = container
-        .resources
-        .clone()
-        .and_then(|resources| resources.limits)
-        .unwrap_or_default();
+    let limits =
+        container.resources.clone().and_then(|resources| resources.limits).unwrap_or_default();
     if let Some(memory) = limits.get("memory") {
         let mebibytes = memory.0.strip_suffix("Mi").with_context(|| {
-            format!(
-                "the memory limit {} isn't in Mi, which is all that this test reads",
-                memory.0
-            )
+            format!("the memory limit {} isn't in Mi, which is all that this test reads", memory.0)
         })?;
         // As much swap as memory means none at all.
         flags.push(format!("--memory={mebibytes}m"));
@@ -168,9 +140,7 @@ pub(super) fn cpus(quantity: &str) -> Result<String> {
     let Some(thousandths) = quantity.strip_suffix('m') else {
         return Ok(quantity.to_owned());
     };
-    let thousandths: u32 = thousandths
-        .parse()
-        .with_context(|| format!("the CPU {quantity:?}"))?;
+    let thousandths: u32 = thousandths.parse().with_context(|| format!("the CPU {quantity:?}"))?;
     let mut text = String::new();
     // Writing to a String can't fail.
     let _ = write!(text, "{}.{:03}", thousandths / 1000, thousandths % 1000);
@@ -208,12 +178,9 @@ mod tests {
 
     #[test]
     fn cpu_quantities() {
-        for (quantity, expected) in [
-            ("10m", "0.010"),
-            ("1500m", "1.500"),
-            ("2", "2"),
-            ("0.1", "0.1"),
-        ] {
+        for (quantity, expected) in
+            [("10m", "0.010"), ("1500m", "1.500"), ("2", "2"), ("0.1", "0.1")]
+        {
             assert_eq!(cpus(quantity).unwrap(), expected);
         }
         assert!(cpus("xm").is_err());

@@ -62,10 +62,7 @@ impl Program {
 
 impl From<Program> for Engine {
     fn from(program: Program) -> Self {
-        Self {
-            program,
-            host: None,
-        }
+        Self { program, host: None }
     }
 }
 
@@ -73,20 +70,13 @@ impl Engine {
     /// The first engine that is installed and answers.
     #[must_use]
     pub fn find() -> Option<Self> {
-        Program::value_variants()
-            .iter()
-            .copied()
-            .map(Self::from)
-            .find(Self::answers)
+        Program::value_variants().iter().copied().map(Self::from).find(Self::answers)
     }
 
     /// The Docker daemon that listens at `host`, such as `unix:///run/docker.sock`.
     #[must_use]
     pub fn docker_at(host: &str) -> Self {
-        Self {
-            program: Program::Docker,
-            host: Some(host.to_owned()),
-        }
+        Self { program: Program::Docker, host: Some(host.to_owned()) }
     }
 
     /// Whether it is installed, and its daemon, where it has one, can be reached.
@@ -181,11 +171,7 @@ impl Engine {
         let id = id.with_context(|| format!("{} names no id for {name}", self.program.name()))?;
         Ok(Image {
             name: name.to_owned(),
-            digest: if id.contains(':') {
-                id.to_owned()
-            } else {
-                format!("sha256:{id}")
-            },
+            digest: if id.contains(':') { id.to_owned() } else { format!("sha256:{id}") },
             size: size
                 .with_context(|| format!("{} names no size for {name}", self.program.name()))?,
         })
@@ -237,14 +223,9 @@ impl Engine {
         let id = read(&mut self.command(["create", name]))?;
         let output = self.command(["cp", &format!("{id}:{path}"), "-"]).output();
         read(&mut self.command(["rm", &id]))?;
-        let output = output
-            .with_context(|| format!("copying {path} out of {name}"))?
-            .stdout;
+        let output = output.with_context(|| format!("copying {path} out of {name}"))?.stdout;
         let mut tar = tar::Archive::new(output.as_slice());
-        let mut entry = tar
-            .entries()?
-            .next()
-            .with_context(|| format!("no {path} in {name}"))??;
+        let mut entry = tar.entries()?.next().with_context(|| format!("no {path} in {name}"))??;
         let mut content = Vec::new();
         entry.read_to_end(&mut content)?;
         Ok(content)

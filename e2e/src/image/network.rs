@@ -19,9 +19,7 @@ impl Network {
     /// That of the process `pid`.
     pub(super) fn of(pid: u32) -> Result<Self> {
         let path = format!("/proc/{pid}/ns/net");
-        Ok(Self(
-            File::open(&path).with_context(|| format!("opening {path}"))?,
-        ))
+        Ok(Self(File::open(&path).with_context(|| format!("opening {path}"))?))
     }
 
     /// Connects to `port` on the namespace's own localhost. Sockets stay in the namespace that they
@@ -46,16 +44,9 @@ impl Network {
         ask(&mut stream, path)?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
-        let status = answer
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok());
-        let body = answer
-            .split_once("\r\n\r\n")
-            .map(|(_, body)| body.to_owned());
-        status
-            .zip(body)
-            .with_context(|| format!("not an HTTP answer: {answer:?}"))
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+        status.zip(body).with_context(|| format!("not an HTTP answer: {answer:?}"))
     }
 }
 

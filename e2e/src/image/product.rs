@@ -140,11 +140,7 @@ impl Product {
             architecture,
             user: self.user().to_owned(),
             entrypoint: vec![path.clone()],
-            files: vec![File {
-                path,
-                mode: 0o755,
-                content: binary,
-            }],
+            files: vec![File { path, mode: 0o755, content: binary }],
             labels: self.labels(),
             created: source_date_epoch()?,
         })
@@ -174,11 +170,7 @@ impl Architecture {
     /// The architecture of the machine that this runs on; amd64 where it is neither.
     #[must_use]
     pub const fn host() -> Self {
-        if cfg!(target_arch = "aarch64") {
-            Self::Arm64
-        } else {
-            Self::Amd64
-        }
+        if cfg!(target_arch = "aarch64") { Self::Arm64 } else { Self::Amd64 }
     }
 
     /// The name in an image's configuration, which is Go's `GOARCH`.

@@ -57,29 +57,18 @@ pub fn tell(engine: &Engine, names: &Names, mut say: impl FnMut(&str)) -> Result
     let folder = tempfile::tempdir()?;
     let pod = inject(engine, names)?;
     let sidecar = sidecar_of(&pod)?;
-    ensure!(
-        sidecar.image.as_deref() == Some(&names.sidecar),
-        "another image: {:?}",
-        sidecar.image
-    );
+    ensure!(sidecar.image.as_deref() == Some(&names.sidecar), "another image: {:?}", sidecar.image);
     say("the webhook's image injects the sidecar into Legacy's manifest");
 
     // The webhook stays up for the whole story, so the network namespace is its own.
     let webhook = webhook(engine, names, folder.path())?;
     let network = Network::of(webhook.pid()?)?;
-    until("the webhook to be ready", || {
-        status_is(&network, ADMIN, "/readyz", 200)
-    })?;
+    until("the webhook to be ready", || status_is(&network, ADMIN, "/readyz", 200))?;
     say("the webhook serves");
     let legacy = legacy(engine, names, &webhook)?;
-    until("Legacy to answer", || {
-        status_is(&network, LEGACY, "/health", 200)
-    })?;
+    until("Legacy to answer", || status_is(&network, LEGACY, "/health", 200))?;
     let (status, body) = network.get(LEGACY, "/")?;
-    ensure!(
-        (status, body.trim()) == (503, "Uninitialized"),
-        "Legacy said {status} {body:?}"
-    );
+    ensure!((status, body.trim()) == (503, "Uninitialized"), "Legacy said {status} {body:?}");
     say("Legacy says 503 Uninitialized");
 
     let sidecar = run_sidecar(engine, sidecar, &webhook, folder.path())?;
@@ -92,9 +81,7 @@ pub fn tell(engine: &Engine, names: &Names, mut say: impl FnMut(&str)) -> Result
 
     let end = legacy.stop()?;
     ensure!(end.code == 2, "Legacy ends with {} after SIGTERM", end.code);
-    until("the pod not to be ready", || {
-        status_is(&network, SIDECAR, "/readyz?now", 503)
-    })?;
+    until("the pod not to be ready", || status_is(&network, SIDECAR, "/readyz?now", 503))?;
     say("Legacy is stopped: not ready");
     crowd(&network)?;
     say(&format!(
@@ -104,26 +91,18 @@ pub fn tell(engine: &Engine, names: &Names, mut say: impl FnMut(&str)) -> Result
     initialised(&network)?;
     let handshakes = "secret_handshake_handshakes_total 2";
     let (_, metrics) = network.get(SIDECAR, "/metrics")?;
-    ensure!(
-        metrics.lines().any(|line| line == handshakes),
-        "no {handshakes:?} in:\n{metrics}"
-    );
+    ensure!(metrics.lines().any(|line| line == handshakes), "no {handshakes:?} in:\n{metrics}");
     let state = sidecar.state()?;
-    ensure!(
-        state["OOMKilled"] == false && state["Running"] == true,
-        "the sidecar: {state}"
-    );
-    let peak = sidecar.peak_memory().map_or_else(String::new, |bytes| {
-        format!(", {} KiB of memory at most", bytes / 1024)
-    });
+    ensure!(state["OOMKilled"] == false && state["Running"] == true, "the sidecar: {state}");
+    let peak = sidecar
+        .peak_memory()
+        .map_or_else(String::new, |bytes| format!(", {} KiB of memory at most", bytes / 1024));
     say(&format!("Legacy is back: initialised again{peak}"));
 
     secret_free(&[&sidecar, &webhook])?;
     let mut held = network.connect(SIDECAR)?;
     legacy.stop()?;
-    until("the pod not to be ready", || {
-        status_is(&network, SIDECAR, "/readyz?now", 503)
-    })?;
+    until("the pod not to be ready", || status_is(&network, SIDECAR, "/readyz?now", 503))?;
     ask(&mut held, "/readyz")?;
     ended(&sidecar, "the sidecar, while it holds a probe,", &mut say)?;
     ended(&webhook, "the webhook", &mut say)
@@ -143,20 +122,8 @@ fn inject(engine: &Engine, names: &Names) -> Result<core::PodSpec> {
     container["resources"] = json!({"requests": size, "limits": size});
     let image = format!("--sidecar-image={}", names.sidecar);
     let mut child = engine
-        .command([
-            "run",
-            "--rm",
-            "--interactive",
-            "--network=none",
-            "--read-only",
-        ])
-        .args([
-            &names.webhook,
-            "inject",
-            "--file=-",
-            "--namespace-label=true",
-            &image,
-        ])
+        .command(["run", "--rm", "--interactive", "--network=none", "--read-only"])
+        .args([&names.webhook, "inject", "--file=-", "--namespace-label=true", &image])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -167,18 +134,10 @@ fn inject(engine: &Engine, names: &Names) -> Result<core::PodSpec> {
         .context("no standard input")?
         .write_all(deployment.to_string().as_bytes())?;
     let output = child.wait_with_output()?;
-    ensure!(
-        output.status.success(),
-        "`webhook inject` in its container: {}",
-        output.status
-    );
+    ensure!(output.status.success(), "`webhook inject` in its container: {}", output.status);
     let text = String::from_utf8(output.stdout)?;
     let deployment: Deployment = serde_saphyr::from_str(&text).context("what `inject` returned")?;
-    deployment
-        .spec
-        .template
-        .spec
-        .context("a Deployment without a pod")
+    deployment.spec.template.spec.context("a Deployment without a pod")
 }
 
 fn sidecar_of(pod: &core::PodSpec) -> Result<&core::Container> {
@@ -193,15 +152,8 @@ fn webhook<'a>(engine: &'a Engine, names: &Names, folder: &Path) -> Result<Conta
     let tls = certificates(folder)?;
     let manifest = fs::read_to_string(workspace().join("deploy/webhook/deployment.yaml"))?;
     let deployment: Deployment = serde_saphyr::from_str(&manifest)?;
-    let pod = deployment
-        .spec
-        .template
-        .spec
-        .context("a Deployment without a pod")?;
-    let container = pod
-        .containers
-        .first()
-        .context("a pod without a container")?;
+    let pod = deployment.spec.template.spec.context("a Deployment without a pod")?;
+    let container = pod.containers.first().context("a pod without a container")?;
     let mut flags = hardening(container)?;
     flags.push("--network=none".to_owned());
     flags.push(format!("--volume={}:/tls:ro", tls.display()));
@@ -214,12 +166,7 @@ fn webhook<'a>(engine: &'a Engine, names: &Names, folder: &Path) -> Result<Conta
         // Nobody sends it anything, so there is nothing to wait for at the end.
         "--drain=0s",
     ];
-    Container::run(
-        engine,
-        &names.webhook,
-        &flags,
-        &arguments.map(str::to_owned),
-    )
+    Container::run(engine, &names.webhook, &flags, &arguments.map(str::to_owned))
 }
 
 /// A pair of PEM files that the webhook's user can read.
@@ -232,18 +179,11 @@ fn certificates(folder: &Path) -> Result<PathBuf> {
 
     let day = Validity::starting(Timestamp::now(), DAY, Duration::from_secs(300));
     let authority = Authority::new(PrivateKey::generate()?, day)?;
-    let names = Names::of_service(
-        "secret-handshake-webhook",
-        "secret-handshake",
-        "cluster.local",
-    );
+    let names = Names::of_service("secret-handshake-webhook", "secret-handshake", "cluster.local");
     let serving = authority.issue(PrivateKey::generate()?, &names, day)?;
     let folder = folder.join("tls");
     fs::create_dir(&folder)?;
-    readable(
-        &folder.join("tls.crt"),
-        certs::write::pem_of(serving.chain()).as_bytes(),
-    )?;
+    readable(&folder.join("tls.crt"), certs::write::pem_of(serving.chain()).as_bytes())?;
     readable(&folder.join("tls.key"), serving.key().to_pem().as_bytes())?;
     Ok(folder)
 }
@@ -268,24 +208,11 @@ fn run_sidecar<'a>(
     network: &Container<'_>,
     folder: &Path,
 ) -> Result<Container<'a>> {
-    let user = container
-        .security_context
-        .as_ref()
-        .and_then(|context| context.run_as_user);
-    let image = Product::Sidecar
-        .user()
-        .split(':')
-        .next()
-        .and_then(|uid| uid.parse().ok());
-    ensure!(
-        user.is_none() || user == image,
-        "runAsUser is {user:?}, the image's user {image:?}"
-    );
+    let user = container.security_context.as_ref().and_then(|context| context.run_as_user);
+    let image = Product::Sidecar.user().split(':').next().and_then(|uid| uid.parse().ok());
+    ensure!(user.is_none() || user == image, "runAsUser is {user:?}, the image's user {image:?}");
     let mut flags = hardening(container)?;
-    ensure!(
-        flags.iter().any(|flag| flag.starts_with("--memory=")),
-        "no memory limit: {flags:?}"
-    );
+    ensure!(flags.iter().any(|flag| flag.starts_with("--memory=")), "no memory limit: {flags:?}");
     flags.push(network.network());
     for mount in container.volume_mounts.iter().flatten() {
         let source = folder.join(&mount.name);
@@ -294,39 +221,22 @@ fn run_sidecar<'a>(
             let half = fs::read(workspace().join("deploy/demo/half"))?;
             readable(&source.join("half"), &half)?;
         }
-        flags.push(format!(
-            "--volume={}:{}:ro",
-            source.display(),
-            mount.mount_path
-        ));
+        flags.push(format!("--volume={}:{}:ro", source.display(), mount.mount_path));
     }
     let arguments = container.args.clone().unwrap_or_default();
-    Container::run(
-        engine,
-        container.image.as_deref().unwrap_or_default(),
-        &flags,
-        &arguments,
-    )
+    Container::run(engine, container.image.as_deref().unwrap_or_default(), &flags, &arguments)
 }
 
 fn readable(path: &Path, content: &[u8]) -> Result<()> {
     fs::write(path, content)?;
-    Ok(fs::set_permissions(
-        path,
-        fs::Permissions::from_mode(0o444),
-    )?)
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o444))?)
 }
 
 /// Waits until Legacy serves and the sidecar says that the pod is ready.
 fn initialised(network: &Network) -> Result<()> {
-    until("the handshake", || {
-        status_is(network, SIDECAR, "/readyz?now", 200)
-    })?;
+    until("the handshake", || status_is(network, SIDECAR, "/readyz?now", 200))?;
     let (status, body) = network.get(LEGACY, "/")?;
-    ensure!(
-        (status, body.trim()) == (200, "It works!"),
-        "Legacy said {status} {body:?}"
-    );
+    ensure!((status, body.trim()) == (200, "It works!"), "Legacy said {status} {body:?}");
     Ok(())
 }
 
@@ -334,20 +244,11 @@ fn initialised(network: &Network) -> Result<()> {
 /// to new privileges.
 fn confined(container: &Container<'_>, product: Product) -> Result<()> {
     let status = fs::read_to_string(format!("/proc/{}/status", container.pid()?))?;
-    let (uid, gid) = product
-        .user()
-        .split_once(':')
-        .context("a user without a group")?;
-    for (field, expected) in [
-        ("Uid", uid),
-        ("Gid", gid),
-        ("CapEff", "0000000000000000"),
-        ("NoNewPrivs", "1"),
-    ] {
-        let line = status
-            .lines()
-            .find(|line| line.starts_with(field))
-            .unwrap_or_default();
+    let (uid, gid) = product.user().split_once(':').context("a user without a group")?;
+    for (field, expected) in
+        [("Uid", uid), ("Gid", gid), ("CapEff", "0000000000000000"), ("NoNewPrivs", "1")]
+    {
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_default();
         let mut values = line.split_whitespace().skip(1);
         ensure!(
             values.next() == Some(expected),
@@ -392,12 +293,8 @@ fn crowd(network: &Network) -> Result<()> {
 
 /// Neither half, key nor secret is in what was logged.
 fn secret_free(containers: &[&Container<'_>]) -> Result<()> {
-    let secrets = [
-        "-acknowledge",
-        "LWFja25vd2xlZGdl",
-        "This is @ $3cr3t",
-        "VGhpcyBpcyBAICQzY3IzdCBrZX",
-    ];
+    let secrets =
+        ["-acknowledge", "LWFja25vd2xlZGdl", "This is @ $3cr3t", "VGhpcyBpcyBAICQzY3IzdCBrZX"];
     for container in containers {
         let logs = container.logs()?;
         ensure!(!logs.trim().is_empty(), "a container that has said nothing");
@@ -413,20 +310,13 @@ fn ended(container: &Container<'_>, who: &str, say: &mut impl FnMut(&str)) -> Re
     let End { code, took } = container.stop()?;
     ensure!(code == 0, "{who} ends with exit code {code} after SIGTERM");
     ensure!(took < AT_ONCE, "{who} takes {took:?} to end after SIGTERM");
-    say(&format!(
-        "SIGTERM ends {who} with exit code 0, in {} ms",
-        took.as_millis()
-    ));
+    say(&format!("SIGTERM ends {who} with exit code 0, in {} ms", took.as_millis()));
     Ok(())
 }
 
 fn status_is(network: &Network, port: u16, path: &str, expected: u16) -> Result<()> {
     let (status, body) = network.get(port, path)?;
-    ensure!(
-        status == expected,
-        "{path} on port {port} says {status} {}",
-        body.trim()
-    );
+    ensure!(status == expected, "{path} on port {port} says {status} {}", body.trim());
     Ok(())
 }
 

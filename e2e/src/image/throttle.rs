@@ -19,11 +19,8 @@ use super::container::{Container, cpus};
 /// The limits that are compared, from the least that Docker takes; the last is none.
 const LIMITS: [Option<&str>; 5] = [Some("10m"), Some("20m"), Some("50m"), Some("100m"), None];
 /// How long Legacy takes to start: at once, as a container is restarted, and slowly.
-const STARTS: [Duration; 3] = [
-    Duration::from_millis(50),
-    Duration::from_millis(500),
-    Duration::from_secs(3),
-];
+const STARTS: [Duration; 3] =
+    [Duration::from_millis(50), Duration::from_millis(500), Duration::from_secs(3)];
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Times of many handshakes under one limit.
@@ -50,11 +47,7 @@ pub async fn measure(engine: &Engine, name: &str, rounds: usize) -> Result<Vec<R
     std::fs::set_permissions(&half, std::os::unix::fs::PermissionsExt::from_mode(0o444))?;
     let mut rows = Vec::new();
     for cpu in LIMITS {
-        let mut row = Row {
-            cpu,
-            handshake: Vec::new(),
-            ready: Vec::new(),
-        };
+        let mut row = Row { cpu, handshake: Vec::new(), ready: Vec::new() };
         one(engine, name, &half, rounds, &mut row).await?;
         row.handshake.sort();
         row.ready.sort();
@@ -82,9 +75,7 @@ async fn one(engine: &Engine, name: &str, half: &Path, rounds: usize, row: &mut 
     ];
     let sidecar = Container::run(engine, name, &flags, &arguments)?;
     for round in 0..rounds * STARTS.len() {
-        timeout(LIMIT, unready(probe))
-            .await
-            .context("the sidecar is ready without Legacy")?;
+        timeout(LIMIT, unready(probe)).await.context("the sidecar is ready without Legacy")?;
         let held = tokio::spawn(ready(probe));
         sleep(STARTS[round % STARTS.len()]).await;
         let before = legacy.counts().accepted;
@@ -95,14 +86,10 @@ async fn one(engine: &Engine, name: &str, half: &Path, rounds: usize, row: &mut 
             .ok()
             .with_context(|| format!("no handshake; the sidecar said: {:?}", sidecar.logs()))?;
         let moments = legacy.moments();
-        let (listening, accepted) = moments
-            .listening
-            .zip(moments.accepted)
-            .context("Legacy knows no times")?;
+        let (listening, accepted) =
+            moments.listening.zip(moments.accepted).context("Legacy knows no times")?;
         row.handshake.push(accepted.duration_since(listening));
-        let ready = timeout(LIMIT, held)
-            .await
-            .context("the probe wasn't answered")???;
+        let ready = timeout(LIMIT, held).await.context("the probe wasn't answered")???;
         row.ready.push(ready.saturating_duration_since(accepted));
         legacy.kill().await;
     }
@@ -130,11 +117,7 @@ async fn status(address: SocketAddr, path: &str) -> Result<u16> {
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
-    answer
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok())
-        .context("not an HTTP answer")
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).context("not an HTTP answer")
 }
 
 fn free_port() -> Result<SocketAddr> {

@@ -62,9 +62,7 @@ pub async fn start(scene: &Scene, starts: usize, slow: Duration) -> Result<Strin
     // In turn, so that a machine that gets slower gets slower for all of them.
     for round in 0..starts {
         say(&format!("start {} of {starts}", round + 1));
-        let kinds = legacies
-            .iter()
-            .flat_map(|(_, late)| Way::ALL.map(|way| (*late, way)));
+        let kinds = legacies.iter().flat_map(|(_, late)| Way::ALL.map(|way| (*late, way)));
         for (place, (late, way)) in kinds.enumerate() {
             let name = format!("start-{round}-{place}");
             let measured = one(scene, &namespace, &name, way, late).await;
@@ -79,9 +77,7 @@ pub async fn start(scene: &Scene, starts: usize, slow: Duration) -> Result<Strin
         let (legacy, _) = legacies[place / 3];
         let way = Way::ALL[place % 3];
         let after = |from: fn(&Start) -> Option<Duration>, to: fn(&Start) -> Option<Duration>| {
-            let times = starts
-                .iter()
-                .filter_map(|start| to(start)?.checked_sub(from(start)?));
+            let times = starts.iter().filter_map(|start| to(start)?.checked_sub(from(start)?));
             spread(times.collect())
         };
         writeln!(
@@ -96,10 +92,7 @@ pub async fn start(scene: &Scene, starts: usize, slow: Duration) -> Result<Strin
     }
     for (place, (name, _)) in legacies.iter().enumerate() {
         let median = |way: usize| {
-            let listens = all[place * 3 + way]
-                .iter()
-                .map(|start| start.listens)
-                .collect();
+            let listens = all[place * 3 + way].iter().map(|start| start.listens).collect();
             percentile(&sorted(listens), 50).as_secs_f64()
         };
         writeln!(
@@ -146,16 +139,9 @@ async fn one(scene: &Scene, namespace: &str, name: &str, way: Way, late: &str) -
         tokio::time::timeout(LONG, async { tokio::try_join!(ready, inside) })
             .await
             .context("not Ready in time")??;
-    scene
-        .api()
-        .delete("Pod", namespace, name, "Background")
-        .await?
-        .object()?;
+    scene.api().delete("Pod", namespace, name, "Background").await?.object()?;
     wait::until("the pod's end", LONG, async || {
-        anyhow::ensure!(
-            !scene.api().exists("Pod", namespace, name).await?,
-            "still there"
-        );
+        anyhow::ensure!(!scene.api().exists("Pod", namespace, name).await?, "still there");
         Ok(())
     })
     .await?;
@@ -171,10 +157,7 @@ async fn appeared(node: &Node, before: &BTreeSet<PathBuf>) -> Result<PathBuf> {
     let mut ticks = tokio::time::interval(Duration::from_millis(1));
     loop {
         ticks.tick().await;
-        let new = node
-            .network_namespaces()?
-            .into_iter()
-            .find(|file| !before.contains(file));
+        let new = node.network_namespaces()?.into_iter().find(|file| !before.contains(file));
         // It is a plain file until the namespace is mounted on it.
         if let Some(file) = new
             && is_namespace(&file)
@@ -188,8 +171,7 @@ async fn appeared(node: &Node, before: &BTreeSet<PathBuf>) -> Result<PathBuf> {
 fn is_namespace(file: &std::path::Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let device = |path: &std::path::Path| std::fs::metadata(path).map(|found| found.dev()).ok();
-    file.parent()
-        .is_some_and(|folder| device(folder) != device(file))
+    file.parent().is_some_and(|folder| device(folder) != device(file))
 }
 
 /// When Legacy listens, and when it is initialised, as seen from the pod's own localhost.
@@ -234,12 +216,7 @@ fn spread(times: Vec<Duration>) -> String {
     }
     let times = sorted(times);
     let ms = |time: Duration| format!("{:.0}", time.as_secs_f64() * 1000.0);
-    format!(
-        "{} / {} / {}",
-        ms(times[0]),
-        ms(percentile(&times, 50)),
-        ms(percentile(&times, 99))
-    )
+    format!("{} / {} / {}", ms(times[0]), ms(percentile(&times, 50)), ms(percentile(&times, 99)))
 }
 
 #[cfg(test)]

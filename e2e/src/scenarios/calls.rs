@@ -60,10 +60,7 @@ async fn admission(scene: &Scene, namespace: &str, name: &str) -> Result<Event> 
 /// The calls of our own configuration.
 fn ours(event: &Event) -> Result<Vec<Call>> {
     let calls = event.webhook_calls()?;
-    Ok(calls
-        .into_iter()
-        .filter(|call| call.configuration == CONFIGURATION)
-        .collect())
+    Ok(calls.into_iter().filter(|call| call.configuration == CONFIGURATION).collect())
 }
 
 async fn no_token_and_one_call(scene: &Scene) -> Result<()> {
@@ -81,19 +78,11 @@ async fn no_token_and_one_call(scene: &Scene) -> Result<()> {
         let sidecar = the_sidecar(&stored)?;
         let mounts = |container: &Value| -> Vec<(String, String)> {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            let all = container["volumeMounts"]
-                .as_array()
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            all.iter()
-                .map(|mount| (text(&mount["mountPath"]), text(&mount["name"])))
-                .collect()
+            let all = container["volumeMounts"].as_array().map(Vec::as_slice).unwrap_or_default();
+            all.iter().map(|mount| (text(&mount["mountPath"]), text(&mount["name"]))).collect()
         };
         let at = |container: &Value| {
-            mounts(container)
-                .into_iter()
-                .filter(|(path, _)| path == TOKEN)
-                .collect::<Vec<_>>()
+            mounts(container).into_iter().filter(|(path, _)| path == TOKEN).collect::<Vec<_>>()
         };
         let legacys = at(&stored["spec"]["containers"][0]);
         ensure!(
@@ -105,15 +94,11 @@ async fn no_token_and_one_call(scene: &Scene) -> Result<()> {
             sidecars == [(TOKEN.to_owned(), "secret-handshake-no-token".to_owned())],
             "{name}: the sidecar has {sidecars:?} where a token would be"
         );
-        let with_token = mounts(sidecar)
-            .iter()
-            .any(|(_, volume)| volume.starts_with("kube-api-access-"));
+        let with_token =
+            mounts(sidecar).iter().any(|(_, volume)| volume.starts_with("kube-api-access-"));
         ensure!(!with_token, "{name}: the sidecar has a token elsewhere");
         let calls = ours(&admission(scene, &namespace, name).await?)?;
-        ensure!(
-            calls.len() == 1 && calls[0].mutated,
-            "{name}: the calls were {calls:?}"
-        );
+        ensure!(calls.len() == 1 && calls[0].mutated, "{name}: the calls were {calls:?}");
     }
     Ok(())
 }
@@ -141,10 +126,7 @@ async fn default_of_a_limit_range(scene: &Scene) -> Result<()> {
     })
     .await?;
     let sidecar = the_sidecar(&stored)?;
-    ensure!(
-        !sidecar["resources"]["limits"]["memory"].is_null(),
-        "the sidecar has no limit"
-    );
+    ensure!(!sidecar["resources"]["limits"]["memory"].is_null(), "the sidecar has no limit");
     let name = stored["metadata"]["name"].as_str().context("no name")?;
     let calls = ours(&admission(scene, &namespace, name).await?)?;
     let changed = calls.iter().filter(|call| call.mutated).count();
@@ -153,9 +135,7 @@ async fn default_of_a_limit_range(scene: &Scene) -> Result<()> {
 }
 
 async fn reinvocation(scene: &Scene) -> Result<()> {
-    let namespace = scene
-        .namespace(&[(NAME, "true"), ("other-webhook", "yes")])
-        .await?;
+    let namespace = scene.namespace(&[(NAME, "true"), ("other-webhook", "yes")]).await?;
     let other = OtherWebhook::start(scene.cluster().scratch()).await?;
     // It is called after ours: configurations are called in the order of their names.
     let configuration = json!({
@@ -187,10 +167,7 @@ async fn reinvocation(scene: &Scene) -> Result<()> {
 async fn reinvoked(scene: &Scene, namespace: &str, other: &Arc<OtherWebhook>) -> Result<()> {
     let stored = wait::until("the other webhook", PATIENCE, async || {
         let name = format!("pod-{}", scene.number());
-        let stored = scene
-            .api()
-            .create(&labelled(pod(namespace, &name), "true"))
-            .await?;
+        let stored = scene.api().create(&labelled(pod(namespace, &name), "true")).await?;
         let seen = stored["metadata"]["annotations"]["other.example.com/was-here"] == "true";
         ensure!(seen, "it is not called yet");
         Ok(stored)
@@ -201,22 +178,12 @@ async fn reinvoked(scene: &Scene, namespace: &str, other: &Arc<OtherWebhook>) ->
     let volumes = stored["spec"]["volumes"].as_array().context("no volumes")?;
     let ours_there = volumes
         .iter()
-        .filter(|volume| {
-            volume["name"]
-                .as_str()
-                .is_some_and(|name| name.starts_with(NAME))
-        })
+        .filter(|volume| volume["name"].as_str().is_some_and(|name| name.starts_with(NAME)))
         .count();
-    ensure!(
-        ours_there == 2,
-        "{ours_there} volumes of ours instead of two"
-    );
+    ensure!(ours_there == 2, "{ours_there} volumes of ours instead of two");
     let name = stored["metadata"]["name"].as_str().context("no name")?;
     let calls = ours(&admission(scene, namespace, name).await?)?;
     let mutated: Vec<bool> = calls.iter().map(|call| call.mutated).collect();
-    ensure!(
-        mutated == [true, false],
-        "we were called and changed the pod: {mutated:?}"
-    );
+    ensure!(mutated == [true, false], "we were called and changed the pod: {mutated:?}");
     Ok(())
 }

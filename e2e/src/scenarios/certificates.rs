@@ -57,37 +57,23 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 /// Lives so short that a whole rotation fits into a scenario. A CA must live for three times the life of a
 /// leaf, the settle time and four times the skew; at two thirds of that its successor comes.
-pub(super) const SHORT_LIVES: [&str; 5] = [
-    "--cert-life=10s",
-    "--ca-life=48s",
-    "--ca-settle=2s",
-    "--clock-skew=1s",
-    "--cert-resync=2s",
-];
+pub(super) const SHORT_LIVES: [&str; 5] =
+    ["--cert-life=10s", "--ca-life=48s", "--ca-settle=2s", "--clock-skew=1s", "--cert-resync=2s"];
 
 /// A rotation with these lives: two thirds of the CA's, the settle time, a leaf's life and some skew.
 const ROTATION: Duration = Duration::from_secs(150);
 
 /// The CA certificates that each entry of the live configuration has, PEM.
 async fn bundles(scene: &Scene) -> Result<Vec<BTreeSet<String>>> {
-    let configuration = scene
-        .api()
-        .get("MutatingWebhookConfiguration", "", CONFIGURATION)
-        .await?;
+    let configuration = scene.api().get("MutatingWebhookConfiguration", "", CONFIGURATION).await?;
     let entries = configuration["webhooks"].as_array().context("no entries")?;
     entries
         .iter()
         .map(|entry| {
-            let bundle = entry["clientConfig"]["caBundle"]
-                .as_str()
-                .context("no caBundle")?;
+            let bundle = entry["clientConfig"]["caBundle"].as_str().context("no caBundle")?;
             let text = String::from_utf8(STANDARD.decode(bundle)?)?;
             let begin = "-----BEGIN CERTIFICATE-----";
-            Ok(text
-                .split(begin)
-                .skip(1)
-                .map(|rest| format!("{begin}{}", rest.trim()))
-                .collect())
+            Ok(text.split(begin).skip(1).map(|rest| format!("{begin}{}", rest.trim())).collect())
         })
         .collect()
 }
@@ -96,10 +82,7 @@ async fn bundles(scene: &Scene) -> Result<Vec<BTreeSet<String>>> {
 async fn bundle(scene: &Scene) -> Result<BTreeSet<String>> {
     let all = bundles(scene).await?;
     let first = all.first().context("no entries")?.clone();
-    ensure!(
-        all.iter().all(|bundle| *bundle == first),
-        "the entries' bundles differ"
-    );
+    ensure!(all.iter().all(|bundle| *bundle == first), "the entries' bundles differ");
     ensure!(!first.is_empty(), "an empty bundle");
     Ok(first)
 }
@@ -109,11 +92,7 @@ async fn admitted(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
     wait::until("pods to be admitted", PATIENCE, async || {
         for _ in 0..10 {
-            let stored = scene
-                .api()
-                .post(&pod(&namespace, "dry"), "dryRun=All")
-                .await?
-                .object()?;
+            let stored = scene.api().post(&pod(&namespace, "dry"), "dryRun=All").await?.object()?;
             the_sidecar(&stored)?;
         }
         Ok(())
@@ -125,25 +104,14 @@ async fn admitted(scene: &Scene) -> Result<()> {
 /// published.
 pub(super) async fn from_nothing(scene: &Scene) -> Result<()> {
     scene.replicas()?.kill_all().await?;
-    scene
-        .api()
-        .delete("Secret", NAMESPACE, CA_SECRET, "Background")
-        .await?
-        .object()?;
-    let live = scene
-        .api()
-        .get("MutatingWebhookConfiguration", "", CONFIGURATION)
-        .await?;
+    scene.api().delete("Secret", NAMESPACE, CA_SECRET, "Background").await?.object()?;
+    let live = scene.api().get("MutatingWebhookConfiguration", "", CONFIGURATION).await?;
     let mut entries = live["webhooks"].as_array().context("no entries")?.clone();
     for entry in &mut entries {
         entry["clientConfig"]["caBundle"] = Value::Null;
     }
     let patch = json!({ "webhooks": entries });
-    scene
-        .api()
-        .merge("MutatingWebhookConfiguration", "", CONFIGURATION, &patch)
-        .await?
-        .object()?;
+    scene.api().merge("MutatingWebhookConfiguration", "", CONFIGURATION, &patch).await?.object()?;
     Ok(())
 }
 
@@ -152,10 +120,7 @@ async fn replicas_agree(scene: &Scene) -> Result<()> {
     let shown = async {
         for _ in 0..3 {
             from_nothing(scene).await?;
-            tokio::try_join!(
-                replicas.start("replica-a", &[]),
-                replicas.start("replica-b", &[])
-            )?;
+            tokio::try_join!(replicas.start("replica-a", &[]), replicas.start("replica-b", &[]))?;
             replicas.ready().await?;
             let bundle = bundle(scene).await?;
             ensure!(bundle.len() == 1, "there are {} CAs", bundle.len());
@@ -174,16 +139,9 @@ async fn secret_deleted(scene: &Scene) -> Result<()> {
     let shown = async {
         replicas.ready().await?;
         let before = bundle(scene).await?;
-        scene
-            .api()
-            .delete("Secret", NAMESPACE, CA_SECRET, "Background")
-            .await?
-            .object()?;
+        scene.api().delete("Secret", NAMESPACE, CA_SECRET, "Background").await?.object()?;
         wait::until("the Secret to be back", PATIENCE, async || {
-            ensure!(
-                scene.api().exists("Secret", NAMESPACE, CA_SECRET).await?,
-                "not yet"
-            );
+            ensure!(scene.api().exists("Secret", NAMESPACE, CA_SECRET).await?, "not yet");
             Ok(())
         })
         .await?;
@@ -192,10 +150,7 @@ async fn secret_deleted(scene: &Scene) -> Result<()> {
         // What is in it is that CA: who starts now serves with it.
         replicas.start("replica-c", &[]).await?;
         replicas.ready().await?;
-        ensure!(
-            bundle(scene).await? == before,
-            "a new replica has made another CA"
-        );
+        ensure!(bundle(scene).await? == before, "a new replica has made another CA");
         Ok(())
     }
     .await;
@@ -208,10 +163,7 @@ async fn ca_bundle(scene: &Scene) -> Result<()> {
     replicas.ready().await?;
     let good = bundle(scene).await?;
     let foreign = STANDARD.encode(Authority::new(scene.cluster().scratch(), "foreign")?.pem());
-    let live = scene
-        .api()
-        .get("MutatingWebhookConfiguration", "", CONFIGURATION)
-        .await?;
+    let live = scene.api().get("MutatingWebhookConfiguration", "", CONFIGURATION).await?;
     let entries = live["webhooks"].as_array().context("no entries")?;
     let vandalised = |which: usize, value: &Value| -> Value {
         let mut entries = entries.clone();
@@ -244,9 +196,7 @@ async fn ca_bundle(scene: &Scene) -> Result<()> {
         replicas.ready().await?;
         admitted(scene).await.context(case)?;
     }
-    scene
-        .note(format!("repaired within {} ms", slowest.as_millis()))
-        .await;
+    scene.note(format!("repaired within {} ms", slowest.as_millis())).await;
     Ok(())
 }
 
@@ -266,13 +216,8 @@ async fn rotation(scene: &Scene) -> Result<()> {
         })
         .await?;
         let renewed = replicas.metrics().await?.sum(RENEWALS, &[]) - renewals.sum(RENEWALS, &[]);
-        ensure!(
-            renewed >= 4.0,
-            "two replicas have renewed their leaves {renewed} times"
-        );
-        scene
-            .note(format!("{renewed} leaves and the CA swapped"))
-            .await;
+        ensure!(renewed >= 4.0, "two replicas have renewed their leaves {renewed} times");
+        scene.note(format!("{renewed} leaves and the CA swapped")).await;
         Ok(())
     })
     .await;
@@ -296,47 +241,26 @@ async fn client_ca(scene: &Scene) -> Result<()> {
     let shown = async {
         // The API server's admission configuration names this address, and has a certificate for it.
         let certified = SocketAddr::from((Ipv4Addr::LOCALHOST, control_plane.certified_port));
-        replicas
-            .start_listening(certified, "certified", &[&flag])
-            .await?;
+        replicas.start_listening(certified, "certified", &[&flag]).await?;
         replicas.call_at(certified).await?;
-        wait::until(
-            "a pod by way of the client certificate",
-            PATIENCE,
-            async || {
-                let name = format!("pod-{}", scene.number());
-                the_sidecar(
-                    &scene
-                        .api()
-                        .create(&labelled(pod(&namespace, &name), "true"))
-                        .await?,
-                )
+        wait::until("a pod by way of the client certificate", PATIENCE, async || {
+            let name = format!("pod-{}", scene.number());
+            the_sidecar(&scene.api().create(&labelled(pod(&namespace, &name), "true")).await?)
                 .map(drop)
-            },
-        )
+        })
         .await?;
         // At any other address it has none to show.
         replicas.kill_all().await?;
         replicas.start("uncertified", &[&flag]).await?;
         replicas.ready().await?;
         replicas.call_at(replicas.address()).await?;
-        wait::until(
-            "the refusal of an API server without a certificate",
-            PATIENCE,
-            async || {
-                let reply = scene
-                    .api()
-                    .post(&pod(&namespace, "none"), "dryRun=All")
-                    .await?;
-                let said = reply.message();
-                ensure!(!reply.granted(), "the pod was let through");
-                ensure!(
-                    said.contains("certificate required"),
-                    "refused with {said:?}"
-                );
-                Ok(())
-            },
-        )
+        wait::until("the refusal of an API server without a certificate", PATIENCE, async || {
+            let reply = scene.api().post(&pod(&namespace, "none"), "dryRun=All").await?;
+            let said = reply.message();
+            ensure!(!reply.granted(), "the pod was let through");
+            ensure!(said.contains("certificate required"), "refused with {said:?}");
+            Ok(())
+        })
         .await
     }
     .await;

@@ -39,20 +39,14 @@ fn carry_out(args: &Args) -> Result<ExitCode> {
     runtime.spawn(end_on_signals());
     match &args.command {
         Some(Command::Up) => runtime.block_on(up(args)).map(|()| ExitCode::SUCCESS),
-        Some(Command::Bench {
-            what: Bench::Start { starts, slow },
-        }) => {
+        Some(Command::Bench { what: Bench::Start { starts, slow } }) => {
             let table = runtime.block_on(bench_start(args, *starts, Duration::from_secs(*slow)))?;
             println(&table);
             Ok(ExitCode::SUCCESS)
         }
         _ => {
             let tally = run::run(args, runtime.handle())?;
-            Ok(if tally.failed == 0 {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
 }
@@ -90,10 +84,7 @@ async fn up(args: &Args) -> Result<()> {
         Some(level) => level,
         None if missing.is_empty() => Level::Node,
         None => {
-            say(&format!(
-                "no node, and so no pods that run: it would need {}",
-                missing.join(", ")
-            ));
+            say(&format!("no node, and so no pods that run: it would need {}", missing.join(", ")));
             Level::ControlPlane
         }
     };
@@ -115,11 +106,7 @@ async fn up(args: &Args) -> Result<()> {
 
 async fn bench_start(args: &Args, starts: usize, slow: Duration) -> Result<String> {
     let missing = node::missing();
-    ensure!(
-        missing.is_empty(),
-        "this is measured on a node, which needs {}",
-        missing.join(", ")
-    );
+    ensure!(missing.is_empty(), "this is measured on a node, which needs {}", missing.join(", "));
     let scene = Scene::new(Arc::new(run::with_pods(args).await?));
     let table = bench::start(&scene, starts, slow).await;
     if table.is_err() {

@@ -22,13 +22,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "a pod that is deleted is gone in a second or two, also while a probe is held",
         deleted
     ),
-    scenario!(
-        Node,
-        ALONE,
-        "ends/drained",
-        "kubectl drain evicts the pod",
-        drained
-    ),
+    scenario!(Node, ALONE, "ends/drained", "kubectl drain evicts the pod", drained),
     scenario!(
         Node,
         ALONE,
@@ -43,48 +37,29 @@ async fn deleted(scene: &Scene) -> Result<()> {
     set_half(scene, &namespace, NAME, "half", HALF).await?;
     for mode in ["classic", "native"] {
         let pod = |name: &str, arguments: &[&str]| {
-            annotated(
-                legacy(&namespace, name, arguments),
-                "secret-handshake/mode",
-                mode,
-            )
+            annotated(legacy(&namespace, name, arguments), "secret-handshake/mode", mode)
         };
         let initialised = format!("{mode}-initialised");
         scene.api().create(&pod(&initialised, &[])).await?;
         // This one does not listen for a long time, so its probe is held nearly always.
         let waiting = format!("{mode}-waiting");
-        scene
-            .api()
-            .create(&pod(&waiting, &["-late", "10m"]))
-            .await?;
+        scene.api().create(&pod(&waiting, &["-late", "10m"])).await?;
         ready(scene, &namespace, &initialised).await?;
         running(scene, &namespace, &waiting, NAME).await?;
         let mut slowest = Duration::ZERO;
         for name in [&initialised, &waiting] {
             let asked = Instant::now();
-            scene
-                .api()
-                .delete("Pod", &namespace, name, "Background")
-                .await?
-                .object()?;
+            scene.api().delete("Pod", &namespace, name, "Background").await?.object()?;
             wait::until("the pod's end", LONG, async || {
-                ensure!(
-                    !scene.api().exists("Pod", &namespace, name).await?,
-                    "still there"
-                );
+                ensure!(!scene.api().exists("Pod", &namespace, name).await?, "still there");
                 Ok(())
             })
             .await?;
             slowest = slowest.max(asked.elapsed());
         }
         // The grace period is 30 s; the kubelet itself takes one or two, and this machine may be busy.
-        ensure!(
-            slowest < Duration::from_secs(10),
-            "{mode}: gone only after {slowest:?}"
-        );
-        scene
-            .note(format!("{mode}: gone after {:.1} s", slowest.as_secs_f32()))
-            .await;
+        ensure!(slowest < Duration::from_secs(10), "{mode}: gone only after {slowest:?}");
+        scene.note(format!("{mode}: gone after {:.1} s", slowest.as_secs_f32())).await;
     }
     Ok(())
 }
@@ -93,32 +68,17 @@ async fn drained(scene: &Scene) -> Result<()> {
     scene.node()?;
     let namespace = scene.namespace(&[]).await?;
     set_half(scene, &namespace, NAME, "half", HALF).await?;
-    scene
-        .api()
-        .create(&legacy_deployment(&namespace, "drained", &[]))
-        .await?;
+    scene.api().create(&legacy_deployment(&namespace, "drained", &[])).await?;
     let pod = ready_app(scene, &namespace, "drained").await?;
-    let name = pod["metadata"]["name"]
-        .as_str()
-        .context("no name")?
-        .to_owned();
+    let name = pod["metadata"]["name"].as_str().context("no name")?.to_owned();
     // Only this pod: the webhook's own would have nowhere to go. Nothing is forced, so a volume of the
     // sidecar's that held data would be in the way.
     let drain = ["drain", NODE, "--pod-selector=app=drained", "--timeout=90s"];
     let printed = scene.kubectl().call(&drain, "").await?;
     let uncordoned = scene.kubectl().run(&["uncordon", NODE]).await;
-    ensure!(
-        printed.success,
-        "kubectl drain: {}{}",
-        printed.stdout,
-        printed.stderr
-    );
+    ensure!(printed.success, "kubectl drain: {}{}", printed.stdout, printed.stderr);
     uncordoned?;
-    ensure!(
-        printed.stdout.contains(&name),
-        "kubectl drain says {:?}",
-        printed.stdout
-    );
+    ensure!(printed.stdout.contains(&name), "kubectl drain says {:?}", printed.stdout);
     ready_app(scene, &namespace, "drained").await?;
     Ok(())
 }
@@ -150,23 +110,14 @@ async fn busy_hour(scene: &Scene) -> Result<()> {
     let asking = tokio::spawn(async move {
         let mut answered = 0_usize;
         while answered < PROBES {
-            let path = if answered.is_multiple_of(8) {
-                "/readyz"
-            } else {
-                "/readyz?now"
-            };
-            http::get(probes, path, Duration::from_secs(10))
-                .await
-                .context("a probe")?;
+            let path = if answered.is_multiple_of(8) { "/readyz" } else { "/readyz?now" };
+            http::get(probes, path, Duration::from_secs(10)).await.context("a probe")?;
             answered += 1;
         }
         anyhow::Ok(answered)
     });
     let (shaken, asked) = netns::inside(&inside, async || {
-        let config = legacy_mock::Config {
-            listen: netns::localhost(3000),
-            ..Default::default()
-        };
+        let config = legacy_mock::Config { listen: netns::localhost(3000), ..Default::default() };
         let legacy = legacy_mock::Legacy::start(config).await?;
         let mut shaken = 0_usize;
         // As long as probes come, somebody has to answer the sidecar: without a Legacy each one is held.
@@ -192,10 +143,6 @@ async fn busy_hour(scene: &Scene) -> Result<()> {
         super::running::why_not(&pod)
     );
     let limit = super::objects::the_sidecar(&pod)?["resources"]["limits"]["memory"].clone();
-    scene
-        .note(format!(
-            "{shaken} handshakes, {asked} probes, memory limit {limit}"
-        ))
-        .await;
+    scene.note(format!("{shaken} handshakes, {asked} probes, memory limit {limit}")).await;
     Ok(())
 }

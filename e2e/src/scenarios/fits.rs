@@ -83,11 +83,7 @@ async fn pod_security(scene: &Scene) -> Result<()> {
                 _ => pod(&namespace, mode),
             };
             let reply = scene.api().post(&in_mode(sent, mode), "").await?;
-            ensure!(
-                reply.warnings.is_empty(),
-                "{level}, {mode}: warned of {:?}",
-                reply.warnings
-            );
+            ensure!(reply.warnings.is_empty(), "{level}, {mode}: warned of {:?}", reply.warnings);
             the_sidecar(&reply.object().with_context(|| format!("{level}, {mode}"))?)?;
         }
         // A pod that says the worst about its containers' user: the sidecar says better of itself.
@@ -105,11 +101,7 @@ async fn quality_of_service(scene: &Scene) -> Result<()> {
     let both = json!({ "cpu": "100m", "memory": "64Mi" });
     for (name, resources, class) in [
         ("none", json!({}), "BestEffort"),
-        (
-            "all",
-            json!({ "requests": both, "limits": both }),
-            "Guaranteed",
-        ),
+        ("all", json!({ "requests": both, "limits": both }), "Guaranteed"),
         ("limits", json!({ "limits": both }), "Guaranteed"),
         ("requests", json!({ "requests": both }), "Burstable"),
         (
@@ -123,10 +115,7 @@ async fn quality_of_service(scene: &Scene) -> Result<()> {
             pod["spec"]["containers"][0]["resources"] = resources.clone();
             let stored = scene.api().create(&pod).await?;
             let found = stored["status"]["qosClass"].as_str();
-            ensure!(
-                found == Some(class),
-                "{name}, {mode}: {found:?} instead of {class}"
-            );
+            ensure!(found == Some(class), "{name}, {mode}: {found:?} instead of {class}");
             the_sidecar(&stored)?;
         }
     }
@@ -134,16 +123,10 @@ async fn quality_of_service(scene: &Scene) -> Result<()> {
         let mut pod = in_mode(pod(&namespace, &format!("of-the-pod-{mode}")), mode);
         pod["spec"]["resources"] = json!({ "requests": both, "limits": both });
         let stored = scene.api().create(&pod).await?;
-        ensure!(
-            stored["status"]["qosClass"] == "Guaranteed",
-            "pod-level resources, {mode}"
-        );
+        ensure!(stored["status"]["qosClass"] == "Guaranteed", "pod-level resources, {mode}");
         let sidecar = the_sidecar(&stored)?;
         let own = &sidecar["resources"];
-        ensure!(
-            own["limits"].is_null() && own["requests"].is_null(),
-            "the sidecar has {own}"
-        );
+        ensure!(own["limits"].is_null() && own["requests"].is_null(), "the sidecar has {own}");
     }
     Ok(())
 }
@@ -194,10 +177,7 @@ async fn quota(scene: &Scene, namespace: &str, hard: &Value) -> Result<()> {
     scene.api().create(&quota).await?;
     wait::until("the quota", PATIENCE, async || {
         let quota = scene.api().get("ResourceQuota", namespace, "quota").await?;
-        ensure!(
-            quota["status"]["hard"] == quota["spec"]["hard"],
-            "it does not count yet"
-        );
+        ensure!(quota["status"]["hard"] == quota["spec"]["hard"], "it does not count yet");
         Ok(())
     })
     .await?;
@@ -206,11 +186,7 @@ async fn quota(scene: &Scene, namespace: &str, hard: &Value) -> Result<()> {
     bare["metadata"]["labels"] = json!({ NAME: "false" });
     wait::until("the quota's effect", PATIENCE, async || {
         let reply = scene.api().post(&bare, "dryRun=All").await?;
-        ensure!(
-            reply.status == 403,
-            "a pod that says nothing gets {}",
-            reply.status
-        );
+        ensure!(reply.status == 403, "a pod that says nothing gets {}", reply.status);
         Ok(())
     })
     .await
@@ -233,19 +209,11 @@ async fn limit_range(scene: &Scene) -> Result<()> {
     };
     let refused = wait::until("the LimitRange's effect", PATIENCE, async || {
         let reply = scene.api().post(&legacy("too-small"), "dryRun=All").await?;
-        ensure!(
-            reply.status == 403,
-            "a sidecar below the minimum gets {}",
-            reply.status
-        );
+        ensure!(reply.status == 403, "a sidecar below the minimum gets {}", reply.status);
         Ok(reply)
     })
     .await?;
-    ensure!(
-        refused.message().contains("minimum"),
-        "refused with {:?}",
-        refused.message()
-    );
+    ensure!(refused.message().contains("minimum"), "refused with {:?}", refused.message());
     for mode in MODES {
         let pod = annotated(legacy(mode), "secret-handshake/cpu", "100m");
         let pod = in_mode(annotated(pod, "secret-handshake/memory", "64Mi"), mode);
@@ -256,11 +224,7 @@ async fn limit_range(scene: &Scene) -> Result<()> {
             "the sidecar has {}",
             sidecar["resources"]
         );
-        ensure!(
-            stored["status"]["qosClass"] == "Guaranteed",
-            "{}",
-            stored["status"]["qosClass"]
-        );
+        ensure!(stored["status"]["qosClass"] == "Guaranteed", "{}", stored["status"]["qosClass"]);
     }
     Ok(())
 }
@@ -360,11 +324,7 @@ async fn everything(scene: &Scene) -> Result<()> {
     });
     scene.api().create(&priority).await?;
     let shown = stays(scene, &namespace, &class).await;
-    scene
-        .api()
-        .delete("PriorityClass", "", &class, "Background")
-        .await?
-        .object()?;
+    scene.api().delete("PriorityClass", "", &class, "Background").await?.object()?;
     shown
 }
 
@@ -374,14 +334,8 @@ async fn stays(scene: &Scene, namespace: &str, class: &str) -> Result<()> {
         let stored = scene.api().create(&sent).await?;
         the_sidecar(&stored)?;
         kept(&sent, &stored, mode)?;
-        let containers = stored["spec"]["containers"]
-            .as_array()
-            .context("no containers")?
-            .len();
-        let inits = stored["spec"]["initContainers"]
-            .as_array()
-            .context("none")?
-            .len();
+        let containers = stored["spec"]["containers"].as_array().context("no containers")?.len();
+        let inits = stored["spec"]["initContainers"].as_array().context("none")?.len();
         let expected = if mode == "native" { (2, 4) } else { (3, 3) };
         ensure!(
             (containers, inits) == expected,
@@ -394,11 +348,7 @@ async fn stays(scene: &Scene, namespace: &str, class: &str) -> Result<()> {
         );
         // The finalizer would keep it for ever.
         let none = json!({ "metadata": { "finalizers": null } });
-        scene
-            .api()
-            .merge("Pod", namespace, mode, &none)
-            .await?
-            .object()?;
+        scene.api().merge("Pod", namespace, mode, &none).await?.object()?;
     }
     Ok(())
 }
@@ -407,9 +357,8 @@ async fn large_pods(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
     for mode in MODES {
         let mut many = in_mode(pod(&namespace, &format!("many-{mode}")), mode);
-        many["spec"]["containers"] = (0..50)
-            .map(|n| json!({ "name": format!("c{n}"), "image": "x" }))
-            .collect();
+        many["spec"]["containers"] =
+            (0..50).map(|n| json!({ "name": format!("c{n}"), "image": "x" })).collect();
         let stored = scene.api().create(&many).await?;
         the_sidecar(&stored)?;
         kept(&many, &stored, mode)?;
@@ -436,10 +385,7 @@ async fn ways_to_create(scene: &Scene) -> Result<()> {
 
     let dry = pod(&namespace, "dry");
     the_sidecar(&scene.api().post(&dry, "dryRun=All").await?.object()?)?;
-    ensure!(
-        !scene.api().exists("Pod", &namespace, "dry").await?,
-        "a dry run has left a pod"
-    );
+    ensure!(!scene.api().exists("Pod", &namespace, "dry").await?, "a dry run has left a pod");
 
     let applied = pod(&namespace, "applied");
     for _ in 0..2 {
@@ -449,19 +395,9 @@ async fn ways_to_create(scene: &Scene) -> Result<()> {
     let run = ["run", "by-hand", "--image=legacy-mock", "-n", &namespace];
     scene.kubectl().run(&run).await?;
     the_sidecar(&scene.api().get("Pod", &namespace, "by-hand").await?)?;
-    scene
-        .kubectl()
-        .run_with(
-            &["apply", "-f", "-"],
-            &pod(&namespace, "client").to_string(),
-        )
-        .await?;
+    scene.kubectl().run_with(&["apply", "-f", "-"], &pod(&namespace, "client").to_string()).await?;
     let again = pod(&namespace, "client").to_string();
     let printed = scene.kubectl().call(&["diff", "-f", "-"], &again).await?;
-    ensure!(
-        printed.success,
-        "kubectl diff of a pod finds\n{}",
-        printed.stdout
-    );
+    ensure!(printed.success, "kubectl diff of a pod finds\n{}", printed.stdout);
     Ok(())
 }

@@ -71,40 +71,17 @@ async fn followed(scene: &Scene, apply: &[&str], diff: &[&str]) -> Result<()> {
     let namespace = scene.namespace(&[]).await?;
     let deployment = || workload("Deployment", &namespace, "legacy");
     let steps = [
-        (
-            "with the label",
-            labelled(deployment(), "true"),
-            Some("true"),
-        ),
-        (
-            "with it changed",
-            labelled(deployment(), "false"),
-            Some("false"),
-        ),
-        (
-            "with it changed back",
-            labelled(deployment(), "yes"),
-            Some("yes"),
-        ),
+        ("with the label", labelled(deployment(), "true"), Some("true")),
+        ("with it changed", labelled(deployment(), "false"), Some("false")),
+        ("with it changed back", labelled(deployment(), "yes"), Some("yes")),
         ("with it removed", deployment(), None),
-        (
-            "with it put on later",
-            labelled(deployment(), "later"),
-            Some("later"),
-        ),
+        ("with it put on later", labelled(deployment(), "later"), Some("later")),
     ];
     for (number, (step, manifest, label)) in (1_u64..).zip(steps) {
-        scene
-            .kubectl()
-            .run_with(apply, &manifest.to_string())
-            .await
-            .context(step)?;
+        scene.kubectl().run_with(apply, &manifest.to_string()).await.context(step)?;
         let stored = scene.api().get("Deployment", &namespace, "legacy").await?;
         let copied = template(&stored)["metadata"]["labels"][NAME].as_str();
-        ensure!(
-            copied == label,
-            "{step}: the template's label is {copied:?}"
-        );
+        ensure!(copied == label, "{step}: the template's label is {copied:?}");
         let note = stored["metadata"]["annotations"][NOTE].as_str();
         ensure!(note == label, "{step}: the note says {note:?}");
 
@@ -112,27 +89,16 @@ async fn followed(scene: &Scene, apply: &[&str], diff: &[&str]) -> Result<()> {
         // writing the status at this very moment.
         wait::until("an empty kubectl diff", PATIENCE, async || {
             let printed = scene.kubectl().call(diff, &manifest.to_string()).await?;
-            ensure!(
-                printed.success,
-                "it finds\n{}{}",
-                printed.stdout,
-                printed.stderr
-            );
+            ensure!(printed.success, "it finds\n{}{}", printed.stdout, printed.stderr);
             Ok(())
         })
         .await
         .context(step)?;
-        scene
-            .kubectl()
-            .run_with(apply, &manifest.to_string())
-            .await
-            .context(step)?;
+        scene.kubectl().run_with(apply, &manifest.to_string()).await.context(step)?;
 
         // One rollout for each step, none by itself: a generation and a ReplicaSet each.
         let settled = settled(scene, &namespace, number).await.context(step)?;
-        let pod = newest_pod(scene, &namespace, &settled)
-            .await
-            .context(step)?;
+        let pod = newest_pod(scene, &namespace, &settled).await.context(step)?;
         match label {
             Some("false") | None => no_sidecar(&pod).context(step)?,
             Some(_) => drop(the_sidecar(&pod).context(step)?),
@@ -146,11 +112,7 @@ async fn followed(scene: &Scene, apply: &[&str], diff: &[&str]) -> Result<()> {
         .filter(|event| event.object_ref.resource == "replicasets" && event.verb != "get");
     for event in loops {
         let calls = event.webhook_calls()?;
-        ensure!(
-            calls.is_empty(),
-            "a ReplicaSet of a Deployment went to {}",
-            calls[0].webhook
-        );
+        ensure!(calls.is_empty(), "a ReplicaSet of a Deployment went to {}", calls[0].webhook);
     }
     Ok(())
 }
@@ -160,10 +122,7 @@ async fn settled(scene: &Scene, namespace: &str, number: u64) -> Result<Value> {
     wait::until("the rollout", PATIENCE, async || {
         let deployment = scene.api().get("Deployment", namespace, "legacy").await?;
         let generation = deployment["metadata"]["generation"].as_u64();
-        ensure!(
-            generation == Some(number),
-            "its generation is {generation:?} instead of {number}"
-        );
+        ensure!(generation == Some(number), "its generation is {generation:?} instead of {number}");
         ensure!(
             deployment["status"]["observedGeneration"].as_u64() == Some(number),
             "not seen yet"
@@ -186,9 +145,7 @@ async fn settled(scene: &Scene, namespace: &str, number: u64) -> Result<Value> {
 }
 
 async fn newest_pod(scene: &Scene, namespace: &str, set: &Value) -> Result<Value> {
-    let hash = set["metadata"]["labels"]["pod-template-hash"]
-        .as_str()
-        .context("no hash")?;
+    let hash = set["metadata"]["labels"]["pod-template-hash"].as_str().context("no hash")?;
     let query = format!("labelSelector=pod-template-hash%3D{hash}");
     wait::until("a pod", PATIENCE, async || {
         let pods = scene.api().list("Pod", namespace, &query).await?;
@@ -199,32 +156,20 @@ async fn newest_pod(scene: &Scene, namespace: &str, set: &Value) -> Result<Value
 
 async fn of_the_template_stays(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[]).await?;
-    for (name, own, templates) in [
-        ("a", "true", "off"),
-        ("b", "false", "true"),
-        ("c", "true", ""),
-        ("d", "true", "true"),
-    ] {
+    for (name, own, templates) in
+        [("a", "true", "off"), ("b", "false", "true"), ("c", "true", ""), ("d", "true", "true")]
+    {
         let mut deployment = labelled(workload("Deployment", &namespace, name), own);
         deployment["spec"]["template"]["metadata"]["labels"][NAME] = json!(templates);
         scene.api().create(&deployment).await?;
         // Changed and taken away, it still does not matter.
         for label in [json!("disabled"), Value::Null] {
             let patch = json!({ "metadata": { "labels": { NAME: label } } });
-            let stored = scene
-                .api()
-                .merge("Deployment", &namespace, name, &patch)
-                .await?
-                .object()?;
+            let stored =
+                scene.api().merge("Deployment", &namespace, name, &patch).await?.object()?;
             let label = template(&stored)["metadata"]["labels"][NAME].as_str();
-            ensure!(
-                label == Some(templates),
-                "{name}: the template's label is {label:?}"
-            );
-            ensure!(
-                stored["metadata"]["annotations"][NOTE].is_null(),
-                "{name}: there is a note"
-            );
+            ensure!(label == Some(templates), "{name}: the template's label is {label:?}");
+            ensure!(stored["metadata"]["annotations"][NOTE].is_null(), "{name}: there is a note");
             ensure!(stored["metadata"]["generation"] == 1, "{name}: a rollout");
         }
     }
@@ -243,36 +188,17 @@ async fn every_kind(scene: &Scene) -> Result<()> {
 }
 
 async fn each_kind(scene: &Scene, namespace: &str) -> Result<()> {
-    for kind in [
-        "Deployment",
-        "StatefulSet",
-        "DaemonSet",
-        "ReplicaSet",
-        "Job",
-        "CronJob",
-    ] {
+    for kind in ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"] {
         let name = kind.to_lowercase();
-        let stored = scene
-            .api()
-            .create(&labelled(workload(kind, namespace, &name), "true"))
-            .await?;
+        let stored =
+            scene.api().create(&labelled(workload(kind, namespace, &name), "true")).await?;
         ensure!(
             template(&stored)["metadata"]["labels"][NAME] == "true",
             "{kind}: no label in its template"
         );
-        ensure!(
-            stored["metadata"]["annotations"][NOTE] == "true",
-            "{kind}: no note"
-        );
+        ensure!(stored["metadata"]["annotations"][NOTE] == "true", "{kind}: no note");
         if kind == "CronJob" {
-            let job = [
-                "create",
-                "job",
-                "nightly",
-                "--from=cronjob/cronjob",
-                "-n",
-                namespace,
-            ];
+            let job = ["create", "job", "nightly", "--from=cronjob/cronjob", "-n", namespace];
             scene.kubectl().run(&job).await?;
         }
     }
@@ -285,10 +211,8 @@ async fn each_kind(scene: &Scene, namespace: &str) -> Result<()> {
         ("CronJob", "job-name%3Dnightly"),
     ] {
         let pod = wait::until(&format!("the pod of a {kind}"), PATIENCE, async || {
-            let pods = scene
-                .api()
-                .list("Pod", namespace, &format!("labelSelector={query}"))
-                .await?;
+            let pods =
+                scene.api().list("Pod", namespace, &format!("labelSelector={query}")).await?;
             pods.into_iter().next().context("there is none yet")
         })
         .await?;
@@ -312,18 +236,11 @@ async fn job_update(scene: &Scene) -> Result<()> {
     // Its template has no label, so a copy would be due, and would be refused.
     for value in ["true", "off", "other"] {
         let label = format!("{NAME}={value}");
-        scene
-            .kubectl()
-            .run(&["label", "--overwrite", "job/job", &label, "-n", &namespace])
-            .await?;
+        scene.kubectl().run(&["label", "--overwrite", "job/job", &label, "-n", &namespace]).await?;
     }
     for suspend in [false, true, false] {
         let patch = json!({ "spec": { "suspend": suspend } });
-        scene
-            .api()
-            .merge("Job", &namespace, "job", &patch)
-            .await?
-            .object()?;
+        scene.api().merge("Job", &namespace, "job", &patch).await?.object()?;
     }
     let pod = wait::until("the Job's pod", PATIENCE, async || {
         let pods = scene.api().list("Pod", &namespace, "").await?;
@@ -334,12 +251,7 @@ async fn job_update(scene: &Scene) -> Result<()> {
     for event in scene.cluster().audit()?.events(&namespace)? {
         if event.object_ref.resource == "jobs" && event.verb != "create" {
             let calls = event.webhook_calls()?;
-            ensure!(
-                calls.is_empty(),
-                "a Job's {} went to {}",
-                event.verb,
-                calls[0].webhook
-            );
+            ensure!(calls.is_empty(), "a Job's {} went to {}", event.verb, calls[0].webhook);
         }
     }
     Ok(())
@@ -347,10 +259,7 @@ async fn job_update(scene: &Scene) -> Result<()> {
 
 async fn commands(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[]).await?;
-    scene
-        .api()
-        .create(&workload("Deployment", &namespace, "legacy"))
-        .await?;
+    scene.api().create(&workload("Deployment", &namespace, "legacy")).await?;
     for command in [
         &["label", "deployment/legacy", "secret-handshake=true"][..],
         &["scale", "deployment/legacy", "--replicas=2"],
@@ -360,23 +269,14 @@ async fn commands(scene: &Scene) -> Result<()> {
         &["set", "env", "deployment/legacy", "A=b"],
         &["rollout", "undo", "deployment/legacy"],
     ] {
-        scene
-            .kubectl()
-            .run(&[command, &["-n", &namespace]].concat())
-            .await?;
+        scene.kubectl().run(&[command, &["-n", &namespace]].concat()).await?;
     }
     let stored = scene.api().get("Deployment", &namespace, "legacy").await?;
-    ensure!(
-        template(&stored)["metadata"]["labels"][NAME] == "true",
-        "the label is gone"
-    );
+    ensure!(template(&stored)["metadata"]["labels"][NAME] == "true", "the label is gone");
     // A pod by hand, for comparison: nobody's label, no sidecar.
     no_sidecar(&scene.api().create(&pod(&namespace, "by-hand")).await?)?;
     wait::until("pods with sidecars", PATIENCE, async || {
-        let pods = scene
-            .api()
-            .list("Pod", &namespace, "labelSelector=app%3Dlegacy")
-            .await?;
+        let pods = scene.api().list("Pod", &namespace, "labelSelector=app%3Dlegacy").await?;
         let with = pods.iter().filter(|pod| the_sidecar(pod).is_ok()).count();
         ensure!(with >= 2, "{with} pods of {} have a sidecar", pods.len());
         Ok(())

@@ -48,9 +48,7 @@ const STARTS: usize = 10;
 
 async fn demo(scene: &Scene) -> Result<()> {
     if scene.api().exists("Namespace", "", DEMO).await? {
-        bail!(Skip(
-            "the demo's namespace is there already, and may be somebody's"
-        ));
+        bail!(Skip("the demo's namespace is there already, and may be somebody's"));
     }
     let objects = install::render(scene.cluster(), "deploy/demo").await?;
     scene.adopt(DEMO).await;
@@ -62,49 +60,25 @@ async fn demo(scene: &Scene) -> Result<()> {
         let asked = Instant::now();
         if start > 1 {
             let scale = |replicas: u32| json!({ "spec": { "replicas": replicas } });
-            scene
-                .api()
-                .merge("Deployment", DEMO, "legacy-mock", &scale(0))
-                .await?
-                .object()?;
+            scene.api().merge("Deployment", DEMO, "legacy-mock", &scale(0)).await?.object()?;
             wait::until("the end of the pod before", LONG, async || {
-                let pods = scene
-                    .api()
-                    .list("Pod", DEMO, "labelSelector=app%3Dlegacy-mock")
-                    .await?;
+                let pods = scene.api().list("Pod", DEMO, "labelSelector=app%3Dlegacy-mock").await?;
                 ensure!(pods.is_empty(), "{} are there", pods.len());
                 Ok(())
             })
             .await?;
-            scene
-                .api()
-                .merge("Deployment", DEMO, "legacy-mock", &scale(1))
-                .await?
-                .object()?;
+            scene.api().merge("Deployment", DEMO, "legacy-mock", &scale(1)).await?.object()?;
         }
         // Not an answer of the pod before: that one has gone.
         let since = if start > 1 { Instant::now() } else { asked };
-        let works = caller
-            .until(Seen::Works, since)
-            .await
-            .with_context(|| format!("start {start}"))?;
+        let works =
+            caller.until(Seen::Works, since).await.with_context(|| format!("start {start}"))?;
         times.push(works.duration_since(since));
         let seen = caller.seen().await;
-        let wrong = seen
-            .iter()
-            .filter(|(_, what)| *what == Seen::Uninitialized)
-            .count();
-        ensure!(
-            wrong == 0,
-            "start {start}: {wrong} answers were `Uninitialized`"
-        );
+        let wrong = seen.iter().filter(|(_, what)| *what == Seen::Uninitialized).count();
+        ensure!(wrong == 0, "start {start}: {wrong} answers were `Uninitialized`");
     }
-    let answers = caller
-        .seen()
-        .await
-        .iter()
-        .filter(|(_, what)| *what == Seen::Works)
-        .count();
+    let answers = caller.seen().await.iter().filter(|(_, what)| *what == Seen::Works).count();
     drop(caller);
     told(scene).await?;
     times.sort();
@@ -124,34 +98,12 @@ async fn told(scene: &Scene) -> Result<()> {
     let name = pod["metadata"]["name"].as_str().context("no name")?;
     let story = log(scene, DEMO, name, NAME).await?;
     ensure!(!story.contains(HALF), "the log has the half in it");
-    ensure!(
-        story.contains("handshake"),
-        "the log does not speak of the handshake:\n{story}"
-    );
+    ensure!(story.contains("handshake"), "the log does not speak of the handshake:\n{story}");
     // Without -c it is Legacy that kubectl means, and it says nothing about having chosen.
-    let logs = scene
-        .kubectl()
-        .call(&["logs", "deploy/legacy-mock", "-n", DEMO], "")
-        .await?;
-    ensure!(
-        logs.success && logs.stderr.is_empty(),
-        "kubectl logs says {:?}",
-        logs.stderr
-    );
-    ensure!(
-        logs.stdout.contains("POST /internal/secret"),
-        "kubectl logs shows {:?}",
-        logs.stdout
-    );
-    let version = [
-        "exec",
-        "deploy/legacy-mock",
-        "-n",
-        DEMO,
-        "--",
-        "/legacy-mock",
-        "-version",
-    ];
+    let logs = scene.kubectl().call(&["logs", "deploy/legacy-mock", "-n", DEMO], "").await?;
+    ensure!(logs.success && logs.stderr.is_empty(), "kubectl logs says {:?}", logs.stderr);
+    ensure!(logs.stdout.contains("POST /internal/secret"), "kubectl logs shows {:?}", logs.stdout);
+    let version = ["exec", "deploy/legacy-mock", "-n", DEMO, "--", "/legacy-mock", "-version"];
     let printed = scene.kubectl().call(&version, "").await?;
     ensure!(
         printed.success && printed.stdout.contains("legacy-mock") && printed.stderr.is_empty(),
@@ -166,16 +118,10 @@ async fn killed(scene: &Scene) -> Result<()> {
     let node = scene.node()?;
     let namespace = scene.namespace(&[]).await?;
     set_half(scene, &namespace, NAME, "half", HALF).await?;
-    scene
-        .api()
-        .create(&legacy_deployment(&namespace, "legacy", &[]))
-        .await?;
+    scene.api().create(&legacy_deployment(&namespace, "legacy", &[])).await?;
     scene.api().create(&service(&namespace, "legacy")).await?;
     let pod = ready_app(scene, &namespace, "legacy").await?;
-    let name = pod["metadata"]["name"]
-        .as_str()
-        .context("no name")?
-        .to_owned();
+    let name = pod["metadata"]["name"].as_str().context("no name")?.to_owned();
     let caller = Caller::start(Way::to(scene, &namespace, "legacy").await?);
     caller.until(Seen::Works, Instant::now()).await?;
     let mut watch = scene.api().watch("Pod", &namespace, "").await?;
@@ -190,16 +136,10 @@ async fn killed(scene: &Scene) -> Result<()> {
             }
         }
     };
-    let lost = tokio::time::timeout(LONG, lost)
-        .await
-        .context("Ready never became False")??;
+    let lost = tokio::time::timeout(LONG, lost).await.context("Ready never became False")??;
     let pod = wait::until("a second start", LONG, async || {
         let pod = scene.api().get("Pod", &namespace, &name).await?;
-        ensure!(
-            restarts(&pod, "legacy") == 1,
-            "{} restarts",
-            restarts(&pod, "legacy")
-        );
+        ensure!(restarts(&pod, "legacy") == 1, "{} restarts", restarts(&pod, "legacy"));
         ensure!(condition(&pod, "Ready")["status"] == "True", "not Ready");
         Ok(pod)
     })
@@ -219,15 +159,9 @@ async fn killed(scene: &Scene) -> Result<()> {
     };
     // Readiness is asked for once a second; a tenth for the way through the API server to kube-proxy,
     // and a second for a machine that is busy with other things.
-    ensure!(
-        gap <= Duration::from_millis(2100),
-        "`Uninitialized` was to be seen for {gap:?}"
-    );
+    ensure!(gap <= Duration::from_millis(2100), "`Uninitialized` was to be seen for {gap:?}");
     let twice = log(scene, &namespace, &name, "legacy").await?;
-    ensure!(
-        twice.contains("POST /internal/secret"),
-        "the new Legacy was sent no secret"
-    );
+    ensure!(twice.contains("POST /internal/secret"), "the new Legacy was sent no secret");
     scene
         .note(format!(
             "not Ready after {} ms, back after {} ms; `Uninitialized` {} times in {} ms",
@@ -269,10 +203,7 @@ async fn slow(scene: &Scene) -> Result<()> {
             plain.as_millis()
         ))
         .await;
-    ensure!(
-        held <= Duration::from_millis(200),
-        "Ready only {held:?} after Legacy listens"
-    );
+    ensure!(held <= Duration::from_millis(200), "Ready only {held:?} after Legacy listens");
     Ok(())
 }
 
@@ -291,11 +222,7 @@ async fn ready_after(scene: &Scene, namespace: &str, name: &str) -> Result<Durat
     };
     let mut watch = scene
         .api()
-        .watch(
-            "Pod",
-            namespace,
-            &format!("fieldSelector=metadata.name%3D{name}"),
-        )
+        .watch("Pod", namespace, &format!("fieldSelector=metadata.name%3D{name}"))
         .await?;
     let ready = async {
         loop {
@@ -306,8 +233,6 @@ async fn ready_after(scene: &Scene, namespace: &str, name: &str) -> Result<Durat
         }
     };
     let both = async { tokio::join!(listens, ready) };
-    let (listens, ready) = tokio::time::timeout(LONG, both)
-        .await
-        .context("not Ready in time")?;
+    let (listens, ready) = tokio::time::timeout(LONG, both).await.context("not Ready in time")?;
     Ok(ready?.saturating_duration_since(listens))
 }

@@ -128,11 +128,7 @@ mod tests {
     fn names_are_unique_and_of_one_form() {
         let mut seen = BTreeSet::new();
         for scenario in all() {
-            assert!(
-                seen.insert(scenario.name),
-                "{} is there twice",
-                scenario.name
-            );
+            assert!(seen.insert(scenario.name), "{} is there twice", scenario.name);
             let (theme, what) = scenario.name.split_once('/').unwrap();
             for part in [theme, what] {
                 assert!(

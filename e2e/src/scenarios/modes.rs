@@ -17,20 +17,8 @@ use crate::cluster::wait;
 use crate::image::Product;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario!(
-        Node,
-        TOGETHER,
-        "modes/jobs",
-        "Jobs complete: native, classic and auto",
-        jobs
-    ),
-    scenario!(
-        Node,
-        TOGETHER,
-        "modes/cron-jobs",
-        "a CronJob's Job completes",
-        cron_jobs
-    ),
+    scenario!(Node, TOGETHER, "modes/jobs", "Jobs complete: native, classic and auto", jobs),
+    scenario!(Node, TOGETHER, "modes/cron-jobs", "a CronJob's Job completes", cron_jobs),
     scenario!(
         Node,
         TOGETHER,
@@ -91,11 +79,7 @@ async fn complete(scene: &Scene, namespace: &str, name: &str) -> Result<Value> {
         let query = format!("labelSelector=job-name%3D{name}");
         let pods = scene.api().list("Pod", namespace, &query).await?;
         let pod = pods.into_iter().next().context("there is no pod yet")?;
-        ensure!(
-            condition(&job, "Complete")["status"] == "True",
-            "{}",
-            why_not(&pod)
-        );
+        ensure!(condition(&job, "Complete")["status"] == "True", "{}", why_not(&pod));
         Ok(pod)
     })
     .await
@@ -110,15 +94,8 @@ async fn jobs(scene: &Scene) -> Result<()> {
     for mode in ["auto", "native", "classic"] {
         let pod = complete(scene, &namespace, mode).await?;
         let classic = names(&pod, "containers").contains(&NAME);
-        ensure!(
-            classic == (mode == "classic"),
-            "{mode}: the sidecar is in the wrong list"
-        );
-        ensure!(
-            pod["status"]["phase"] == "Succeeded",
-            "{mode}: {}",
-            why_not(&pod)
-        );
+        ensure!(classic == (mode == "classic"), "{mode}: the sidecar is in the wrong list");
+        ensure!(pod["status"]["phase"] == "Succeeded", "{mode}: {}", why_not(&pod));
     }
     Ok(())
 }
@@ -135,14 +112,7 @@ async fn cron_jobs(scene: &Scene) -> Result<()> {
         "spec": { "schedule": "0 0 1 1 *", "jobTemplate": { "spec": job["spec"] } },
     });
     scene.api().create(&cron).await?;
-    let now = [
-        "create",
-        "job",
-        "now",
-        "--from=cronjob/nightly",
-        "-n",
-        &namespace,
-    ];
+    let now = ["create", "job", "now", "--from=cronjob/nightly", "-n", &namespace];
     scene.kubectl().run(&now).await?;
     let pod = complete(scene, &namespace, "now").await?;
     the_sidecar(&pod)?;
@@ -161,10 +131,7 @@ async fn deployments(scene: &Scene) -> Result<()> {
     for mode in ["native", "classic"] {
         let pod = ready_app(scene, &namespace, mode).await?;
         let native = names(&pod, "initContainers").contains(&NAME);
-        ensure!(
-            native == (mode == "native"),
-            "{mode}: the sidecar is in the wrong list"
-        );
+        ensure!(native == (mode == "native"), "{mode}: the sidecar is in the wrong list");
     }
     Ok(())
 }
@@ -176,11 +143,7 @@ async fn sidecar_killed(scene: &Scene) -> Result<()> {
     for mode in ["native", "classic"] {
         scene
             .api()
-            .create(&annotated(
-                legacy(&namespace, mode, &[]),
-                "secret-handshake/mode",
-                mode,
-            ))
+            .create(&annotated(legacy(&namespace, mode, &[]), "secret-handshake/mode", mode))
             .await?;
         scene.api().create(&service(&namespace, mode)).await?;
         let pod = ready(scene, &namespace, mode).await?;
@@ -189,35 +152,18 @@ async fn sidecar_killed(scene: &Scene) -> Result<()> {
         node.kill_container(&pod, NAME)?;
         let pod = wait::until("the sidecar to be back", LONG, async || {
             let pod = scene.api().get("Pod", &namespace, mode).await?;
-            ensure!(
-                restarts(&pod, NAME) == 1,
-                "{mode}: {} restarts",
-                restarts(&pod, NAME)
-            );
-            ensure!(
-                condition(&pod, "Ready")["status"] == "True",
-                "{mode}: {}",
-                why_not(&pod)
-            );
+            ensure!(restarts(&pod, NAME) == 1, "{mode}: {} restarts", restarts(&pod, NAME));
+            ensure!(condition(&pod, "Ready")["status"] == "True", "{mode}: {}", why_not(&pod));
             Ok(pod)
         })
         .await?;
-        ensure!(
-            restarts(&pod, "legacy") == 0,
-            "{mode}: Legacy has been restarted"
-        );
+        ensure!(restarts(&pod, "legacy") == 0, "{mode}: Legacy has been restarted");
         let seen = caller.seen().await;
-        let wrong = seen
-            .iter()
-            .filter(|(_, what)| *what == Seen::Uninitialized)
-            .count();
+        let wrong = seen.iter().filter(|(_, what)| *what == Seen::Uninitialized).count();
         ensure!(wrong == 0, "{mode}: {wrong} answers were `Uninitialized`");
         // It was initialised all the time, so it was sent nothing a second time.
         let log = super::running::log(scene, &namespace, mode, "legacy").await?;
-        let secrets = log
-            .lines()
-            .filter(|line| line.contains("POST /internal/secret"))
-            .count();
+        let secrets = log.lines().filter(|line| line.contains("POST /internal/secret")).count();
         ensure!(secrets == 1, "{mode}: {secrets} secrets were sent");
     }
     Ok(())
@@ -229,10 +175,7 @@ async fn image_missing(scene: &Scene) -> Result<()> {
     set_half(scene, &namespace, NAME, "half", HALF).await?;
     node.forget_image(Product::Sidecar)?;
     let shown = async {
-        scene
-            .api()
-            .create(&legacy(&namespace, "legacy", &[]))
-            .await?;
+        scene.api().create(&legacy(&namespace, "legacy", &[])).await?;
         let pod = running(scene, &namespace, "legacy", "legacy").await?;
         wait::until("the kubelet to miss the image", LONG, async || {
             let pod = scene.api().get("Pod", &namespace, "legacy").await?;

@@ -21,19 +21,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[scenario!(
 async fn policy(scene: &Scene) -> Result<()> {
     let policy = scene.api().get("NetworkPolicy", NAMESPACE, WEBHOOK).await?;
     let spec = &policy["spec"];
-    let selector = spec["podSelector"]["matchLabels"]
-        .as_object()
-        .context("selects by no label")?;
+    let selector = spec["podSelector"]["matchLabels"].as_object().context("selects by no label")?;
     let pods: Vec<Value> = scene
         .api()
         .list("Pod", NAMESPACE, "")
         .await?
         .into_iter()
-        .filter(|pod| {
-            selector
-                .iter()
-                .all(|(key, value)| pod["metadata"]["labels"][key] == *value)
-        })
+        .filter(|pod| selector.iter().all(|(key, value)| pod["metadata"]["labels"][key] == *value))
         .collect();
     ensure!(!pods.is_empty(), "it selects none of the webhook's pods");
 
@@ -66,10 +60,7 @@ async fn policy(scene: &Scene) -> Result<()> {
     ensure!(ports.len() > 1, "the Service `kubernetes` leads nowhere");
     for port in ports {
         let port = Value::from(port.context("a port without a number")?);
-        ensure!(
-            allows(&spec["egress"], "to", &port, &Value::Null),
-            "port {port} is not let out"
-        );
+        ensure!(allows(&spec["egress"], "to", &port, &Value::Null), "port {port} is not let out");
     }
     Ok(())
 }
@@ -80,8 +71,7 @@ fn allows(rules: &Value, whom: &str, port: &Value, container: &Value) -> bool {
     let number = |port: &Value| {
         let named = container["ports"].as_array().into_iter().flatten();
         let mut named = named.filter(|declared| declared["name"] == *port);
-        port.as_u64()
-            .or_else(|| named.next()?["containerPort"].as_u64())
+        port.as_u64().or_else(|| named.next()?["containerPort"].as_u64())
     };
     rules.as_array().into_iter().flatten().any(|rule| {
         rule[whom].is_null()

@@ -41,19 +41,15 @@ pub(super) fn workload(kind: &str, namespace: &str, name: &str) -> Value {
     let mut ending = template.clone();
     ending["spec"]["restartPolicy"] = json!("Never");
     let (api, spec) = match kind {
-        "StatefulSet" => (
-            "apps/v1",
-            json!({ "serviceName": "x", "selector": selector, "template": template }),
-        ),
+        "StatefulSet" => {
+            ("apps/v1", json!({ "serviceName": "x", "selector": selector, "template": template }))
+        }
         "Job" => ("batch/v1", json!({ "template": ending })),
         "CronJob" => (
             "batch/v1",
             json!({ "schedule": "0 0 1 1 *", "jobTemplate": { "spec": { "template": ending } } }),
         ),
-        _ => (
-            "apps/v1",
-            json!({ "selector": selector, "template": template }),
-        ),
+        _ => ("apps/v1", json!({ "selector": selector, "template": template })),
     };
     json!({
         "apiVersion": api,
@@ -85,14 +81,8 @@ pub(super) fn template(workload: &Value) -> &Value {
 
 /// The names of the containers in one of a pod's lists.
 pub(super) fn names<'a>(pod: &'a Value, list: &str) -> Vec<&'a str> {
-    let containers = pod["spec"][list]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    containers
-        .iter()
-        .filter_map(|container| container["name"].as_str())
-        .collect()
+    let containers = pod["spec"][list].as_array().map(Vec::as_slice).unwrap_or_default();
+    containers.iter().filter_map(|container| container["name"].as_str()).collect()
 }
 
 /// The sidecar of a pod, in either mode, if there is one.
@@ -108,21 +98,13 @@ pub(super) fn sidecar(pod: &Value) -> Option<&Value> {
 pub(super) fn the_sidecar(pod: &Value) -> Result<&Value> {
     let all = [names(pod, "containers"), names(pod, "initContainers")].concat();
     let count = all.iter().filter(|name| **name == NAME).count();
-    ensure!(
-        count == 1,
-        "the pod has {count} sidecars: its containers are {}",
-        all.join(", ")
-    );
+    ensure!(count == 1, "the pod has {count} sidecars: its containers are {}", all.join(", "));
     sidecar(pod).context("it was there a moment ago")
 }
 
 /// Makes sure that a pod has no sidecar.
 pub(super) fn no_sidecar(pod: &Value) -> Result<()> {
-    ensure!(
-        sidecar(pod).is_none(),
-        "the pod {} has a sidecar",
-        pod["metadata"]["name"]
-    );
+    ensure!(sidecar(pod).is_none(), "the pod {} has a sidecar", pod["metadata"]["name"]);
     Ok(())
 }
 
@@ -132,11 +114,7 @@ pub(super) fn kept(sent: &Value, stored: &Value, at: &str) -> Result<()> {
     match (sent, stored) {
         (Value::Object(sent), Value::Object(stored)) => {
             for (key, value) in sent {
-                kept(
-                    value,
-                    stored.get(key).unwrap_or(&Value::Null),
-                    &format!("{at}.{key}"),
-                )?;
+                kept(value, stored.get(key).unwrap_or(&Value::Null), &format!("{at}.{key}"))?;
             }
         }
         (Value::Array(sent), Value::Array(stored)) => {

@@ -63,10 +63,7 @@ async fn what_is_refused(scene: &Scene) -> Result<()> {
                 "workload.secret-handshake.dev",
             ),
         ] {
-            let printed = scene
-                .kubectl()
-                .call(&["create", "-f", "-"], &object.to_string())
-                .await?;
+            let printed = scene.kubectl().call(&["create", "-f", "-"], &object.to_string()).await?;
             ensure!(!printed.success, "{case}: created");
             ensure!(
                 printed.stderr.contains("failed calling webhook") && printed.stderr.contains(entry),
@@ -76,11 +73,7 @@ async fn what_is_refused(scene: &Scene) -> Result<()> {
         }
         // Who has said no, or nothing, does not notice.
         let no = labelled(pod(&labelled_namespace, "no"), "false");
-        for object in [
-            no,
-            pod(&plain, "nothing"),
-            workload("Deployment", &plain, "nothing"),
-        ] {
+        for object in [no, pod(&plain, "nothing"), workload("Deployment", &plain, "nothing")] {
             scene.api().create(&object).await?;
         }
         Ok(())
@@ -92,19 +85,10 @@ async fn what_goes_on(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
     // Everything labelled and injected, made while the webhook is there.
     for name in ["worked-on", "background", "foreground", "orphan"] {
-        scene
-            .api()
-            .create(&labelled(workload("Deployment", &namespace, name), "true"))
-            .await?;
+        scene.api().create(&labelled(workload("Deployment", &namespace, name), "true")).await?;
     }
-    scene
-        .api()
-        .create(&labelled(workload("Job", &namespace, "job"), "true"))
-        .await?;
-    scene
-        .api()
-        .create(&labelled(workload("CronJob", &namespace, "cron"), "true"))
-        .await?;
+    scene.api().create(&labelled(workload("Job", &namespace, "job"), "true")).await?;
+    scene.api().create(&labelled(workload("CronJob", &namespace, "cron"), "true")).await?;
     let mut sized = labelled(pod(&namespace, "by-hand"), "true");
     sized["spec"]["containers"][0]["resources"] = json!({ "requests": { "cpu": "50m" } });
     scene.api().create(&sized).await?;
@@ -115,22 +99,12 @@ async fn what_goes_on(scene: &Scene) -> Result<()> {
     // The namespace itself can go as well, with the webhook away; that is tried on another one, as the
     // scene removes this one later.
     let doomed = scene.namespace(&[(NAME, "true")]).await?;
-    scene
-        .api()
-        .create(&labelled(workload("Deployment", &doomed, "legacy"), "true"))
-        .await?;
+    scene.api().create(&labelled(workload("Deployment", &doomed, "legacy"), "true")).await?;
     pods_of(scene, &doomed, "legacy", 1).await?;
     without_webhook(scene, async || {
-        scene
-            .api()
-            .delete("Namespace", "", &doomed, "Background")
-            .await?
-            .object()?;
+        scene.api().delete("Namespace", "", &doomed, "Background").await?.object()?;
         wait::until("the end of the namespace", PATIENCE, async || {
-            ensure!(
-                !scene.api().exists("Namespace", "", &doomed).await?,
-                "still there"
-            );
+            ensure!(!scene.api().exists("Namespace", "", &doomed).await?, "still there");
             Ok(())
         })
         .await
@@ -141,24 +115,14 @@ async fn what_goes_on(scene: &Scene) -> Result<()> {
 async fn worked_on(scene: &Scene, namespace: &str) -> Result<()> {
     for command in [
         &["scale", "deployment/worked-on", "--replicas=0"][..],
-        &[
-            "set",
-            "image",
-            "deployment/worked-on",
-            "legacy=legacy-mock:2",
-        ],
+        &["set", "image", "deployment/worked-on", "legacy=legacy-mock:2"],
         &["rollout", "restart", "deployment/worked-on"],
         &["annotate", "deployment/worked-on", "a=b"],
         &["annotate", "pod/by-hand", "a=b"],
         &["label", "pod/by-hand", "a=b"],
         &["label", "deployment/worked-on", "a=b"],
         &["patch", "job/job", "-p", r#"{"spec":{"suspend":true}}"#],
-        &[
-            "patch",
-            "cronjob/cron",
-            "-p",
-            r#"{"spec":{"suspend":true}}"#,
-        ],
+        &["patch", "cronjob/cron", "-p", r#"{"spec":{"suspend":true}}"#],
         &[
             "patch",
             "pod/by-hand",
@@ -166,56 +130,29 @@ async fn worked_on(scene: &Scene, namespace: &str) -> Result<()> {
             "-p",
             r#"{"spec":{"containers":[{"name":"legacy","resources":{"requests":{"cpu":"60m"}}}]}}"#,
         ],
-        &[
-            "debug",
-            "by-hand",
-            "--image=legacy-mock",
-            "--attach=false",
-            "--quiet",
-        ],
+        &["debug", "by-hand", "--image=legacy-mock", "--attach=false", "--quiet"],
         &["delete", "job/job", "--cascade=foreground", "--timeout=60s"],
-        &[
-            "delete",
-            "cronjob/cron",
-            "--cascade=background",
-            "--timeout=60s",
-        ],
+        &["delete", "cronjob/cron", "--cascade=background", "--timeout=60s"],
     ] {
-        scene
-            .kubectl()
-            .run(&[command, &["-n", namespace]].concat())
-            .await?;
+        scene.kubectl().run(&[command, &["-n", namespace]].concat()).await?;
     }
     evicted(scene, namespace).await?;
     // The controller brings the Deployment to what was asked of it: no pod is left, and none is due.
     pods_of(scene, namespace, "worked-on", 0).await?;
 
-    for (name, propagation) in [
-        ("background", "Background"),
-        ("foreground", "Foreground"),
-        ("orphan", "Orphan"),
-    ] {
-        scene
-            .api()
-            .delete("Deployment", namespace, name, propagation)
-            .await?
-            .object()?;
+    for (name, propagation) in
+        [("background", "Background"), ("foreground", "Foreground"), ("orphan", "Orphan")]
+    {
+        scene.api().delete("Deployment", namespace, name, propagation).await?.object()?;
         wait::until(&format!("a {propagation} deletion"), PATIENCE, async || {
             ensure!(
                 !scene.api().exists("Deployment", namespace, name).await?,
                 "the Deployment is there"
             );
             let query = format!("labelSelector=app%3D{name}");
-            let sets = scene
-                .api()
-                .list("ReplicaSet", namespace, &query)
-                .await?
-                .len();
+            let sets = scene.api().list("ReplicaSet", namespace, &query).await?.len();
             let wanted = usize::from(propagation == "Orphan");
-            ensure!(
-                sets == wanted,
-                "{sets} ReplicaSets are left instead of {wanted}"
-            );
+            ensure!(sets == wanted, "{sets} ReplicaSets are left instead of {wanted}");
             Ok(())
         })
         .await?;
@@ -239,10 +176,7 @@ async fn evicted(scene: &Scene, namespace: &str) -> Result<()> {
         .object()
         .context("eviction")?;
     wait::until("the end of the evicted pod", PATIENCE, async || {
-        ensure!(
-            !scene.api().exists("Pod", namespace, "by-hand").await?,
-            "still there"
-        );
+        ensure!(!scene.api().exists("Pod", namespace, "by-hand").await?, "still there");
         Ok(())
     })
     .await
@@ -251,10 +185,8 @@ async fn evicted(scene: &Scene, namespace: &str) -> Result<()> {
 /// Waits until an app has this many pods, and gives them.
 async fn pods_of(scene: &Scene, namespace: &str, app: &str, count: usize) -> Result<Vec<Value>> {
     wait::until(&format!("{count} pods of {app}"), PATIENCE, async || {
-        let pods = scene
-            .api()
-            .list("Pod", namespace, &format!("labelSelector=app%3D{app}"))
-            .await?;
+        let pods =
+            scene.api().list("Pod", namespace, &format!("labelSelector=app%3D{app}")).await?;
         ensure!(pods.len() == count, "there are {}", pods.len());
         Ok(pods)
     })
@@ -263,17 +195,9 @@ async fn pods_of(scene: &Scene, namespace: &str, app: &str, count: usize) -> Res
 
 async fn recovery(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[]).await?;
-    let stored = scene
-        .api()
-        .create(&labelled(
-            workload("Deployment", &namespace, "legacy"),
-            "true",
-        ))
-        .await?;
-    ensure!(
-        template(&stored)["metadata"]["labels"][NAME] == "true",
-        "no label in the template"
-    );
+    let stored =
+        scene.api().create(&labelled(workload("Deployment", &namespace, "legacy"), "true")).await?;
+    ensure!(template(&stored)["metadata"]["labels"][NAME] == "true", "no label in the template");
     let pods = pods_of(scene, &namespace, "legacy", 1).await?;
     the_sidecar(&pods[0])?;
     without_webhook(scene, async || {
@@ -281,11 +205,7 @@ async fn recovery(scene: &Scene) -> Result<()> {
         let own = |replicas: u32| json!({ "spec": { "replicas": replicas } });
         let query = format!("labelSelector=app.kubernetes.io%2Fname%3D{WEBHOOK}");
         for replicas in [0, 2] {
-            scene
-                .api()
-                .merge("Deployment", NAMESPACE, WEBHOOK, &own(replicas))
-                .await?
-                .object()?;
+            scene.api().merge("Deployment", NAMESPACE, WEBHOOK, &own(replicas)).await?.object()?;
             wait::until("the webhook's own pods", PATIENCE, async || {
                 let pods = scene.api().list("Pod", NAMESPACE, &query).await?;
                 ensure!(pods.len() == replicas as usize, "there are {}", pods.len());
@@ -295,11 +215,7 @@ async fn recovery(scene: &Scene) -> Result<()> {
         }
         // Legacy's pod goes, and can't come back for now.
         let name = pods[0]["metadata"]["name"].as_str().context("no name")?;
-        scene
-            .api()
-            .delete("Pod", &namespace, name, "Background")
-            .await?
-            .object()?;
+        scene.api().delete("Pod", &namespace, name, "Background").await?.object()?;
         wait::until("the refusal of the next pod", PATIENCE, async || {
             let events = scene.api().list("Event", &namespace, "").await?;
             let refused = events.iter().any(|event| {

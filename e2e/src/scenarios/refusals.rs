@@ -54,21 +54,9 @@ fn impossible(namespace: &str) -> Vec<(&'static str, Value, Vec<&'static str>)> 
     vec![
         ("hostNetwork", on_host, vec!["hostNetwork"]),
         ("Windows", windows, vec!["Windows"]),
-        (
-            "a wrong port",
-            port,
-            vec!["secret-handshake/port", "\"0\"", "1 to 65535"],
-        ),
-        (
-            "a wrong mode",
-            mode,
-            vec!["secret-handshake/mode", "\"nativ\"", "native or classic"],
-        ),
-        (
-            "too little memory",
-            memory,
-            vec!["secret-handshake/memory", "\"1\""],
-        ),
+        ("a wrong port", port, vec!["secret-handshake/port", "\"0\"", "1 to 65535"]),
+        ("a wrong mode", mode, vec!["secret-handshake/mode", "\"nativ\"", "native or classic"]),
+        ("too little memory", memory, vec!["secret-handshake/memory", "\"1\""]),
     ]
 }
 
@@ -82,10 +70,7 @@ async fn by_own_label(scene: &Scene) -> Result<()> {
         for word in words.into_iter().chain(["pod.secret-handshake.dev"]) {
             ensure!(said.contains(word), "{case}: no word of {word} in {said:?}");
         }
-        ensure!(
-            said.trim().lines().count() == 1,
-            "{case}: several lines: {said:?}"
-        );
+        ensure!(said.trim().lines().count() == 1, "{case}: several lines: {said:?}");
     }
     Ok(())
 }
@@ -93,31 +78,20 @@ async fn by_own_label(scene: &Scene) -> Result<()> {
 async fn inherited(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
     for (case, pod, words) in impossible(&namespace) {
-        let printed = scene
-            .kubectl()
-            .call(&["create", "-f", "-"], &pod.to_string())
-            .await?;
+        let printed = scene.kubectl().call(&["create", "-f", "-"], &pod.to_string()).await?;
         ensure!(printed.success, "{case}: refused: {}", printed.stderr);
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
         let stored = scene.api().get("Pod", &namespace, name).await?;
         no_sidecar(&stored)?;
-        let status = stored["metadata"]["annotations"][STATUS]
-            .as_str()
-            .unwrap_or_default();
-        let warning = printed
-            .stderr
-            .lines()
-            .find(|line| line.starts_with("Warning:"));
+        let status = stored["metadata"]["annotations"][STATUS].as_str().unwrap_or_default();
+        let warning = printed.stderr.lines().find(|line| line.starts_with("Warning:"));
         for word in words {
             ensure!(
                 warning.is_some_and(|warning| warning.contains(word)),
                 "{case}: no word of {word} in the warning: {:?}",
                 printed.stderr
             );
-            ensure!(
-                status.contains(word),
-                "{case}: no word of {word} in the status {status:?}"
-            );
+            ensure!(status.contains(word), "{case}: no word of {word} in the status {status:?}");
         }
     }
     Ok(())
@@ -127,10 +101,7 @@ async fn unknown_annotation(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
     let pod = annotated(pod(&namespace, "typo"), "secret-handshake/secret-nmae", "x");
     let reply = scene.api().post(&pod, "").await?;
-    let warned = reply
-        .warnings
-        .iter()
-        .any(|text| text.contains("secret-handshake/secret-nmae"));
+    let warned = reply.warnings.iter().any(|text| text.contains("secret-handshake/secret-nmae"));
     ensure!(warned, "the warnings are {:?}", reply.warnings);
     super::objects::the_sidecar(&reply.object()?)?;
     Ok(())
@@ -141,10 +112,7 @@ async fn of_a_controller(scene: &Scene) -> Result<()> {
     let mut deployment = labelled(workload("Deployment", &namespace, "on-host"), "true");
     deployment["spec"]["template"]["spec"]["hostNetwork"] = json!(true);
     // Whoever applies it is told at once, as the refusals are seen by the controller alone.
-    let printed = scene
-        .kubectl()
-        .call(&["create", "-f", "-"], &deployment.to_string())
-        .await?;
+    let printed = scene.kubectl().call(&["create", "-f", "-"], &deployment.to_string()).await?;
     ensure!(printed.success, "refused: {}", printed.stderr);
     ensure!(
         printed.stderr.contains("Warning:") && printed.stderr.contains("hostNetwork"),

@@ -70,11 +70,7 @@ fn unused(scene: &Scene, rights: &BTreeSet<Right>) -> Result<BTreeSet<Right>> {
             ensure!(path == "/version", "it asked for {path}");
             continue;
         }
-        ensure!(
-            event.response_status.code != 403,
-            "it was forbidden: {}",
-            told(&event)
-        );
+        ensure!(event.response_status.code != 403, "it was forbidden: {}", told(&event));
         let Some(right) = rights.iter().find(|right| covers(right, &event)) else {
             bail!("no rule is for {}", told(&event));
         };
@@ -93,10 +89,7 @@ fn covers((group, resource, verb, name): &Right, event: &Event) -> bool {
 }
 
 fn told(event: &Event) -> String {
-    format!(
-        "{} {} ({})",
-        event.verb, event.request_uri, event.response_status.code
-    )
+    format!("{} {} ({})", event.verb, event.request_uri, event.response_status.code)
 }
 
 /// All rights that the manifests grant, each by itself.
@@ -104,9 +97,7 @@ fn rights(objects: &[Value]) -> Result<BTreeSet<Right>> {
     let mut rights = BTreeSet::new();
     let list = |rule: &Value, name: &str| -> Vec<String> {
         let all = rule[name].as_array().map(Vec::as_slice).unwrap_or_default();
-        all.iter()
-            .filter_map(|value| value.as_str().map(str::to_owned))
-            .collect()
+        all.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect()
     };
     for object in objects
         .iter()
@@ -114,11 +105,8 @@ fn rights(objects: &[Value]) -> Result<BTreeSet<Right>> {
     {
         for rule in object["rules"].as_array().context("a role without rules")? {
             let names = list(rule, "resourceNames");
-            let names: Vec<Option<String>> = if names.is_empty() {
-                vec![None]
-            } else {
-                names.into_iter().map(Some).collect()
-            };
+            let names: Vec<Option<String>> =
+                if names.is_empty() { vec![None] } else { names.into_iter().map(Some).collect() };
             for group in list(rule, "apiGroups") {
                 for resource in list(rule, "resources") {
                     for verb in list(rule, "verbs") {

@@ -67,11 +67,8 @@ pub fn run(args: &Args, runtime: &Handle) -> Result<Tally> {
     );
     let mut tally = Tally::default();
     for level in [Level::ControlPlane, Level::Node] {
-        let here: Vec<_> = chosen
-            .iter()
-            .copied()
-            .filter(|scenario| scenario.level == level)
-            .collect();
+        let here: Vec<_> =
+            chosen.iter().copied().filter(|scenario| scenario.level == level).collect();
         if here.is_empty() {
             continue;
         }
@@ -91,10 +88,7 @@ pub fn run(args: &Args, runtime: &Handle) -> Result<Tally> {
         0 => String::new(),
         skipped => format!(", {skipped} skipped"),
     };
-    print(&format!(
-        "\n{} passed, {} failed{skipped}\n",
-        tally.passed, tally.failed
-    ));
+    print(&format!("\n{} passed, {} failed{skipped}\n", tally.passed, tally.failed));
     Ok(tally)
 }
 
@@ -142,9 +136,7 @@ pub async fn control_plane(args: &Args) -> Result<Stage> {
         linkage: Linkage::Host,
     };
     let mut programs = build.run(say).await?;
-    let program = programs
-        .remove("webhook")
-        .context("cargo has built no webhook")?;
+    let program = programs.remove("webhook").context("cargo has built no webhook")?;
     let version = args.kubernetes.unwrap_or_default().resolve()?;
     let cluster = Arc::new(Cluster::control_plane(version, state(args)?).await?);
     let started = async {
@@ -176,9 +168,7 @@ pub async fn with_pods(args: &Args) -> Result<Stage> {
         let version = args.kubernetes.unwrap_or_default().resolve()?;
         Cluster::with_node(version, state(args)?).await?
     };
-    let installed = pods::install(&cluster)
-        .await
-        .inspect_err(|_| cluster.keep_logs())?;
+    let installed = pods::install(&cluster).await.inspect_err(|_| cluster.keep_logs())?;
     Ok(Stage::new(Arc::new(cluster), None, installed))
 }
 
@@ -313,15 +303,9 @@ fn line(colour: &str, word: &str, name: &str, took: Option<Duration>, reason: &s
     } else {
         (String::new(), "")
     };
-    let took = took.map_or_else(
-        || "      -".to_owned(),
-        |took| format!("{:6.1}s", took.as_secs_f32()),
-    );
-    let reason = if reason.is_empty() {
-        String::new()
-    } else {
-        format!(": {reason}")
-    };
+    let took =
+        took.map_or_else(|| "      -".to_owned(), |took| format!("{:6.1}s", took.as_secs_f32()));
+    let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     print(&format!("{on}{word:<7}{off} {took}  {name}{reason}\n"));
 }
 

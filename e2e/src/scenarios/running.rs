@@ -87,18 +87,10 @@ pub(super) async fn ready(scene: &Scene, namespace: &str, name: &str) -> Result<
 /// Waits until the one pod of an app is Ready, and gives it.
 pub(super) async fn ready_app(scene: &Scene, namespace: &str, app: &str) -> Result<Value> {
     wait::until(&format!("the pod of {app} to be Ready"), LONG, async || {
-        let pods = scene
-            .api()
-            .list("Pod", namespace, &format!("labelSelector=app%3D{app}"))
-            .await?;
-        let [pod] = pods.as_slice() else {
-            bail!("there are {} pods", pods.len())
-        };
-        ensure!(
-            condition(pod, "Ready")["status"] == "True",
-            "{}",
-            why_not(pod)
-        );
+        let pods =
+            scene.api().list("Pod", namespace, &format!("labelSelector=app%3D{app}")).await?;
+        let [pod] = pods.as_slice() else { bail!("there are {} pods", pods.len()) };
+        ensure!(condition(pod, "Ready")["status"] == "True", "{}", why_not(pod));
         Ok(pod.clone())
     })
     .await
@@ -132,9 +124,7 @@ pub(super) fn container_status<'a>(pod: &'a Value, container: &str) -> &'a Value
 
 /// How often a container has been started again.
 pub(super) fn restarts(pod: &Value, container: &str) -> u64 {
-    container_status(pod, container)["restartCount"]
-        .as_u64()
-        .unwrap_or_default()
+    container_status(pod, container)["restartCount"].as_u64().unwrap_or_default()
 }
 
 /// A pod's state in a few words.
@@ -155,10 +145,7 @@ pub(super) fn why_not(pod: &Value) -> String {
 
 /// The address of a pod's port.
 pub(super) fn address(pod: &Value, port: u16) -> Result<SocketAddr> {
-    let ip: IpAddr = pod["status"]["podIP"]
-        .as_str()
-        .context("the pod has no address")?
-        .parse()?;
+    let ip: IpAddr = pod["status"]["podIP"].as_str().context("the pod has no address")?.parse()?;
     Ok(SocketAddr::new(ip, port))
 }
 
@@ -180,17 +167,13 @@ pub(super) async fn sidecar_says(
     pod: &str,
     words: &[&str],
 ) -> Result<String> {
-    wait::until(
-        &format!("the sidecar to say {}", words.join(" … ")),
-        LONG,
-        async || {
-            let log = log(scene, namespace, pod, NAME).await?;
-            log.lines()
-                .find(|line| words.iter().all(|word| line.contains(word)))
-                .map(str::to_owned)
-                .with_context(|| format!("its log is\n{log}"))
-        },
-    )
+    wait::until(&format!("the sidecar to say {}", words.join(" … ")), LONG, async || {
+        let log = log(scene, namespace, pod, NAME).await?;
+        log.lines()
+            .find(|line| words.iter().all(|word| line.contains(word)))
+            .map(str::to_owned)
+            .with_context(|| format!("its log is\n{log}"))
+    })
     .await
 }
 
@@ -228,10 +211,7 @@ impl Way {
             return Ok(Self::Proxy(scene.api().clone(), path));
         }
         let service = scene.api().get("Service", namespace, name).await?;
-        let ip: IpAddr = service["spec"]["clusterIP"]
-            .as_str()
-            .context("no address")?
-            .parse()?;
+        let ip: IpAddr = service["spec"]["clusterIP"].as_str().context("no address")?.parse()?;
         Ok(Self::Address(SocketAddr::new(ip, 3000)))
     }
 
@@ -280,19 +260,11 @@ impl Caller {
 
     /// Waits until what it has seen after `since` has one of `wanted`.
     pub(super) async fn until(&self, wanted: Seen, since: Instant) -> Result<Instant> {
-        wait::until(
-            &format!("{wanted:?} through the Service"),
-            LONG,
-            async || {
-                let seen = self.seen().await;
-                let found = seen
-                    .iter()
-                    .find(|(when, what)| *when >= since && *what == wanted);
-                found
-                    .map(|(when, _)| *when)
-                    .with_context(|| format!("last: {:?}", seen.last()))
-            },
-        )
+        wait::until(&format!("{wanted:?} through the Service"), LONG, async || {
+            let seen = self.seen().await;
+            let found = seen.iter().find(|(when, what)| *when >= since && *what == wanted);
+            found.map(|(when, _)| *when).with_context(|| format!("last: {:?}", seen.last()))
+        })
         .await
     }
 }

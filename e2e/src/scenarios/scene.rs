@@ -35,12 +35,7 @@ impl Stage {
     /// A stage on a cluster that has the product, or will get it from `replicas`.
     #[must_use]
     pub fn new(cluster: Arc<Cluster>, replicas: Option<Replicas>, installed: bool) -> Self {
-        Self {
-            cluster,
-            replicas,
-            installed,
-            numbers: AtomicU32::new(0),
-        }
+        Self { cluster, replicas, installed, numbers: AtomicU32::new(0) }
     }
 
     /// The cluster, when the play is over.
@@ -72,11 +67,7 @@ impl Scene {
     /// A scene on a stage.
     #[must_use]
     pub fn new(stage: Arc<Stage>) -> Self {
-        Self {
-            stage,
-            namespaces: Mutex::new(Vec::new()),
-            notes: Mutex::new(Vec::new()),
-        }
+        Self { stage, namespaces: Mutex::new(Vec::new()), notes: Mutex::new(Vec::new()) }
     }
 
     /// The cluster.
@@ -103,10 +94,7 @@ impl Scene {
     ///
     /// [`Skip`]: they run elsewhere.
     pub fn node(&self) -> Result<&Node> {
-        self.stage
-            .cluster
-            .own_node()
-            .map_err(|_| Skip("needs a node that was made here").into())
+        self.stage.cluster.own_node().map_err(|_| Skip("needs a node that was made here").into())
     }
 
     /// Has a figure printed beside the scenario's name.
@@ -125,10 +113,7 @@ impl Scene {
     ///
     /// It runs in pods.
     pub fn replicas(&self) -> Result<&Replicas> {
-        self.stage
-            .replicas
-            .as_ref()
-            .context("the webhook runs in pods here")
+        self.stage.replicas.as_ref().context("the webhook runs in pods here")
     }
 
     /// A number that nobody else gets.
@@ -155,10 +140,8 @@ impl Scene {
     ///
     /// It can't be created.
     pub async fn namespace_named(&self, name: &str, labels: &[(&str, &str)]) -> Result<()> {
-        let mut all: Map<String, Value> = labels
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), json!(value)))
-            .collect();
+        let mut all: Map<String, Value> =
+            labels.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
         all.insert(MARK.to_owned(), json!("true"));
         let namespace = json!({
             "apiVersion": "v1",
@@ -184,10 +167,7 @@ impl Scene {
     pub async fn clear(&self) {
         for name in self.namespaces.lock().await.drain(..) {
             // What can't be removed now is removed with the cluster, or named at the end of the run.
-            let _ = self
-                .api()
-                .delete("Namespace", "", &name, "Background")
-                .await;
+            let _ = self.api().delete("Namespace", "", &name, "Background").await;
         }
     }
 }
@@ -198,21 +178,17 @@ impl Scene {
 ///
 /// Some are still there.
 pub async fn gone(cluster: &Cluster) -> Result<()> {
-    wait::until(
-        "the end of this run's namespaces",
-        Duration::from_secs(120),
-        async || {
-            let query = format!("labelSelector={MARK}");
-            let left = cluster.api.list("Namespace", "", &query).await?;
-            let mine = format!("e2e-{}-", std::process::id());
-            let names: Vec<&str> = left
-                .iter()
-                .filter_map(|namespace| namespace["metadata"]["name"].as_str())
-                .filter(|name| name.starts_with(&mine))
-                .collect();
-            anyhow::ensure!(names.is_empty(), "still there: {}", names.join(", "));
-            Ok(())
-        },
-    )
+    wait::until("the end of this run's namespaces", Duration::from_secs(120), async || {
+        let query = format!("labelSelector={MARK}");
+        let left = cluster.api.list("Namespace", "", &query).await?;
+        let mine = format!("e2e-{}-", std::process::id());
+        let names: Vec<&str> = left
+            .iter()
+            .filter_map(|namespace| namespace["metadata"]["name"].as_str())
+            .filter(|name| name.starts_with(&mine))
+            .collect();
+        anyhow::ensure!(names.is_empty(), "still there: {}", names.join(", "));
+        Ok(())
+    })
     .await
 }

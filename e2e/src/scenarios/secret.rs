@@ -35,23 +35,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 async fn missing(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[]).await?;
-    scene
-        .api()
-        .create(&legacy(&namespace, "legacy", &[]))
-        .await?;
+    scene.api().create(&legacy(&namespace, "legacy", &[])).await?;
     let pod = running(scene, &namespace, "legacy", NAME).await?;
     let command = format!("kubectl create secret generic {NAME}");
     let line = sidecar_says(scene, &namespace, "legacy", &[&command, &namespace]).await?;
-    ensure!(
-        condition(&pod, "Ready")["status"] != "True",
-        "the pod is Ready"
-    );
+    ensure!(condition(&pod, "Ready")["status"] != "True", "the pod is Ready");
     // What the log says is to be pasted.
     let start = line.find("kubectl ").unwrap_or_default();
-    ensure!(
-        line[start..].contains("half"),
-        "the command does not name the key: {line}"
-    );
+    ensure!(line[start..].contains("half"), "the command does not name the key: {line}");
     set_half(scene, &namespace, NAME, "half", HALF).await?;
     ready_with_no_restart(scene, &namespace).await?;
     Ok(())
@@ -72,21 +63,15 @@ async fn wrong(scene: &Scene) -> Result<()> {
     set_half(scene, &namespace, NAME, "half", HALF).await?;
     ready_with_no_restart(scene, &namespace).await?;
     let told = log(scene, &namespace, "legacy", NAME).await?;
-    ensure!(
-        !told.contains("not-this-one") && !told.contains(HALF),
-        "the log has a half in it"
-    );
+    ensure!(!told.contains("not-this-one") && !told.contains(HALF), "the log has a half in it");
     Ok(())
 }
 
 async fn elsewhere(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[]).await?;
     set_half(scene, &namespace, "operations", "legacy.half", HALF).await?;
-    let pod = annotated(
-        legacy(&namespace, "legacy", &[]),
-        "secret-handshake/secret-name",
-        "operations",
-    );
+    let pod =
+        annotated(legacy(&namespace, "legacy", &[]), "secret-handshake/secret-name", "operations");
     let pod = annotated(pod, "secret-handshake/secret-key", "legacy.half");
     scene.api().create(&pod).await?;
     ready(scene, &namespace, "legacy").await?;
@@ -96,10 +81,7 @@ async fn elsewhere(scene: &Scene) -> Result<()> {
 async fn ready_with_no_restart(scene: &Scene, namespace: &str) -> Result<()> {
     let pod = ready(scene, namespace, "legacy").await?;
     for container in ["legacy", NAME] {
-        ensure!(
-            restarts(&pod, container) == 0,
-            "{container} has been restarted"
-        );
+        ensure!(restarts(&pod, container) == 0, "{container} has been restarted");
     }
     Ok(())
 }

@@ -31,15 +31,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 ];
 
 /// No label, and every value that the design tells apart.
-const LABELS: [Option<&str>; 7] = [
-    None,
-    Some(""),
-    Some("true"),
-    Some("false"),
-    Some("disabled"),
-    Some("off"),
-    Some("other"),
-];
+const LABELS: [Option<&str>; 7] =
+    [None, Some(""), Some("true"), Some("false"), Some("disabled"), Some("off"), Some("other")];
 
 /// What a label says, if it is there.
 fn says_yes(label: Option<&str>) -> Option<bool> {
@@ -73,10 +66,7 @@ impl Case {
 async fn matrix(scene: &Scene) -> Result<()> {
     let mut namespaces = BTreeMap::new();
     for label in LABELS {
-        let labels: Vec<_> = label
-            .iter()
-            .map(|value| ("secret-handshake", *value))
-            .collect();
+        let labels: Vec<_> = label.iter().map(|value| ("secret-handshake", *value)).collect();
         namespaces.insert(label, scene.namespace(&labels).await?);
     }
     let before = scene.replicas()?.metrics().await?;
@@ -101,22 +91,14 @@ async fn matrix(scene: &Scene) -> Result<()> {
                         && about.namespace == *namespace
                 })
                 .with_context(|| format!("no audit line for {}", told(case)))?;
-            Ok(event
-                .webhook_calls()?
-                .into_iter()
-                .map(|Call { webhook, .. }| webhook)
-                .collect())
+            Ok(event.webhook_calls()?.into_iter().map(|Call { webhook, .. }| webhook).collect())
         };
         let for_workload: &[&str] = match (case.template, case.workload) {
             (None, Some(_)) => &["workload.secret-handshake.dev"],
             _ => &[],
         };
         let workload = called("deployments")?;
-        ensure!(
-            workload == for_workload,
-            "{}: the workload went to {workload:?}",
-            told(case)
-        );
+        ensure!(workload == for_workload, "{}: the workload went to {workload:?}", told(case));
         let for_pod: Vec<&str> = case.entry().into_iter().collect();
         let pod = called("pods")?;
         ensure!(pod == for_pod, "{}: the pod went to {pod:?}", told(case));
@@ -138,12 +120,7 @@ fn cases() -> Vec<Case> {
         for workload in LABELS {
             for template in LABELS {
                 let name = format!("case-{}", cases.len());
-                cases.push(Case {
-                    namespace,
-                    workload,
-                    template,
-                    name,
-                });
+                cases.push(Case { namespace, workload, template, name });
             }
         }
     }
@@ -162,11 +139,7 @@ async fn admitted(scene: &Scene, namespace: &str, case: &Case) -> Result<()> {
     let admitted = scene.api().post(&workload, "dryRun=All").await?.object()?;
     let template = &admitted["spec"]["template"];
     let copied = template["metadata"]["labels"]["secret-handshake"].as_str();
-    ensure!(
-        copied == case.copied(),
-        "{}: the template's label is {copied:?}",
-        told(case)
-    );
+    ensure!(copied == case.copied(), "{}: the template's label is {copied:?}", told(case));
     let pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -180,11 +153,7 @@ async fn admitted(scene: &Scene, namespace: &str, case: &Case) -> Result<()> {
         sidecar(&pod).is_some() == case.entry().is_some(),
         "{}: a sidecar is {}",
         told(case),
-        if sidecar(&pod).is_some() {
-            "there"
-        } else {
-            "not there"
-        }
+        if sidecar(&pod).is_some() { "there" } else { "not there" }
     );
     Ok(())
 }
@@ -193,12 +162,7 @@ async fn admitted(scene: &Scene, namespace: &str, case: &Case) -> Result<()> {
 const ADMISSIONS: &str = "secret_handshake_webhook_admissions_total";
 
 fn told(case: &Case) -> String {
-    let Case {
-        namespace,
-        workload,
-        template,
-        ..
-    } = case;
+    let Case { namespace, workload, template, .. } = case;
     format!("namespace {namespace:?}, workload {workload:?}, pod template {template:?}")
 }
 
@@ -213,18 +177,10 @@ async fn audited(
         let events: Vec<Event> = audit
             .events("dryRun=All")?
             .into_iter()
-            .filter(|event| {
-                namespaces
-                    .values()
-                    .any(|name| *name == event.object_ref.namespace)
-            })
+            .filter(|event| namespaces.values().any(|name| *name == event.object_ref.namespace))
             .collect();
         let wanted = cases.len() * 2;
-        ensure!(
-            events.len() >= wanted,
-            "{} of {wanted} lines are there",
-            events.len()
-        );
+        ensure!(events.len() >= wanted, "{} of {wanted} lines are there", events.len());
         Ok(events)
     })
     .await
@@ -238,41 +194,23 @@ async fn left_out(scene: &Scene) -> Result<()> {
     let mut mirror = annotated(pod(&namespace), "kubernetes.io/config.mirror", "x");
     mirror["spec"]["nodeName"] = json!("nowhere");
     let cases = [
-        (
-            "the handshake done",
-            annotated(pod(&namespace), "secret-handshake-done", ""),
-        ),
-        (
-            "the handshake done",
-            annotated(pod(&namespace), "secret-handshake-done", "true"),
-        ),
+        ("the handshake done", annotated(pod(&namespace), "secret-handshake-done", "")),
+        ("the handshake done", annotated(pod(&namespace), "secret-handshake-done", "true")),
         ("a mirror pod", mirror),
         ("kube-system", pod("kube-system")),
         ("kube-public", pod("kube-public")),
         ("kube-node-lease", pod("kube-node-lease")),
         // Which is `restricted`, as Legacy is not by itself.
-        (
-            "the webhook's own namespace",
-            labelled(restricted_pod(NAMESPACE, &name), "true"),
-        ),
+        ("the webhook's own namespace", labelled(restricted_pod(NAMESPACE, &name), "true")),
     ];
     let count = cases.len();
     for (case, pod) in cases {
-        let admitted = scene
-            .api()
-            .post(&pod, "dryRun=All")
-            .await?
-            .object()
-            .context(case)?;
+        let admitted = scene.api().post(&pod, "dryRun=All").await?.object().context(case)?;
         no_sidecar(&admitted).context(case)?;
     }
     wait::until("the audit log", Duration::from_secs(20), async || {
         let events = scene.cluster().audit()?.events(&name)?;
-        ensure!(
-            events.len() == count,
-            "{} of {count} lines are there",
-            events.len()
-        );
+        ensure!(events.len() == count, "{} of {count} lines are there", events.len());
         for event in events {
             let calls = event.webhook_calls()?;
             ensure!(

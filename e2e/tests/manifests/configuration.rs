@@ -10,10 +10,7 @@ use crate::rendered::{LEGACYS_NAMESPACE, NAMESPACE, configuration};
 #[test]
 fn each_entry_of_the_configuration_is_complete() {
     let webhooks = configuration();
-    let names: Vec<_> = webhooks
-        .iter()
-        .map(|webhook| webhook.name.as_str())
-        .collect();
+    let names: Vec<_> = webhooks.iter().map(|webhook| webhook.name.as_str()).collect();
     assert_eq!(
         names,
         [
@@ -24,19 +21,9 @@ fn each_entry_of_the_configuration_is_complete() {
     );
     for webhook in webhooks {
         let workloads = webhook.name.starts_with("workload.");
-        let path = if workloads {
-            "/mutate/workloads"
-        } else {
-            "/mutate/pods"
-        };
-        assert_eq!(
-            webhook.client_config.service.unwrap().path.as_deref(),
-            Some(path)
-        );
-        assert!(
-            webhook.client_config.ca_bundle.is_none(),
-            "the webhook's own business"
-        );
+        let path = if workloads { "/mutate/workloads" } else { "/mutate/pods" };
+        assert_eq!(webhook.client_config.service.unwrap().path.as_deref(), Some(path));
+        assert!(webhook.client_config.ca_bundle.is_none(), "the webhook's own business");
         assert_eq!(webhook.failure_policy.as_deref(), Some("Fail"));
         assert_eq!(webhook.timeout_seconds, Some(5));
         assert_eq!(webhook.side_effects, "None");
@@ -44,20 +31,11 @@ fn each_entry_of_the_configuration_is_complete() {
         assert_eq!(webhook.match_policy.as_deref(), Some("Equivalent"));
         assert_eq!(webhook.admission_review_versions, ["v1"]);
         for rule in webhook.rules.unwrap() {
-            let operations: &[&str] = if workloads {
-                &["CREATE", "UPDATE"]
-            } else {
-                &["CREATE"]
-            };
+            let operations: &[&str] = if workloads { &["CREATE", "UPDATE"] } else { &["CREATE"] };
             assert_eq!(rule.operations.unwrap(), operations);
             assert_eq!(rule.scope.as_deref(), Some("Namespaced"));
             // No subresource: a scale or a status is nobody's business here.
-            assert!(
-                rule.resources
-                    .unwrap()
-                    .iter()
-                    .all(|resource| !resource.contains(['/', '*']))
-            );
+            assert!(rule.resources.unwrap().iter().all(|resource| !resource.contains(['/', '*'])));
         }
         assert!(!webhook.match_conditions.unwrap().is_empty());
     }
@@ -70,49 +48,33 @@ fn selects(selector: Option<&LabelSelector>, labels: &BTreeMap<&str, &str>) -> b
         return true;
     };
     assert!(selector.match_labels.is_none());
-    selector
-        .match_expressions
-        .iter()
-        .flatten()
-        .all(|expression| {
-            let value = labels.get(expression.key.as_str());
-            let listed =
-                value.is_some_and(|value| expression.values.iter().flatten().any(|v| v == value));
-            match expression.operator.as_str() {
-                "Exists" => value.is_some(),
-                "DoesNotExist" => value.is_none(),
-                "In" => listed,
-                "NotIn" => !listed,
-                operator => panic!("{operator}"),
-            }
-        })
+    selector.match_expressions.iter().flatten().all(|expression| {
+        let value = labels.get(expression.key.as_str());
+        let listed =
+            value.is_some_and(|value| expression.values.iter().flatten().any(|v| v == value));
+        match expression.operator.as_str() {
+            "Exists" => value.is_some(),
+            "DoesNotExist" => value.is_none(),
+            "In" => listed,
+            "NotIn" => !listed,
+            operator => panic!("{operator}"),
+        }
+    })
 }
 
 #[test]
 fn exactly_one_entry_is_called_for_a_pod_that_asks_and_none_for_any_other() {
-    let values = [
-        None,
-        Some(""),
-        Some("true"),
-        Some("false"),
-        Some("disabled"),
-        Some("off"),
-        Some("x"),
-    ];
+    let values =
+        [None, Some(""), Some("true"), Some("false"), Some("disabled"), Some("off"), Some("x")];
     let says_no = |value: &str| matches!(value, "false" | "disabled" | "off");
     let excluded = Policy::SYSTEM_NAMESPACES.into_iter().chain([NAMESPACE]);
     let webhooks = configuration();
     for namespace in excluded.clone().chain([LEGACYS_NAMESPACE]) {
-        for (wish, own) in values
-            .iter()
-            .flat_map(|wish| values.map(|own| (*wish, own)))
-        {
+        for (wish, own) in values.iter().flat_map(|wish| values.map(|own| (*wish, own))) {
             let mut namespace_labels = BTreeMap::from([("kubernetes.io/metadata.name", namespace)]);
             namespace_labels.extend(wish.map(|value| ("secret-handshake", value)));
-            let labels: BTreeMap<_, _> = own
-                .map(|value| ("secret-handshake", value))
-                .into_iter()
-                .collect();
+            let labels: BTreeMap<_, _> =
+                own.map(|value| ("secret-handshake", value)).into_iter().collect();
             let called: Vec<_> = webhooks
                 .iter()
                 .filter(|webhook| selects(webhook.namespace_selector.as_ref(), &namespace_labels))
@@ -131,11 +93,7 @@ fn exactly_one_entry_is_called_for_a_pod_that_asks_and_none_for_any_other() {
             };
             let case = format!("namespace {namespace} {wish:?}, pod {own:?}");
             assert_eq!(pods, expected.into_iter().collect::<Vec<_>>(), "{case}");
-            assert_eq!(
-                !workloads.is_empty(),
-                own.is_some() && !left_alone,
-                "{case}"
-            );
+            assert_eq!(!workloads.is_empty(), own.is_some() && !left_alone, "{case}");
         }
     }
 }

@@ -15,24 +15,15 @@ use crate::rendered::{LEGACYS_NAMESPACE, container, demo, documents, find, kubec
 #[test]
 fn legacys_manifest_is_its_own() {
     let text = std::fs::read_to_string(workspace().join("deploy/demo/legacy.yaml")).unwrap();
-    assert!(
-        text.contains("# secret-handshake: \"true\"\n"),
-        "the pod's label stays commented out"
-    );
+    assert!(text.contains("# secret-handshake: \"true\"\n"), "the pod's label stays commented out");
     let objects = &documents(&text);
-    let kinds: Vec<_> = objects
-        .iter()
-        .map(|object| object["kind"].as_str().unwrap())
-        .collect();
+    let kinds: Vec<_> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["Namespace", "Deployment", "Service", "Ingress"]);
     let namespace: core::Namespace = find(objects, "Namespace");
     assert_eq!(namespace.metadata.name.as_deref(), Some(LEGACYS_NAMESPACE));
     assert!(namespace.metadata.labels.is_none());
     let deployment: Deployment = find(objects, "Deployment");
-    assert_eq!(
-        labels(&deployment),
-        BTreeMap::from([("app".to_owned(), "legacy-mock".to_owned())])
-    );
+    assert_eq!(labels(&deployment), BTreeMap::from([("app".to_owned(), "legacy-mock".to_owned())]));
     let container = serde_json::to_value(container(&deployment)).unwrap();
     let fields: Vec<_> = container.as_object().unwrap().keys().collect();
     assert_eq!(fields, ["image", "name"], "it names only an image");
@@ -51,16 +42,10 @@ fn the_demo_adds_a_label_and_the_secret_that_the_sidecar_looks_for() {
     }
     let objects = demo();
     let namespace: core::Namespace = find(objects, "Namespace");
-    assert_eq!(
-        namespace.metadata.labels.unwrap()["secret-handshake"],
-        "true"
-    );
+    assert_eq!(namespace.metadata.labels.unwrap()["secret-handshake"], "true");
     let secret: core::Secret = find(objects, "Secret");
     assert_eq!(secret.metadata.name.as_deref(), Some("secret-handshake"));
-    assert_eq!(
-        secret.metadata.namespace.as_deref(),
-        Some(LEGACYS_NAMESPACE)
-    );
+    assert_eq!(secret.metadata.namespace.as_deref(), Some(LEGACYS_NAMESPACE));
     assert_eq!(secret.data.unwrap()["half"].0, b"-acknowledge");
 }
 
@@ -70,18 +55,10 @@ fn the_compose_file_runs_what_a_pod_would() {
     let compose: Value = serde_saphyr::from_str(&text).unwrap();
     let sidecar = &compose["services"]["handshake"];
     assert_eq!(sidecar["image"], Product::Sidecar.reference());
-    assert_eq!(
-        compose["services"]["legacy"]["image"],
-        Product::LegacyMock.reference()
-    );
+    assert_eq!(compose["services"]["legacy"]["image"], Product::LegacyMock.reference());
     let command: Vec<String> = serde_json::from_value(sidecar["command"].clone()).unwrap();
-    let Ok(Parsed::Run(args)) = SidecarArgs::parse(command) else {
-        panic!("not its flags")
-    };
-    assert_eq!(
-        sidecar["secrets"][0]["target"],
-        args.half_file.to_str().unwrap()
-    );
+    let Ok(Parsed::Run(args)) = SidecarArgs::parse(command) else { panic!("not its flags") };
+    assert_eq!(sidecar["secrets"][0]["target"], args.half_file.to_str().unwrap());
     assert_eq!(sidecar["read_only"], true);
     assert_eq!(sidecar["mem_limit"], "12m");
 }

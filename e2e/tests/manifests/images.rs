@@ -10,10 +10,7 @@ use crate::rendered::{container, demo, deployment, find, flags, kubectl, kustomi
 #[test]
 fn images_have_the_version_of_the_workspace() {
     for folder in ["webhook", "demo"] {
-        let path = workspace()
-            .join("deploy")
-            .join(folder)
-            .join("kustomization.yaml");
+        let path = workspace().join("deploy").join(folder).join("kustomization.yaml");
         let kustomization: Value =
             serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         for image in kustomization["images"].as_array().unwrap() {
@@ -22,17 +19,11 @@ fn images_have_the_version_of_the_workspace() {
     }
     if kubectl() {
         let deployment = deployment();
-        assert_eq!(
-            container(&deployment).image,
-            Some(Product::Webhook.reference())
-        );
+        assert_eq!(container(&deployment).image, Some(Product::Webhook.reference()));
         let policy = flags(&deployment).sidecar.policy(None, None);
         assert_eq!(policy.image, Product::Sidecar.reference());
         let legacy: Deployment = find(demo(), "Deployment");
-        assert_eq!(
-            container(&legacy).image,
-            Some(Product::LegacyMock.reference())
-        );
+        assert_eq!(container(&legacy).image, Some(Product::LegacyMock.reference()));
     }
 }
 
@@ -45,21 +36,10 @@ fn an_overlay_changes_both_images() {
     }
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let deploy = workspace().join("deploy/webhook");
-    std::fs::copy(
-        deploy.join("images.yaml"),
-        folder.path().join("images.yaml"),
-    )
-    .unwrap();
+    std::fs::copy(deploy.join("images.yaml"), folder.path().join("images.yaml")).unwrap();
     let up = "../".repeat(folder.path().canonicalize().unwrap().components().count() - 1);
-    let base = format!(
-        "{up}{}",
-        deploy
-            .canonicalize()
-            .unwrap()
-            .strip_prefix("/")
-            .unwrap()
-            .display()
-    );
+    let base =
+        format!("{up}{}", deploy.canonicalize().unwrap().strip_prefix("/").unwrap().display());
     let overlay = format!(
         "resources: [{base}]\nconfigurations: [images.yaml]\nimages:\n\
          - {{name: {0}, newName: registry.test/{0}, newTag: v9}}\n\
@@ -90,24 +70,13 @@ fn dockerfiles_say_what_the_images_are() {
             format!("\nENTRYPOINT [\"/{package}\"]\n"),
         ];
         for (key, value) in product.labels() {
-            let value = if key.ends_with(".version") {
-                "$VERSION"
-            } else {
-                &value
-            };
+            let value = if key.ends_with(".version") { "$VERSION" } else { &value };
             expected.push(format!("{key}=\"{value}\""));
         }
         for line in expected {
-            assert!(
-                image.contains(&line),
-                "{} lacks {line:?}",
-                product.dockerfile()
-            );
+            assert!(image.contains(&line), "{} lacks {line:?}", product.dockerfile());
         }
-        assert!(
-            text.contains(&format!("--profile {}", product.profile())),
-            "{package}"
-        );
+        assert!(text.contains(&format!("--profile {}", product.profile())), "{package}");
     }
 }
 
@@ -115,16 +84,10 @@ fn dockerfiles_say_what_the_images_are() {
 #[test]
 fn the_build_context_has_every_member_of_the_workspace() {
     let manifest = std::fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
-    let members = manifest
-        .lines()
-        .find_map(|line| line.strip_prefix("members = "))
-        .unwrap();
+    let members = manifest.lines().find_map(|line| line.strip_prefix("members = ")).unwrap();
     let members: Vec<String> = serde_json::from_str(members).unwrap();
     let context = std::fs::read_to_string(workspace().join(".dockerignore")).unwrap();
     for member in members {
-        assert!(
-            context.lines().any(|line| line == format!("!{member}")),
-            "{member}"
-        );
+        assert!(context.lines().any(|line| line == format!("!{member}")), "{member}");
     }
 }

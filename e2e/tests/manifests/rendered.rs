@@ -21,9 +21,7 @@ pub(crate) const LEGACYS_NAMESPACE: &str = "legacy-automation-demo";
 /// Whether the manifests can be rendered here.
 pub(crate) fn kubectl() -> bool {
     static THERE: LazyLock<bool> = LazyLock::new(|| {
-        let version = Command::new("kubectl")
-            .args(["version", "--client"])
-            .output();
+        let version = Command::new("kubectl").args(["version", "--client"]).output();
         version.is_ok_and(|output| output.status.success())
     });
     *THERE
@@ -34,11 +32,7 @@ pub(crate) fn kustomize(folder: &Path) -> Vec<Value> {
     let mut kubectl = Command::new("kubectl");
     let output = kubectl.arg("kustomize").arg(folder).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && errors.is_empty(),
-        "{}: {errors}",
-        folder.display()
-    );
+    assert!(output.status.success() && errors.is_empty(), "{}: {errors}", folder.display());
     documents(&String::from_utf8(output.stdout).unwrap())
 }
 
@@ -62,16 +56,11 @@ fn objects(name: &str) -> Vec<Value> {
     let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
     let kustomization: Value = serde_saphyr::from_str(&read("kustomization.yaml")).unwrap();
     let files = kustomization["resources"].as_array().unwrap();
-    files
-        .iter()
-        .flat_map(|file| documents(&read(file.as_str().unwrap())))
-        .collect()
+    files.iter().flat_map(|file| documents(&read(file.as_str().unwrap()))).collect()
 }
 
 pub(crate) fn documents(text: &str) -> Vec<Value> {
-    text.split("\n---\n")
-        .map(|document| serde_saphyr::from_str(document).unwrap())
-        .collect()
+    text.split("\n---\n").map(|document| serde_saphyr::from_str(document).unwrap()).collect()
 }
 
 pub(crate) fn find<T: DeserializeOwned>(objects: &[Value], kind: &str) -> T {
@@ -96,14 +85,7 @@ pub(crate) fn container(deployment: &Deployment) -> core::Container {
 }
 
 pub(crate) fn labels(deployment: &Deployment) -> BTreeMap<String, String> {
-    deployment
-        .spec
-        .template
-        .metadata
-        .clone()
-        .unwrap()
-        .labels
-        .unwrap()
+    deployment.spec.template.metadata.clone().unwrap().labels.unwrap()
 }
 
 /// The flags in the Deployment, read by the webhook itself.
@@ -111,18 +93,13 @@ pub(crate) fn flags(deployment: &Deployment) -> ServeArgs {
     let container = container(deployment);
     let environment = container.env.unwrap_or_default();
     let expand = |argument: &String| {
-        environment
-            .iter()
-            .fold(argument.clone(), |argument, variable| {
-                let value = variable.value.as_deref().unwrap_or_default();
-                argument.replace(&format!("$({})", variable.name), value)
-            })
+        environment.iter().fold(argument.clone(), |argument, variable| {
+            let value = variable.value.as_deref().unwrap_or_default();
+            argument.replace(&format!("$({})", variable.name), value)
+        })
     };
     let arguments: Vec<_> = container.args.unwrap().iter().map(expand).collect();
-    assert!(
-        arguments.iter().all(|argument| !argument.contains("$(")),
-        "{arguments:?}"
-    );
+    assert!(arguments.iter().all(|argument| !argument.contains("$(")), "{arguments:?}");
     let arguments = std::iter::once("webhook".to_owned()).chain(arguments);
     match Args::try_parse_from(arguments).unwrap().command {
         WebhookCommand::Serve(args) => *args,
@@ -133,9 +110,6 @@ pub(crate) fn flags(deployment: &Deployment) -> ServeArgs {
 pub(crate) fn configuration() -> Vec<MutatingWebhook> {
     let configuration: MutatingWebhookConfiguration =
         find(product(), "MutatingWebhookConfiguration");
-    assert_eq!(
-        configuration.metadata.name.as_deref(),
-        Some("secret-handshake")
-    );
+    assert_eq!(configuration.metadata.name.as_deref(), Some("secret-handshake"));
     configuration.webhooks.unwrap()
 }

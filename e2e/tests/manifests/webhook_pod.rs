@@ -54,19 +54,11 @@ fn selectors_find_the_webhooks_pods() {
     for selector in selectors {
         let selector = selector.unwrap();
         assert!(!selector.is_empty());
-        assert!(
-            selector
-                .iter()
-                .all(|(key, value)| labels.get(key) == Some(value)),
-            "{selector:?}"
-        );
+        assert!(selector.iter().all(|(key, value)| labels.get(key) == Some(value)), "{selector:?}");
     }
 
     assert_eq!(spec.replicas, Some(2));
-    assert_eq!(
-        budget.spec.unwrap().min_available,
-        Some(IntOrString::Int(1))
-    );
+    assert_eq!(budget.spec.unwrap().min_available, Some(IntOrString::Int(1)));
     let rolling = spec.strategy.clone().unwrap().rolling_update.unwrap();
     assert_eq!(rolling.max_unavailable, Some(IntOrString::Int(0)));
 }
@@ -84,36 +76,23 @@ fn ports_are_the_same_from_the_api_server_to_the_listener() {
         .map(|port| (port.name.unwrap(), port.container_port))
         .collect();
     let listen = |address: &webhook::listen::ListenAddress| {
-        address
-            .to_string()
-            .rsplit_once(':')
-            .unwrap()
-            .1
-            .parse::<i32>()
-            .unwrap()
+        address.to_string().rsplit_once(':').unwrap().1.parse::<i32>().unwrap()
     };
     assert_eq!(ports["https"], listen(&flags.listen));
     assert_eq!(ports["admin"], listen(&flags.admin_listen));
 
     let service: core::Service = find(objects, "Service");
     let service_ports = service.spec.unwrap().ports.unwrap();
-    assert_eq!(
-        service_ports[0].target_port,
-        Some(IntOrString::String("https".to_owned()))
-    );
+    assert_eq!(service_ports[0].target_port, Some(IntOrString::String("https".to_owned())));
     for webhook in configuration() {
         let called = webhook.client_config.service.unwrap();
         assert_eq!(called.port, Some(service_ports[0].port));
-        assert_eq!(
-            (called.name.as_str(), called.namespace.as_str()),
-            (NAME, NAMESPACE)
-        );
+        assert_eq!((called.name.as_str(), called.namespace.as_str()), (NAME, NAMESPACE));
         assert_eq!(service.metadata.name.as_deref(), Some(NAME));
     }
-    for (probe, path) in [
-        (container.readiness_probe, "/readyz"),
-        (container.liveness_probe, "/livez"),
-    ] {
+    for (probe, path) in
+        [(container.readiness_probe, "/readyz"), (container.liveness_probe, "/livez")]
+    {
         let http = probe.unwrap().http_get.unwrap();
         assert_eq!(http.port, IntOrString::String("admin".to_owned()));
         assert_eq!(http.path.as_deref(), Some(path));
@@ -124,11 +103,8 @@ fn ports_are_the_same_from_the_api_server_to_the_listener() {
         IntOrString::Int(number) => number,
     };
     let rules = policy.spec.unwrap().ingress.unwrap();
-    let open: Vec<_> = rules
-        .into_iter()
-        .flat_map(|rule| rule.ports.unwrap())
-        .map(port_of)
-        .collect();
+    let open: Vec<_> =
+        rules.into_iter().flat_map(|rule| rule.ports.unwrap()).map(port_of).collect();
     assert_eq!(open, [ports["https"], ports["admin"]]);
 }
 
@@ -139,18 +115,10 @@ fn the_webhook_takes_its_flags_and_has_room_for_its_limits() {
     let pod = pod(&deployment);
     let end = flags.shutdown.drain + flags.shutdown.shutdown_timeout;
     let grace = u64::try_from(pod.termination_grace_period_seconds.unwrap()).unwrap();
-    assert!(
-        end + Duration::from_secs(5) <= Duration::from_secs(grace),
-        "{end:?} of {grace} s"
-    );
+    assert!(end + Duration::from_secs(5) <= Duration::from_secs(grace), "{end:?} of {grace} s");
 
     let limits = container(&deployment).resources.unwrap().limits.unwrap();
-    let memory: usize = limits["memory"]
-        .0
-        .strip_suffix("Mi")
-        .unwrap()
-        .parse()
-        .unwrap();
+    let memory: usize = limits["memory"].0.strip_suffix("Mi").unwrap().parse().unwrap();
     // All bodies at once, the answers made of them, and as much again for connections.
     assert!(memory << 20 >= 3 * flags.limits.max_bodies, "{memory} MiB");
 }
@@ -170,10 +138,7 @@ fn the_webhook_keeps_to_the_restricted_standard_that_its_namespace_enforces() {
     let context = container(&deployment).security_context.unwrap();
     assert_eq!(context.allow_privilege_escalation, Some(false));
     assert_eq!(context.read_only_root_filesystem, Some(true));
-    assert_eq!(
-        context.capabilities.unwrap().drop,
-        Some(vec!["ALL".to_owned()])
-    );
+    assert_eq!(context.capabilities.unwrap().drop, Some(vec!["ALL".to_owned()]));
     assert!(pod.volumes.is_none() && pod.host_network.is_none());
 }
 
@@ -181,12 +146,8 @@ fn the_webhook_keeps_to_the_restricted_standard_that_its_namespace_enforces() {
 #[test]
 fn the_webhook_may_do_what_it_does_and_no_more() {
     fn rule(group: &str, resource: &str, names: &[&str], verbs: &[&str]) -> PolicyRule {
-        let owned = |words: &[&str]| {
-            words
-                .iter()
-                .map(|word| (*word).to_owned())
-                .collect::<Vec<_>>()
-        };
+        let owned =
+            |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         PolicyRule {
             api_groups: Some(owned(&[group])),
             resources: Some(owned(&[resource])),
@@ -219,23 +180,11 @@ fn the_webhook_may_do_what_it_does_and_no_more() {
     assert_eq!(pod(&deployment).service_account_name.as_deref(), Some(NAME));
     let binding: RoleBinding = find(objects, "RoleBinding");
     let wide: ClusterRoleBinding = find(objects, "ClusterRoleBinding");
-    assert_eq!(
-        (
-            binding.role_ref.kind.as_str(),
-            binding.role_ref.name.as_str()
-        ),
-        ("Role", NAME)
-    );
-    assert_eq!(
-        (wide.role_ref.kind.as_str(), wide.role_ref.name.as_str()),
-        ("ClusterRole", NAME)
-    );
+    assert_eq!((binding.role_ref.kind.as_str(), binding.role_ref.name.as_str()), ("Role", NAME));
+    assert_eq!((wide.role_ref.kind.as_str(), wide.role_ref.name.as_str()), ("ClusterRole", NAME));
     for subjects in [binding.subjects, wide.subjects] {
         let subject = subjects.unwrap().pop().unwrap();
-        assert_eq!(
-            (subject.kind.as_str(), subject.name.as_str()),
-            ("ServiceAccount", NAME)
-        );
+        assert_eq!((subject.kind.as_str(), subject.name.as_str()), ("ServiceAccount", NAME));
         assert_eq!(subject.namespace.as_deref(), Some(NAMESPACE));
     }
 }

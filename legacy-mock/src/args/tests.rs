@@ -28,22 +28,14 @@ fn flags_are_spelt_as_in_go() {
         &["--listen=:4000"],
         &["--listen=:4000", "--"],
     ] {
-        assert_eq!(
-            read(args).unwrap().config.listen.to_string(),
-            "[::]:4000",
-            "{args:?}"
-        );
+        assert_eq!(read(args).unwrap().config.listen.to_string(), "[::]:4000", "{args:?}");
     }
     for (args, initialized) in [
         (&["-initialized"][..], true),
         (&["--initialized=true"], true),
         (&["-initialized=0"], false),
     ] {
-        assert_eq!(
-            read(args).unwrap().config.initialized,
-            initialized,
-            "{args:?}"
-        );
+        assert_eq!(read(args).unwrap().config.initialized, initialized, "{args:?}");
     }
     // A value may look like a flag.
     assert_eq!(read(&["-key", "-key"]).unwrap().config.key, b"-key");
@@ -71,18 +63,9 @@ fn what_cannot_be_followed_is_named() {
     for (args, message) in [
         (&["-nope"][..], "flag provided but not defined: -nope"),
         (&["-listen"], "flag needs an argument: -listen"),
-        (
-            &["-listen", "x"],
-            r#"invalid value "x" for flag -listen: ADDRESS:PORT or :PORT"#,
-        ),
-        (
-            &["-initialized=maybe"],
-            r#"invalid value "maybe" for flag -initialized: true or false"#,
-        ),
-        (
-            &["-late", "5"],
-            r#"invalid value "5" for flag -late: a time such as 500ms, 2s or 1m"#,
-        ),
+        (&["-listen", "x"], r#"invalid value "x" for flag -listen: ADDRESS:PORT or :PORT"#),
+        (&["-initialized=maybe"], r#"invalid value "maybe" for flag -initialized: true or false"#),
+        (&["-late", "5"], r#"invalid value "5" for flag -late: a time such as 500ms, 2s or 1m"#),
     ] {
         let error = read(args).unwrap_err();
         assert_eq!(error.to_string(), message, "{args:?}");
@@ -92,14 +75,8 @@ fn what_cannot_be_followed_is_named() {
 
 #[test]
 fn every_fault_of_a_connection_has_its_knob() {
-    let door = |door| Faults {
-        door,
-        ..Faults::default()
-    };
-    let key = |key| Faults {
-        key,
-        ..Faults::default()
-    };
+    let door = |door| Faults { door, ..Faults::default() };
+    let key = |key| Faults { key, ..Faults::default() };
     for (arg, wanted) in [
         ("-door=refuse", door(Door::Refuse)),
         ("-door=silent", door(Door::Silent)),
@@ -133,43 +110,24 @@ fn every_fault_of_a_connection_has_its_knob() {
 fn every_fault_of_an_answer_has_its_knob() {
     let always = AnswerFault::always;
     for (args, wanted) in [
-        (
-            &["-answer=slow:5ms"][..],
-            always(What::SlowBody(Duration::from_millis(5))),
-        ),
+        (&["-answer=slow:5ms"][..], always(What::SlowBody(Duration::from_millis(5)))),
         (&["-answer=endless"], always(What::EndlessBody)),
         (&["-answer=cut"], always(What::CutBody)),
         (&["-answer=silent"], always(What::Silent)),
         (&["-answer=reset"], always(What::Reset)),
+        (&["-answer=redirect:http://x/"], always(What::Redirect("http://x/".to_owned()))),
         (
-            &["-answer=redirect:http://x/"],
-            always(What::Redirect("http://x/".to_owned())),
-        ),
-        (
-            &[
-                "-answer-times=3",
-                "-answer-path=/internal/key",
-                "-answer=503",
-            ],
+            &["-answer-times=3", "-answer-path=/internal/key", "-answer=503"],
             always(What::Status(503)).on("/internal/key").times(3),
         ),
     ] {
-        assert_eq!(
-            read(args).unwrap().config.faults.answer,
-            Some(wanted),
-            "{args:?}"
-        );
+        assert_eq!(read(args).unwrap().config.faults.answer, Some(wanted), "{args:?}");
     }
 }
 
 #[test]
 fn times_and_families_have_their_knobs() {
-    let args = [
-        "-late=20s",
-        "-faults-for=1m",
-        "-forget-after=1h",
-        "-families=ipv6",
-    ];
+    let args = ["-late=20s", "-faults-for=1m", "-forget-after=1h", "-families=ipv6"];
     let options = read(&args).unwrap();
     assert_eq!(options.late, Duration::from_secs(20));
     assert_eq!(options.faults_for, Some(Duration::from_secs(60)));

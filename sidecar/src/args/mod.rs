@@ -149,20 +149,14 @@ impl Args {
     }
 
     fn set(&mut self, flag: String, parser: &mut Parser) -> Result<(), ArgsError> {
-        let mut setting = self
-            .setting(&flag)
-            .ok_or_else(|| ArgsError::Unknown(flag.clone()))?;
+        let mut setting = self.setting(&flag).ok_or_else(|| ArgsError::Unknown(flag.clone()))?;
         let Ok(value) = parser.value() else {
             return Err(ArgsError::NoValue(flag));
         };
         let value = value.string().unwrap_or_default();
         match setting.set(&value) {
             Some(()) => Ok(()),
-            None => Err(ArgsError::Invalid {
-                flag,
-                value,
-                allowed: setting.allowed(),
-            }),
+            None => Err(ArgsError::Invalid { flag, value, allowed: setting.allowed() }),
         }
     }
 
@@ -232,10 +226,7 @@ mod tests {
         .unwrap();
         assert_eq!((args.legacy_port, args.listen), (3001, Listen::All(13301)));
         assert_eq!(args.half_file, Path::new("/etc/secret-handshake/half"));
-        assert_eq!(
-            args.source.to_string(),
-            "the key legacy of the Secret demo/operations"
-        );
+        assert_eq!(args.source.to_string(), "the key legacy of the Secret demo/operations");
         assert_eq!((args.log_level, args.once), (Level::Debug, true));
     }
 
@@ -261,11 +252,7 @@ mod tests {
     #[test]
     fn the_help_names_each_flag_with_its_default() {
         let flags = flags_of_the_help();
-        assert_eq!(
-            flags.len(),
-            24 - 1,
-            "all but --namespace have a default: {flags:?}"
-        );
+        assert_eq!(flags.len(), 24 - 1, "all but --namespace have a default: {flags:?}");
         for (flag, default) in flags {
             let args = parse(&[&format!("--{flag}"), default]);
             assert_eq!(args, Ok(Args::default()), "--{flag} {default}");
@@ -275,11 +262,7 @@ mod tests {
 
     #[test]
     fn the_help_and_the_version_are_printed_wherever_they_stand() {
-        for arguments in [
-            &["--help"][..],
-            &["-h"],
-            &["--once", "--help", "--nonsense"],
-        ] {
+        for arguments in [&["--help"][..], &["-h"], &["--once", "--help", "--nonsense"]] {
             assert_eq!(Args::parse(arguments), Ok(Parsed::Print(HELP)));
         }
         for argument in ["--version", "-V"] {
@@ -290,25 +273,13 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_in_one_line() {
         let table: [(&[&str], &str); 15] = [
-            (
-                &["--nonsense"],
-                "unknown flag --nonsense; --help lists them all",
-            ),
-            (
-                &["--nonsense=value"],
-                "unknown flag --nonsense; --help lists them all",
-            ),
+            (&["--nonsense"], "unknown flag --nonsense; --help lists them all"),
+            (&["--nonsense=value"], "unknown flag --nonsense; --help lists them all"),
             (&["-x"], "unknown flag -x; --help lists them all"),
-            (
-                &["value"],
-                "an argument is not a flag; --help lists them all",
-            ),
+            (&["value"], "an argument is not a flag; --help lists them all"),
             (&["--once=yes"], "--once takes no value"),
             (&["--hold"], "--hold needs a value; see --help"),
-            (
-                &["--legacy-port=0"],
-                "--legacy-port cannot be \"0\": it is a port, 1 to 65535",
-            ),
+            (&["--legacy-port=0"], "--legacy-port cannot be \"0\": it is a port, 1 to 65535"),
             (
                 &["--listen=localhost:1"],
                 "--listen cannot be \"localhost:1\": it is :PORT, ADDRESS:PORT or [ADDRESS]:PORT",
@@ -317,59 +288,35 @@ mod tests {
                 &["--log-level=LOUD\n"],
                 "--log-level cannot be \"LOUD\\n\": it is error, warn, info or debug",
             ),
-            (
-                &["--log-format=xml"],
-                "--log-format cannot be \"xml\": it is text or json",
-            ),
+            (&["--log-format=xml"], "--log-format cannot be \"xml\": it is text or json"),
             (
                 &["--request-timeout=0s"],
                 "--request-timeout cannot be \"0s\": it is a time of more than 0 and at most 24h, \
                  like 500ms, 4.5s, 1m",
             ),
-            (
-                &["--half-file="],
-                "--half-file cannot be \"\": it is a path",
-            ),
+            (&["--half-file="], "--half-file cannot be \"\": it is a path"),
             (
                 &["--listen=:3000"],
                 "--listen and --legacy-port have the same port, but Legacy needs its own for itself",
             ),
             (&["--look-min=60ms"], "--look-min is more than --look-max"),
-            (
-                &["--idle-look=1s"],
-                "--idle-look-min is more than --idle-look",
-            ),
+            (&["--idle-look=1s"], "--idle-look-min is more than --idle-look"),
         ];
         for (arguments, expected) in table {
-            assert_eq!(
-                parse(arguments).unwrap_err().to_string(),
-                expected,
-                "{arguments:?}"
-            );
+            assert_eq!(parse(arguments).unwrap_err().to_string(), expected, "{arguments:?}");
         }
     }
 
     #[test]
     fn bytes_that_are_no_text_are_an_error_and_no_panic() {
         let bytes = OsStr::from_bytes(b"--secret=\xff");
-        assert!(matches!(
-            Args::parse([bytes]),
-            Err(ArgsError::Invalid { .. })
-        ));
-        assert!(matches!(
-            Args::parse([OsStr::from_bytes(b"--\xff")]),
-            Err(ArgsError::Unknown(_))
-        ));
+        assert!(matches!(Args::parse([bytes]), Err(ArgsError::Invalid { .. })));
+        assert!(matches!(Args::parse([OsStr::from_bytes(b"--\xff")]), Err(ArgsError::Unknown(_))));
     }
 
     #[test]
     fn what_is_no_flag_is_never_repeated() {
-        for arguments in [
-            &["hush"][..],
-            &["--once=hush"],
-            &["--nonsense=hush"],
-            &["--half=hush"],
-        ] {
+        for arguments in [&["hush"][..], &["--once=hush"], &["--nonsense=hush"], &["--half=hush"]] {
             let error = parse(arguments).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("hush"), "{error:?}");
         }

@@ -57,11 +57,7 @@ pub struct Source {
 
 impl Default for Source {
     fn default() -> Self {
-        Self {
-            secret: "secret-handshake".into(),
-            key: "half".into(),
-            namespace: None,
-        }
+        Self { secret: "secret-handshake".into(), key: "half".into(), namespace: None }
     }
 }
 
@@ -164,10 +160,7 @@ impl Args {
 
 /// A number written in digits alone (`str::parse` takes a sign as well).
 fn digits(value: &str) -> Option<u16> {
-    value
-        .bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| value.parse().ok())?
+    value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok())?
 }
 
 /// What names of Secrets, of their keys and of namespaces are made of. None of it means anything to a
@@ -179,9 +172,7 @@ fn name(value: &str) -> Option<String> {
 }
 
 fn named<T: Copy>(all: &[(&str, T)], value: &str) -> Option<T> {
-    all.iter()
-        .find(|(name, _)| *name == value)
-        .map(|(_, it)| *it)
+    all.iter().find(|(name, _)| *name == value).map(|(_, it)| *it)
 }
 
 /// A number with at most nine decimals, and its unit: `500ms`, `2s`, `4.5s`, `1m`, `1h`.
@@ -204,9 +195,8 @@ fn time(value: &str) -> Option<Duration> {
     }
     let scale = 10_u64.pow(u32::try_from(decimals.len()).ok()?);
     let decimals = u128::from(decimals.parse::<u64>().ok()?) * u128::from(unit) / u128::from(scale);
-    let nanos = unit
-        .checked_mul(whole.parse().ok()?)?
-        .checked_add(u64::try_from(decimals).ok()?)?;
+    let nanos =
+        unit.checked_mul(whole.parse().ok()?)?.checked_add(u64::try_from(decimals).ok()?)?;
     let time = Duration::from_nanos(nanos);
     (time <= Duration::from_secs(24 * 3600)).then_some(time)
 }
@@ -252,36 +242,17 @@ mod tests {
 
     #[test]
     fn addresses_are_a_port_or_an_address_with_a_port() {
-        for value in [
-            ":0",
-            ":13300",
-            "127.0.0.1:13300",
-            "[::1]:13300",
-            "0.0.0.0:1",
-        ] {
+        for value in [":0", ":13300", "127.0.0.1:13300", "[::1]:13300", "0.0.0.0:1"] {
             assert_eq!(Listen::parse(value).unwrap().to_string(), value);
         }
-        for value in [
-            "",
-            "13300",
-            ":",
-            ":65536",
-            ":+1",
-            "localhost:1",
-            "::1",
-            "[::1]",
-            "1.2.3.4",
-        ] {
+        for value in ["", "13300", ":", ":65536", ":+1", "localhost:1", "::1", "[::1]", "1.2.3.4"] {
             assert_eq!(Listen::parse(value), None, "{value:?}");
         }
     }
 
     #[test]
     fn names_mean_nothing_to_a_shell() {
-        assert_eq!(
-            name("secret-handshake.v1_A").as_deref(),
-            Some("secret-handshake.v1_A")
-        );
+        assert_eq!(name("secret-handshake.v1_A").as_deref(), Some("secret-handshake.v1_A"));
         for value in ["", "-n", "a b", "a;b", "$(a)", "a/b", "ä", &"a".repeat(254)] {
             assert_eq!(name(value), None, "{value:?}");
         }

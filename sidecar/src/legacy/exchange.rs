@@ -35,16 +35,11 @@ pub(super) async fn connect(
     address: SocketAddr,
     request: Request,
 ) -> Result<(Sender, Line), Failure> {
-    let stream = TcpStream::connect(address)
-        .await
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused => Failure::Gone(request),
-            _ => Failure::Broken(request),
-        })?;
-    let connected = Builder::new()
-        .max_buf_size(HEAD_MAX)
-        .handshake(TokioIo::new(stream))
-        .await;
+    let stream = TcpStream::connect(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => Failure::Gone(request),
+        _ => Failure::Broken(request),
+    })?;
+    let connected = Builder::new().max_buf_size(HEAD_MAX).handshake(TokioIo::new(stream)).await;
     let (sender, connection) = connected.map_err(|error| failure(request, &error))?;
     Ok((sender, Box::pin(connection)))
 }
@@ -58,9 +53,7 @@ pub(super) async fn exchange<T>(
 ) -> Result<T, Failure> {
     let (mut sender, line) = connect(address, request).await?;
     let mut message = message(address, request, secret);
-    message
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("close"));
+    message.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     let answered = async {
         let sent = sender.send_request(message).await;
         read(sent.map_err(|error| failure(request, &error))?).await
@@ -93,10 +86,7 @@ pub(super) fn message(
     }
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     if is_secret {
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("text/plain; charset=utf-8"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         *message.method_mut() = Method::POST;
     }
     message
@@ -104,9 +94,5 @@ pub(super) fn message(
 
 /// What an error of hyper means for the request.
 pub(super) fn failure(request: Request, error: &hyper::Error) -> Failure {
-    if error.is_parse() {
-        Failure::NotHttp(request)
-    } else {
-        Failure::Broken(request)
-    }
+    if error.is_parse() { Failure::NotHttp(request) } else { Failure::Broken(request) }
 }

@@ -25,10 +25,7 @@ use exchange::{exchange, failure};
 pub(crate) use watch::Watch;
 
 /// Where Legacy may listen. Literals, because a name would start a thread to resolve it.
-const LOCALHOST: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::LOCALHOST),
-    IpAddr::V6(Ipv6Addr::LOCALHOST),
-];
+const LOCALHOST: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 /// What an uninitialised Legacy says, with or without white space around it.
 const UNINITIALIZED: &[u8] = b"Uninitialized";
@@ -45,10 +42,7 @@ pub(crate) struct Legacy {
 impl Legacy {
     /// Legacy on this port; `timeout` limits each request.
     pub(crate) fn new(port: u16, timeout: Duration) -> Self {
-        Self {
-            address: SocketAddr::new(LOCALHOST[0], port),
-            timeout,
-        }
+        Self { address: SocketAddr::new(LOCALHOST[0], port), timeout }
     }
 
     /// Where Legacy listens, or listened last.
@@ -114,21 +108,18 @@ impl Legacy {
     /// Sends the secret. The answer's body is not read: it might repeat the secret.
     pub(crate) async fn send(&self, secret: Secret) -> Result<Answer, Failure> {
         let request = Request::Secret;
-        self.ask(request, Some(secret), async |answer| {
-            match answer.status() {
-                StatusCode::ACCEPTED => Ok(Answer::Accepted),
-                StatusCode::NO_CONTENT => Ok(Answer::Repeated),
-                StatusCode::BAD_REQUEST => Err(Failure::WrongHalf),
-                other => Err(Failure::Status(request, other.as_u16())),
-            }
+        self.ask(request, Some(secret), async |answer| match answer.status() {
+            StatusCode::ACCEPTED => Ok(Answer::Accepted),
+            StatusCode::NO_CONTENT => Ok(Answer::Repeated),
+            StatusCode::BAD_REQUEST => Err(Failure::WrongHalf),
+            other => Err(Failure::Status(request, other.as_u16())),
         })
         .await
     }
 
     /// Opens the watch: a connection that stays, on which `/health` has been asked once.
     pub(crate) async fn watch(&self) -> Result<Watch, Failure> {
-        self.in_time(Request::Health, Watch::open(self.address))
-            .await
+        self.in_time(Request::Health, Watch::open(self.address)).await
     }
 
     /// Whether Legacy answers `/health` over another connection while the watch rests. A first try
@@ -142,11 +133,7 @@ impl Legacy {
         patience: Duration,
     ) -> Result<Kindness, WatchEnded> {
         let answered = async {
-            while self
-                .ask(Request::Health, None, async |_| Ok(()))
-                .await
-                .is_err()
-            {
+            while self.ask(Request::Health, None, async |_| Ok(())).await.is_err() {
                 sleep(KINDNESS_EVERY).await;
             }
         };
@@ -165,8 +152,7 @@ impl Legacy {
         secret: Option<Secret>,
         read: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        self.in_time(request, exchange(self.address, request, secret, read))
-            .await
+        self.in_time(request, exchange(self.address, request, secret, read)).await
     }
 
     async fn in_time<T>(

@@ -24,9 +24,7 @@ impl Watch {
         let (mut sender, mut line) = connect(address, request).await?;
         let asked = async {
             let response = sender.send_request(message(address, request, None)).await;
-            let body = response
-                .map_err(|error| failure(request, &error))?
-                .into_body();
+            let body = response.map_err(|error| failure(request, &error))?.into_body();
             let read = Limited::new(body, BODY_MAX).collect().await;
             read.map(drop).map_err(|_| Failure::Broken(request))
         };
@@ -35,10 +33,7 @@ impl Watch {
             asked = asked => asked?,
             _ = &mut line => return Err(Failure::Broken(request)),
         }
-        Ok(Self {
-            line,
-            _sender: sender,
-        })
+        Ok(Self { line, _sender: sender })
     }
 
     /// Waits for the end of the connection, which is most likely the end of Legacy's process.

@@ -70,19 +70,9 @@ impl Machine {
     /// A machine that knows nothing of Legacy yet. With `once` it ends when Legacy is initialised.
     #[must_use]
     pub fn new(pace: Pace, once: bool, now: Duration) -> Self {
-        let hunt = Hunt {
-            since: now,
-            ..Hunt::default()
-        };
+        let hunt = Hunt { since: now, ..Hunt::default() };
         let (state, told) = (State::Waiting, Told::default());
-        Self {
-            pace,
-            once,
-            state,
-            hunt,
-            told,
-            watch_given_up: false,
-        }
+        Self { pace, once, state, hunt, told, watch_given_up: false }
     }
 
     /// What to begin with.
@@ -124,10 +114,7 @@ impl Machine {
             (State::Looking, Event::Looked(Err(failure)))
             | (State::Shaking, Event::Shaken(Err(failure))) => self.failed(failure, now, jitter),
             (State::Shaking, Event::Shaken(Ok(answer))) => {
-                self.state = State::Verifying {
-                    answer,
-                    until: now + self.pace.verify_for,
-                };
+                self.state = State::Verifying { answer, until: now + self.pace.verify_for };
                 let took = now.saturating_sub(self.hunt.attempt);
                 Action::Look.telling(News::Taken { answer, took })
             }
@@ -149,10 +136,7 @@ impl Machine {
     fn refused(&mut self, now: Duration, jitter: f64) -> Next {
         if self.hunt.listening {
             // Whatever listened has ended: its failures say nothing about what starts next.
-            self.hunt = Hunt {
-                since: now,
-                ..Hunt::default()
-            };
+            self.hunt = Hunt { since: now, ..Hunt::default() };
         }
         self.state = State::Waiting;
         let waited = now.saturating_sub(self.hunt.since);
@@ -177,25 +161,13 @@ impl Machine {
         let reached = Some(failure.reached());
         let progress = reached > self.hunt.furthest;
         self.hunt.furthest = self.hunt.furthest.max(reached);
-        self.hunt.failures = if progress {
-            1
-        } else {
-            self.hunt.failures.saturating_add(1)
-        };
+        self.hunt.failures = if progress { 1 } else { self.hunt.failures.saturating_add(1) };
         let retry_in = self.pace.retry_pause(self.hunt.failures, jitter);
-        let mut told = self
-            .told
-            .failed
-            .filter(|(told, _)| *told == failure)
-            .map(|(_, when)| when);
+        let mut told = self.told.failed.filter(|(told, _)| *told == failure).map(|(_, when)| when);
         let repeated = !due(&mut told, now, self.pace.remind);
         self.told.failed = told.map(|when| (failure, when));
         self.state = State::Failing;
-        let news = News::Failed {
-            failure,
-            retry_in,
-            repeated,
-        };
+        let news = News::Failed { failure, retry_in, repeated };
         Action::Rest(retry_in).telling(news)
     }
 
@@ -241,10 +213,7 @@ impl Machine {
             // holds its successor and never ends: only a look that follows tells. It comes at once,
             // unless this Legacy ends connections for reasons of its own.
             Event::Watched(Kindness::Kind) => {
-                self.state = State::Idle(Idle {
-                    watch: Watch::Open,
-                    ..idle
-                });
+                self.state = State::Idle(Idle { watch: Watch::Open, ..idle });
                 if idle.false_alarm {
                     Action::Rest(self.pace.idle_look_min).into()
                 } else {
@@ -253,19 +222,13 @@ impl Machine {
             }
             Event::Watched(Kindness::Unkind) => {
                 self.watch_given_up = true;
-                self.state = State::Idle(Idle {
-                    watch: Watch::GivenUp,
-                    ..idle
-                });
+                self.state = State::Idle(Idle { watch: Watch::GivenUp, ..idle });
                 Action::Rest(self.pace.idle_look_min).telling(News::WatchGivenUp)
             }
             // A knock first: it leaves no line in Legacy's log, so it may come as often as the watch
             // ends, and a Legacy that is gone is found out at once.
             Event::WatchEnded => {
-                self.state = State::Idle(Idle {
-                    watch: Watch::Ended,
-                    ..idle
-                });
+                self.state = State::Idle(Idle { watch: Watch::Ended, ..idle });
                 Action::Knock.into()
             }
             Event::Knocked(Knock::Refused) => self.lost(Loss::Gone, now, jitter),
@@ -320,20 +283,12 @@ impl Machine {
         if !excused {
             return self.lost(Loss::Silent, now, jitter);
         }
-        self.state = State::Idle(Idle {
-            looked: Some(now),
-            unanswered,
-            ..idle
-        });
+        self.state = State::Idle(Idle { looked: Some(now), unanswered, ..idle });
         Action::Rest(self.pace.idle_look_min).into()
     }
 
     fn lost(&mut self, loss: Loss, now: Duration, jitter: f64) -> Next {
-        self.hunt = Hunt {
-            since: now,
-            attempt: now,
-            ..Hunt::default()
-        };
+        self.hunt = Hunt { since: now, attempt: now, ..Hunt::default() };
         let action = match loss {
             Loss::Gone => {
                 self.told.waiting = Some(now);

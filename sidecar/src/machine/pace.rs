@@ -50,18 +50,12 @@ impl Pace {
     /// fifth: pods that start together spread out, and no look comes later than it should.
     pub(super) fn look_pause(&self, waited: Duration, jitter: f64) -> Duration {
         let share = waited / self.look_divisor.max(1);
-        share
-            .min(self.look_max)
-            .max(self.look_min)
-            .mul_f64(1.0 - jitter / 5.0)
+        share.min(self.look_max).max(self.look_min).mul_f64(1.0 - jitter / 5.0)
     }
 
     /// The pause after the nth failure in a row: doubled each time up to the most, with full jitter.
     pub(super) fn retry_pause(&self, failures: u32, jitter: f64) -> Duration {
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
-        self.retry_min
-            .saturating_mul(doubled)
-            .min(self.retry_max)
-            .mul_f64(jitter)
+        self.retry_min.saturating_mul(doubled).min(self.retry_max).mul_f64(jitter)
     }
 }

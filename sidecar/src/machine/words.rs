@@ -44,12 +44,7 @@ pub struct Idle {
 impl Idle {
     /// Legacy has just become initialised.
     pub(super) fn new(watch: Watch) -> Self {
-        Self {
-            watch,
-            looked: None,
-            false_alarm: false,
-            unanswered: 0,
-        }
+        Self { watch, looked: None, false_alarm: false, unanswered: 0 }
     }
 }
 
@@ -68,16 +63,8 @@ pub enum Watch {
 
 impl State {
     /// Each [`State::label`].
-    pub const LABELS: [&'static str; 8] = [
-        "waiting",
-        "looking",
-        "shaking",
-        "verifying",
-        "watching",
-        "polling",
-        "failing",
-        "done",
-    ];
+    pub const LABELS: [&'static str; 8] =
+        ["waiting", "looking", "shaking", "verifying", "watching", "polling", "failing", "done"];
 
     /// The state's name in metrics: one of [`State::LABELS`].
     #[must_use]
@@ -87,10 +74,7 @@ impl State {
             Self::Looking => "looking",
             Self::Shaking => "shaking",
             Self::Verifying { .. } => "verifying",
-            Self::Idle(Idle {
-                watch: Watch::GivenUp,
-                ..
-            }) => "polling",
+            Self::Idle(Idle { watch: Watch::GivenUp, .. }) => "polling",
             Self::Idle(_) => "watching",
             Self::Failing => "failing",
             Self::Done => "done",
@@ -251,10 +235,7 @@ pub struct Next {
 
 impl Action {
     pub(super) fn telling(self, news: impl Into<Option<News>>) -> Next {
-        Next {
-            action: self,
-            news: news.into(),
-        }
+        Next { action: self, news: news.into() }
     }
 }
 

@@ -71,11 +71,7 @@ pub(crate) struct Board {
 impl Board {
     pub(crate) fn new(state: State, since: Instant) -> Self {
         Self {
-            view: watch::Sender::new(View {
-                state,
-                since,
-                failure: None,
-            }),
+            view: watch::Sender::new(View { state, since, failure: None }),
             attempts: Default::default(),
             handshakes: AtomicU64::new(0),
             initialised_after: AtomicU64::new(0),
@@ -89,11 +85,7 @@ impl Board {
     /// Waits until Legacy is initialised.
     pub(crate) async fn ready(&self) {
         // An error would mean that the sender is gone, and it is `self`.
-        let _ = self
-            .view
-            .subscribe()
-            .wait_for(|view| view.state.is_ready())
-            .await;
+        let _ = self.view.subscribe().wait_for(|view| view.state.is_ready()).await;
     }
 
     /// Takes in what the machine said.
@@ -106,11 +98,7 @@ impl Board {
                 _ => view.failure,
             };
             let became_ready = state.is_ready() && !view.state.is_ready();
-            *view = View {
-                state,
-                since,
-                failure,
-            };
+            *view = View { state, since, failure };
             // Those who wait, wait for this alone.
             became_ready
         });
@@ -119,13 +107,8 @@ impl Board {
     fn count(&self, news: Option<News>) {
         let outcome = match news {
             Some(News::Failed { failure, .. }) => failure.into(),
-            Some(News::Initialised {
-                how: How::Already, ..
-            }) => Outcome::Already,
-            Some(News::Initialised {
-                how: How::Handshake(answer),
-                waited,
-            }) => {
+            Some(News::Initialised { how: How::Already, .. }) => Outcome::Already,
+            Some(News::Initialised { how: How::Handshake(answer), waited }) => {
                 if answer == Answer::Accepted {
                     self.handshakes.fetch_add(1, Relaxed);
                 }
@@ -153,12 +136,7 @@ impl Board {
                 "# HELP secret_handshake_{name} {help}\n# TYPE secret_handshake_{name} {kind}\n"
             )
         };
-        head(
-            text,
-            "state",
-            "gauge",
-            "Where the handshake stands: 1 for the present state.",
-        )?;
+        head(text, "state", "gauge", "Where the handshake stands: 1 for the present state.")?;
         let present = self.view().state.label();
         for label in State::LABELS {
             let value = u8::from(label == present);
@@ -172,22 +150,10 @@ impl Board {
         )?;
         for (outcome, label) in OUTCOMES {
             let value = self.attempts[outcome as usize].load(Relaxed);
-            writeln!(
-                text,
-                "secret_handshake_attempts_total{{outcome=\"{label}\"}} {value}"
-            )?;
+            writeln!(text, "secret_handshake_attempts_total{{outcome=\"{label}\"}} {value}")?;
         }
-        head(
-            text,
-            "handshakes_total",
-            "counter",
-            "Handshakes that initialised Legacy.",
-        )?;
-        writeln!(
-            text,
-            "secret_handshake_handshakes_total {}",
-            self.handshakes.load(Relaxed)
-        )?;
+        head(text, "handshakes_total", "counter", "Handshakes that initialised Legacy.")?;
+        writeln!(text, "secret_handshake_handshakes_total {}", self.handshakes.load(Relaxed))?;
         let micros = self.initialised_after.load(Relaxed);
         if micros > 0 {
             head(
@@ -197,10 +163,7 @@ impl Board {
                 "From the start of the last wait for Legacy to its being initialised.",
             )?;
             let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
-            writeln!(
-                text,
-                "secret_handshake_seconds_to_initialise {seconds}.{micros:06}"
-            )?;
+            writeln!(text, "secret_handshake_seconds_to_initialise {seconds}.{micros:06}")?;
         }
         Ok(())
     }
@@ -214,11 +177,7 @@ pub(crate) struct InWords {
 
 impl Display for InWords {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let View {
-            state,
-            since,
-            failure,
-        } = self.view;
+        let View { state, since, failure } = self.view;
         let waited = Spoken(since.elapsed());
         match state {
             State::Idle(_) | State::Done => return out.write_str("ready: Legacy is initialised\n"),

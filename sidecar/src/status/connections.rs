@@ -83,10 +83,7 @@ impl Connections {
         let connection = self.open.spawn(async move {
             let _ = timeout(lifetime, connection).await;
         });
-        self.without_head.push_back(WithoutHead {
-            connection,
-            head_read,
-        });
+        self.without_head.push_back(WithoutHead { connection, head_read });
     }
 }
 

@@ -53,9 +53,7 @@ impl Status {
     async fn answer(&self, method: &Method, uri: &Uri) -> Answer {
         if *method != Method::GET && *method != Method::HEAD {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".into());
-            answer
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;
         }
         match uri.path() {
@@ -85,19 +83,8 @@ impl Status {
         if !now {
             self.told_ready.store(ready, Relaxed);
         }
-        let status = if ready {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        };
-        text(
-            status,
-            board::InWords {
-                view,
-                port: self.legacy_port,
-            }
-            .to_string(),
-        )
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        text(status, board::InWords { view, port: self.legacy_port }.to_string())
     }
 
     /// Waits until Legacy is initialised, or the hold is over, or not at all if too many wait already.
@@ -113,10 +100,7 @@ fn text(status: StatusCode, body: String) -> Answer {
     let mut answer = Response::new(Full::from(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }

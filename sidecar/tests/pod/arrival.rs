@@ -48,24 +48,12 @@ async fn nothing_but_a_connect_meets_the_port_before_the_first_request() {
 async fn legacy_is_found_on_ipv4_alone_on_ipv6_alone_and_on_both() {
     for families in [Families::Ipv4, Families::Ipv6, Families::Both] {
         let listen = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
-        let pod = Pod::with(
-            Config {
-                listen,
-                families,
-                ..Config::default()
-            },
-            |_| {},
-        );
+        let pod = Pod::with(Config { listen, families, ..Config::default() }, |_| {});
         pod.ready().await;
         let address = match families {
             Families::Ipv6 => format!("Legacy listens on [::1]:{}", pod.legacy.port()),
             _ => format!("Legacy listens on 127.0.0.1:{}", pod.legacy.port()),
         };
-        assert_eq!(
-            pod.sidecar.log.count(&address),
-            1,
-            "{}",
-            pod.sidecar.log.text()
-        );
+        assert_eq!(pod.sidecar.log.count(&address), 1, "{}", pod.sidecar.log.text());
     }
 }

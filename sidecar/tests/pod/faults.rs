@@ -16,27 +16,11 @@ struct Case {
 
 fn door(name: &'static str, door: Door, says: &'static str) -> Case {
     let outcome = (door != Door::Refuse).then_some("no_answer");
-    Case {
-        name,
-        faults: Faults {
-            door,
-            ..Faults::default()
-        },
-        says,
-        outcome,
-    }
+    Case { name, faults: Faults { door, ..Faults::default() }, says, outcome }
 }
 
 fn key(name: &'static str, key: KeyFault, says: &'static str) -> Case {
-    Case {
-        name,
-        faults: Faults {
-            key,
-            ..Faults::default()
-        },
-        says,
-        outcome: Some("bad_key"),
-    }
+    Case { name, faults: Faults { key, ..Faults::default() }, says, outcome: Some("bad_key") }
 }
 
 fn answer(
@@ -47,15 +31,7 @@ fn answer(
     outcome: &'static str,
 ) -> Case {
     let answer = Some(AnswerFault::always(what).on(path));
-    Case {
-        name,
-        faults: Faults {
-            answer,
-            ..Faults::default()
-        },
-        says,
-        outcome: Some(outcome),
-    }
+    Case { name, faults: Faults { answer, ..Faults::default() }, says, outcome: Some(outcome) }
 }
 
 const SLOW: Duration = Duration::from_millis(100);
@@ -67,43 +43,17 @@ fn cases() -> Vec<Case> {
     const SECRET: &str = "/internal/secret";
     vec![
         door("refuse", Door::Refuse, "waiting for Legacy to listen"),
-        door(
-            "silent",
-            Door::Silent,
-            "GET /: no complete answer within 400ms",
-        ),
-        door(
-            "queue",
-            Door::Queue,
-            "GET /: no complete answer within 400ms",
-        ),
-        door(
-            "reset",
-            Door::Reset,
-            "GET /: the connection ended before the answer did",
-        ),
-        key(
-            "garbage",
-            KeyFault::Garbage,
-            "GET /internal/key: the answer is not base64",
-        ),
+        door("silent", Door::Silent, "GET /: no complete answer within 400ms"),
+        door("queue", Door::Queue, "GET /: no complete answer within 400ms"),
+        door("reset", Door::Reset, "GET /: the connection ended before the answer did"),
+        key("garbage", KeyFault::Garbage, "GET /internal/key: the answer is not base64"),
         key(
             "oversized",
             KeyFault::Oversized,
             "GET /internal/key: the answer is larger than 64 KiB",
         ),
-        key(
-            "empty",
-            KeyFault::Empty,
-            "GET /internal/key: the answer is empty",
-        ),
-        answer(
-            "endless key",
-            KEY,
-            What::EndlessBody,
-            "is larger than 64 KiB",
-            "bad_key",
-        ),
+        key("empty", KeyFault::Empty, "GET /internal/key: the answer is empty"),
+        answer("endless key", KEY, What::EndlessBody, "is larger than 64 KiB", "bad_key"),
         answer(
             "slow key",
             KEY,
@@ -132,27 +82,9 @@ fn cases() -> Vec<Case> {
             "GET /internal/key: the answer was status 302",
             "bad_status",
         ),
-        answer(
-            "slow /",
-            LOOK,
-            What::SlowBody(SLOW),
-            "GET /: no complete answer",
-            "no_answer",
-        ),
-        answer(
-            "cut /",
-            LOOK,
-            What::CutBody,
-            "GET /: the connection ended",
-            "no_answer",
-        ),
-        answer(
-            "silent /",
-            LOOK,
-            What::Silent,
-            "GET /: no complete answer",
-            "no_answer",
-        ),
+        answer("slow /", LOOK, What::SlowBody(SLOW), "GET /: no complete answer", "no_answer"),
+        answer("cut /", LOOK, What::CutBody, "GET /: the connection ended", "no_answer"),
+        answer("silent /", LOOK, What::Silent, "GET /: no complete answer", "no_answer"),
         answer(
             "500 to the secret",
             SECRET,
@@ -169,10 +101,7 @@ fn cases() -> Vec<Case> {
         ),
         Case {
             name: "wrong half",
-            faults: Faults {
-                reject_secret: true,
-                ..Faults::default()
-            },
+            faults: Faults { reject_secret: true, ..Faults::default() },
             says: "POST /internal/secret: Legacy refused the secret (status 400)",
             outcome: Some("wrong_half"),
         },
@@ -184,12 +113,7 @@ async fn each_fault_is_named_and_recovered_from() {
     let mut pods = tokio::task::JoinSet::new();
     for case in cases() {
         pods.spawn(async move {
-            let Case {
-                name,
-                faults,
-                says,
-                outcome,
-            } = case;
+            let Case { name, faults, says, outcome } = case;
             let pod = Pod::with_faults(faults, says.contains("no complete"));
             pod.sidecar.log.until(says).await;
             let readyz = pod.sidecar.get("/readyz?now").await;
@@ -236,23 +160,13 @@ async fn an_endless_page_is_not_read() {
     };
     let pod = Pod::with_faults(faults, false);
     pod.ready().await;
-    assert!(
-        pod.sidecar
-            .log
-            .count("Legacy's / fails, so it may be uninitialised")
-            == 1
-    );
+    assert!(pod.sidecar.log.count("Legacy's / fails, so it may be uninitialised") == 1);
 }
 
 #[tokio::test]
 async fn the_older_builds_200_uninitialized_is_no_readiness() {
-    let config = Config {
-        faults: Faults {
-            old_build: true,
-            ..Faults::default()
-        },
-        ..Config::default()
-    };
+    let config =
+        Config { faults: Faults { old_build: true, ..Faults::default() }, ..Config::default() };
     let pod = Pod::with(config, |_| {});
     pod.ready().await;
     assert_eq!(pod.legacy.counts().accepted, 1);
@@ -275,35 +189,20 @@ async fn a_secret_whose_answer_was_lost_is_not_sent_twice() {
 #[tokio::test]
 async fn after_a_202_legacy_is_given_time() {
     let uninitialized_for = Duration::from_secs(1);
-    let config = Config {
-        faults: Faults {
-            uninitialized_for,
-            ..Faults::default()
-        },
-        ..Config::default()
-    };
+    let config =
+        Config { faults: Faults { uninitialized_for, ..Faults::default() }, ..Config::default() };
     let pod = Pod::with(config, |_| {});
     pod.sidecar.log.until("accepted the handshake (202)").await;
     assert!(!pod.legacy.is_initialized());
     let readyz = pod.sidecar.get("/readyz?now").await;
-    assert!(
-        readyz.starts_with("503 not ready: Legacy took the secret"),
-        "{readyz}"
-    );
+    assert!(readyz.starts_with("503 not ready: Legacy took the secret"), "{readyz}");
     pod.ready().await;
-    assert_eq!(
-        pod.legacy.counts().secrets(),
-        1,
-        "the wait is not a failure"
-    );
+    assert_eq!(pod.legacy.counts().secrets(), 1, "the wait is not a failure");
 }
 
 #[tokio::test]
 async fn a_202_that_initialises_nothing_is_a_failure_and_tried_again() {
-    let faults = Faults {
-        uninitialized_for: Duration::from_secs(3600),
-        ..Faults::default()
-    };
+    let faults = Faults { uninitialized_for: Duration::from_secs(3600), ..Faults::default() };
     let pod = Pod::with_faults(faults, false);
     pod.sidecar
         .log
@@ -316,14 +215,8 @@ async fn a_202_that_initialises_nothing_is_a_failure_and_tried_again() {
 
 #[tokio::test]
 async fn the_backoff_grows_while_nothing_changes() {
-    let faults = Faults {
-        reject_secret: true,
-        ..Faults::default()
-    };
-    let config = Config {
-        faults,
-        ..Config::default()
-    };
+    let faults = Faults { reject_secret: true, ..Faults::default() };
+    let config = Config { faults, ..Config::default() };
     let pod = Pod::with(config, |args| {
         soon(args);
         args.pace.retry_min = Duration::from_millis(1);
@@ -332,9 +225,5 @@ async fn the_backoff_grows_while_nothing_changes() {
     // Doubled from 1 ms, 24 attempts in a row would take hours: there is no storm of requests.
     pod.legacy.until(|counts| counts.refused >= 8).await;
     assert!(pod.legacy.counts().refused < 24);
-    assert_eq!(
-        pod.sidecar.log.count("Legacy refused the secret"),
-        1,
-        "told once"
-    );
+    assert_eq!(pod.sidecar.log.count("Legacy refused the secret"), 1, "told once");
 }

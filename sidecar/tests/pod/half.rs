@@ -10,10 +10,7 @@ use sidecar::secret::LIMIT;
 use crate::pod::{HALF, Pod, raw, soon};
 
 fn insists_on(half: &[u8]) -> Config {
-    Config {
-        half: Some(half.to_vec()),
-        ..Config::default()
-    }
+    Config { half: Some(half.to_vec()), ..Config::default() }
 }
 
 /// A pod whose half is this, whatever Legacy expects.
@@ -38,16 +35,9 @@ async fn a_missing_half_is_waited_for() {
     let create =
         "Create it: kubectl create secret generic secret-handshake -n demo --from-file=half=FILE";
     pod.sidecar.log.until(create).await;
-    assert_eq!(
-        pod.legacy.counts().of("GET /internal/key"),
-        0,
-        "the key is not asked for in vain"
-    );
+    assert_eq!(pod.legacy.counts().of("GET /internal/key"), 0, "the key is not asked for in vain");
     let readyz = pod.sidecar.get("/readyz?now").await;
-    assert!(
-        readyz.contains("the operations half is missing"),
-        "{readyz}"
-    );
+    assert!(readyz.contains("the operations half is missing"), "{readyz}");
     assert!(pod.sidecar.attempts("no_half").await > 0);
 
     fs::write(&pod.half, HALF).unwrap();
@@ -60,17 +50,9 @@ async fn a_missing_half_is_told_while_legacy_is_still_awaited() {
     let pod = Pod::reserve(Config::default(), |args| {
         args.half_file = "/nonexistent/half".into();
     });
-    pod.sidecar
-        .log
-        .until("It is needed as soon as Legacy listens")
-        .await;
+    pod.sidecar.log.until("It is needed as soon as Legacy listens").await;
     let create = "kubectl create secret generic secret-handshake --from-file=half=FILE";
-    assert_eq!(
-        pod.sidecar.log.count(create),
-        1,
-        "{}",
-        pod.sidecar.log.text()
-    );
+    assert_eq!(pod.sidecar.log.count(create), 1, "{}", pod.sidecar.log.text());
 }
 
 #[tokio::test]
@@ -95,31 +77,14 @@ async fn legacy_can_be_initialised_by_hand_while_the_half_is_missing() {
 async fn an_unusable_half_is_named_with_its_remedy() {
     let oversized = vec![b'x'; LIMIT + 1];
     let cases: [(&[u8], &str, &str); 3] = [
-        (
-            b"",
-            "the operations half is empty",
-            "create secret generic secret-handshake",
-        ),
-        (
-            b"\r\n",
-            "the operations half is empty",
-            "| kubectl apply -f -",
-        ),
-        (
-            &oversized,
-            "the operations half is larger than 64 KiB",
-            "| kubectl apply -f -",
-        ),
+        (b"", "the operations half is empty", "create secret generic secret-handshake"),
+        (b"\r\n", "the operations half is empty", "| kubectl apply -f -"),
+        (&oversized, "the operations half is larger than 64 KiB", "| kubectl apply -f -"),
     ];
     for (content, says, remedy) in cases {
         let pod = pod_with_half(insists_on(HALF.as_bytes()), content);
         pod.sidecar.log.until(says).await;
-        assert_eq!(
-            pod.sidecar.log.count(remedy),
-            1,
-            "{}",
-            pod.sidecar.log.text()
-        );
+        assert_eq!(pod.sidecar.log.count(remedy), 1, "{}", pod.sidecar.log.text());
         assert_eq!(pod.sidecar.log.count("ERROR"), 1, "an operator has to act");
         fs::write(&pod.half, HALF).unwrap();
         pod.ready().await;
@@ -131,16 +96,10 @@ async fn a_directory_or_a_fifo_instead_of_the_half_stops_nothing() {
     for make in ["mkdir", "mkfifo"] {
         let pod = Pod::reserve(insists_on(HALF.as_bytes()), soon);
         fs::remove_file(&pod.half).unwrap();
-        let made = std::process::Command::new(make)
-            .arg(&pod.half)
-            .status()
-            .unwrap();
+        let made = std::process::Command::new(make).arg(&pod.half).status().unwrap();
         assert!(made.success());
         pod.legacy.listen().unwrap();
-        pod.sidecar
-            .log
-            .until("the operations half is not a regular file")
-            .await;
+        pod.sidecar.log.until("the operations half is not a regular file").await;
         assert_eq!(pod.sidecar.get("/livez").await, "200 alive\n");
 
         let other = pod.half.with_extension("other");
@@ -157,22 +116,9 @@ async fn a_directory_or_a_fifo_instead_of_the_half_stops_nothing() {
 #[tokio::test]
 async fn a_wrong_half_can_be_changed_between_attempts() {
     let pod = pod_with_half(insists_on(HALF.as_bytes()), b"-wrong");
-    pod.sidecar
-        .log
-        .until("The operations half is not the one this Legacy expects")
-        .await;
-    assert_eq!(
-        pod.sidecar
-            .log
-            .count("the key half of the Secret demo/secret-handshake"),
-        1
-    );
-    assert_eq!(
-        pod.sidecar
-            .log
-            .count("--dry-run=client -o yaml | kubectl apply -f -"),
-        1
-    );
+    pod.sidecar.log.until("The operations half is not the one this Legacy expects").await;
+    assert_eq!(pod.sidecar.log.count("the key half of the Secret demo/secret-handshake"), 1);
+    assert_eq!(pod.sidecar.log.count("--dry-run=client -o yaml | kubectl apply -f -"), 1);
     fs::write(&pod.half, HALF).unwrap();
     pod.ready().await;
     assert_eq!(pod.legacy.counts().accepted, 1);
@@ -186,10 +132,7 @@ async fn the_half_is_bytes_without_one_trailing_newline() {
         (b"-acknowledge\n", b"-acknowledge"),
         (b"-acknowledge\r\n", b"-acknowledge"),
         (b"-acknowledge\n\n", b"-acknowledge\n"),
-        (
-            b"\x00\xff\xfe not UTF-8 \x80",
-            b"\x00\xff\xfe not UTF-8 \x80",
-        ),
+        (b"\x00\xff\xfe not UTF-8 \x80", b"\x00\xff\xfe not UTF-8 \x80"),
         (b"\n\xc3", b"\n\xc3"),
         (&largest, &largest),
     ];
@@ -202,10 +145,7 @@ async fn the_half_is_bytes_without_one_trailing_newline() {
 
 #[tokio::test]
 async fn the_key_is_bytes_too() {
-    let config = Config {
-        key: vec![0, 0xff, 0xfe, b'\n', 0x80],
-        ..insists_on(HALF.as_bytes())
-    };
+    let config = Config { key: vec![0, 0xff, 0xfe, b'\n', 0x80], ..insists_on(HALF.as_bytes()) };
     let pod = pod_with_half(config, HALF.as_bytes());
     pod.ready().await;
     assert_eq!(pod.legacy.counts().secrets(), 1);

@@ -28,11 +28,7 @@ async fn it_is_held_until_the_handshake_and_let_go_at_once() {
     assert!(answer.contains("200 OK") && answer.ends_with("ready: Legacy is initialised\n"));
     let accepted = pod.legacy.moments().accepted.unwrap();
     // Milliseconds in fact; the benchmark measures that. A poll a second would not get below this.
-    assert!(
-        answered - accepted < Duration::from_millis(500),
-        "{:?}",
-        answered - accepted
-    );
+    assert!(answered - accepted < Duration::from_millis(500), "{:?}", answered - accepted);
 }
 
 #[tokio::test]
@@ -42,10 +38,7 @@ async fn it_is_a_503_when_the_hold_is_over() {
     let asked = Instant::now();
     let answer = pod.sidecar.get("/readyz").await;
     assert!(asked.elapsed() >= hold, "{:?}", asked.elapsed());
-    assert!(
-        answer.starts_with("503 not ready: waiting for Legacy to listen"),
-        "{answer}"
-    );
+    assert!(answer.starts_with("503 not ready: waiting for Legacy to listen"), "{answer}");
     // And again: as long as the pod is not ready, there is nothing to lose.
     let asked = Instant::now();
     pod.sidecar.get("/readyz").await;
@@ -56,19 +49,13 @@ async fn it_is_a_503_when_the_hold_is_over() {
 async fn now_is_never_held() {
     let pod = waiting(LONG);
     let answer = pod.sidecar.get("/readyz?now").await;
-    assert!(
-        answer.starts_with("503 not ready: waiting for Legacy to listen on port"),
-        "{answer}"
-    );
+    assert!(answer.starts_with("503 not ready: waiting for Legacy to listen on port"), "{answer}");
 }
 
 #[tokio::test]
 async fn after_a_200_a_loss_is_told_at_once_and_only_then_it_is_held_again() {
     let pod = Pod::with(Config::default(), |args| args.hold = LONG);
-    assert_eq!(
-        pod.sidecar.get("/readyz").await,
-        "200 ready: Legacy is initialised\n"
-    );
+    assert_eq!(pod.sidecar.get("/readyz").await, "200 ready: Legacy is initialised\n");
     pod.legacy.kill().await;
     pod.sidecar.log.until("Legacy is gone").await;
     // A person who asks does not take away what the kubelet has to be told.
@@ -144,16 +131,9 @@ async fn being_asked_to_end_ends_it() {
     pod.sidecar.log.until("waiting for Legacy").await;
     let asked = Instant::now();
     assert_eq!(pod.sidecar.stop().await, Ended::Stopped);
-    assert!(
-        asked.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        asked.elapsed()
-    );
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     let rest = within("the end of the connection", read(&mut held)).await;
-    assert!(
-        rest.is_err() || rest.unwrap().is_empty(),
-        "no answer, but an end"
-    );
+    assert!(rest.is_err() || rest.unwrap().is_empty(), "no answer, but an end");
 }
 
 #[tokio::test]

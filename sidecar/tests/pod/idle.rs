@@ -32,34 +32,16 @@ async fn a_restart_is_noticed_by_the_watch_and_the_handshake_done_again() {
     until_watched(&pod).await;
     for round in 2..5 {
         pod.legacy.restart().await.unwrap();
-        within(
-            "another handshake",
-            pod.legacy.until(|counts| counts.accepted == round),
-        )
-        .await;
+        within("another handshake", pod.legacy.until(|counts| counts.accepted == round)).await;
         pod.sidecar
             .log
             .until_count("Legacy is initialised;", usize::try_from(round).unwrap())
             .await;
         pod.ready().await;
-        assert_eq!(
-            pod.legacy.counts().secrets(),
-            round,
-            "nothing was sent twice"
-        );
-        within(
-            "the watch",
-            pod.legacy
-                .until(|counts| counts.of("GET /health") == 2 * round),
-        )
-        .await;
+        assert_eq!(pod.legacy.counts().secrets(), round, "nothing was sent twice");
+        within("the watch", pod.legacy.until(|counts| counts.of("GET /health") == 2 * round)).await;
     }
-    assert_eq!(
-        pod.sidecar
-            .metric("secret_handshake_handshakes_total")
-            .await,
-        4
-    );
+    assert_eq!(pod.sidecar.metric("secret_handshake_handshakes_total").await, 4);
 }
 
 #[tokio::test]
@@ -68,18 +50,10 @@ async fn one_that_restarts_before_the_watch_is_open_is_not_taken_for_the_one_bef
     // that said so and the watch.
     let pod = Pod::with(Config::default(), no_looks);
     for round in 1..=60 {
-        within(
-            "a handshake",
-            pod.legacy.until(|counts| counts.accepted == round),
-        )
-        .await;
+        within("a handshake", pod.legacy.until(|counts| counts.accepted == round)).await;
         pod.legacy.restart().await.unwrap();
     }
-    within(
-        "the last handshake",
-        pod.legacy.until(|counts| counts.accepted == 61),
-    )
-    .await;
+    within("the last handshake", pod.legacy.until(|counts| counts.accepted == 61)).await;
 }
 
 #[tokio::test]
@@ -87,21 +61,9 @@ async fn when_legacy_is_gone_the_pod_is_not_ready() {
     let pod = Pod::with(Config::default(), no_looks);
     until_watched(&pod).await;
     pod.legacy.kill().await;
-    pod.sidecar
-        .until("/readyz?now", |answer| answer.starts_with("503"))
-        .await;
-    assert_eq!(
-        pod.sidecar
-            .log
-            .count("Legacy is gone: nothing listens any more"),
-        1
-    );
-    assert_eq!(
-        pod.sidecar
-            .metric("secret_handshake_state{state=\"waiting\"}")
-            .await,
-        1
-    );
+    pod.sidecar.until("/readyz?now", |answer| answer.starts_with("503")).await;
+    assert_eq!(pod.sidecar.log.count("Legacy is gone: nothing listens any more"), 1);
+    assert_eq!(pod.sidecar.metric("secret_handshake_state{state=\"waiting\"}").await, 1);
     pod.legacy.listen().unwrap();
     pod.ready().await;
 }
@@ -113,11 +75,7 @@ async fn the_watch_does_not_hold_up_legacys_shutdown() {
     let asked = std::time::Instant::now();
     within("Legacy's shutdown", pod.legacy.stop()).await;
     // A connection that never carried a request would have cost 5 s.
-    assert!(
-        asked.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        asked.elapsed()
-    );
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
     pod.sidecar.log.until("Legacy is gone").await;
 }
 
@@ -141,18 +99,9 @@ async fn ten_minutes_in_a_hundredth_of_the_time_put_at_most_eleven_lines_into_le
     let lines = pod.legacy.access_lines().split_off(before);
     assert!(lines.len() <= 11, "{lines:#?}");
     assert!(!lines.is_empty(), "it does look");
-    assert!(
-        lines
-            .iter()
-            .all(|line| line.contains("\"GET / HTTP/1.1\" 200")),
-        "{lines:#?}"
-    );
+    assert!(lines.iter().all(|line| line.contains("\"GET / HTTP/1.1\" 200")), "{lines:#?}");
     assert_eq!(pod.legacy.counts().secrets(), 1);
-    assert_eq!(
-        pod.legacy.counts().of("GET /health"),
-        2,
-        "the watch rested all the time"
-    );
+    assert_eq!(pod.legacy.counts().of("GET /health"), 2, "the watch rested all the time");
 }
 
 /// The watch's end is noticed when the next Legacy listens already, and the last look was a moment ago.
@@ -172,91 +121,44 @@ async fn one_that_is_back_at_once_is_not_left_uninitialised() {
 
 #[tokio::test]
 async fn one_that_closes_idle_connections_is_watched_again_but_not_asked_often() {
-    let faults = Faults {
-        close_idle_after: Some(Duration::from_millis(5)),
-        ..Faults::default()
-    };
-    let pod = Pod::with(
-        Config {
-            faults,
-            ..Config::default()
-        },
-        |args| {
-            args.pace.idle_look_min = Duration::from_millis(300);
-        },
-    );
+    let faults = Faults { close_idle_after: Some(Duration::from_millis(5)), ..Faults::default() };
+    let pod = Pod::with(Config { faults, ..Config::default() }, |args| {
+        args.pace.idle_look_min = Duration::from_millis(300);
+    });
     pod.ready().await;
     let (began, looks) = (std::time::Instant::now(), pod.legacy.counts().of("GET /"));
     let asked = pod.legacy.until(|counts| counts.of("GET /") >= looks + 6);
     within("looks", asked).await;
     // The first is that of the end of the first watch, and comes at once.
-    assert!(
-        began.elapsed() >= Duration::from_millis(4 * 300),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() >= Duration::from_millis(4 * 300), "{:?}", began.elapsed());
     assert!(pod.sidecar.get("/readyz?now").await.starts_with("200"));
     assert_eq!(pod.legacy.counts().secrets(), 1);
-    assert_eq!(
-        pod.sidecar.log.count("WARN"),
-        0,
-        "{}",
-        pod.sidecar.log.text()
-    );
+    assert_eq!(pod.sidecar.log.count("WARN"), 0, "{}", pod.sidecar.log.text());
 
     // A restart is noticed all the same.
     pod.legacy.restart().await.unwrap();
-    within(
-        "another handshake",
-        pod.legacy.until(|counts| counts.accepted == 2),
-    )
-    .await;
+    within("another handshake", pod.legacy.until(|counts| counts.accepted == 2)).await;
     pod.ready().await;
 }
 
 #[tokio::test]
 async fn one_that_serves_one_connection_at_a_time_is_not_kept_from_others() {
-    let faults = Faults {
-        one_at_a_time: true,
-        ..Faults::default()
-    };
-    let pod = Pod::with(
-        Config {
-            faults,
-            ..Config::default()
-        },
-        |args| {
-            args.kindness = Duration::from_millis(300);
-            args.pace.idle_look_min = Duration::from_millis(100);
-        },
-    );
+    let faults = Faults { one_at_a_time: true, ..Faults::default() };
+    let pod = Pod::with(Config { faults, ..Config::default() }, |args| {
+        args.kindness = Duration::from_millis(300);
+        args.pace.idle_look_min = Duration::from_millis(100);
+    });
     pod.ready().await;
-    pod.sidecar
-        .log
-        .until("Legacy serves one connection at a time")
-        .await;
+    pod.sidecar.log.until("Legacy serves one connection at a time").await;
     within("no connection", pod.legacy.until(|counts| counts.open == 0)).await;
-    assert_eq!(
-        pod.sidecar
-            .metric("secret_handshake_state{state=\"polling\"}")
-            .await,
-        1
-    );
+    assert_eq!(pod.sidecar.metric("secret_handshake_state{state=\"polling\"}").await, 1);
     let looks = pod.legacy.counts().of("GET /");
-    within(
-        "looks",
-        pod.legacy.until(|counts| counts.of("GET /") >= looks + 3),
-    )
-    .await;
+    within("looks", pod.legacy.until(|counts| counts.of("GET /") >= looks + 3)).await;
     assert_eq!(pod.legacy.counts().secrets(), 1);
 
     // Looks find a restart, and the watch stays given up.
     pod.legacy.restart().await.unwrap();
-    within(
-        "another handshake",
-        pod.legacy.until(|counts| counts.accepted == 2),
-    )
-    .await;
+    within("another handshake", pod.legacy.until(|counts| counts.accepted == 2)).await;
     pod.ready().await;
     assert_eq!(pod.sidecar.log.count("one connection at a time"), 1);
 }
@@ -270,18 +172,9 @@ async fn a_watched_legacy_whose_pages_fail_or_hang_stays_ready() {
         });
         until_watched(&pod).await;
         let answer = Some(AnswerFault::always(what).on("/"));
-        pod.legacy
-            .set_faults(Faults {
-                answer,
-                ..Faults::default()
-            })
-            .await;
+        pod.legacy.set_faults(Faults { answer, ..Faults::default() }).await;
         let looks = pod.legacy.counts().of("GET /");
-        within(
-            "looks",
-            pod.legacy.until(|counts| counts.of("GET /") >= looks + 5),
-        )
-        .await;
+        within("looks", pod.legacy.until(|counts| counts.of("GET /") >= looks + 5)).await;
         assert!(pod.sidecar.get("/readyz?now").await.starts_with("200"));
         assert_eq!(pod.legacy.counts().secrets(), 1);
     }
@@ -293,20 +186,14 @@ async fn a_restarted_sidecar_sends_nothing_to_an_initialised_legacy() {
     until_watched(&pod).await;
     let pod = pod.restart_sidecar(|_| {}).await;
     pod.ready().await;
-    pod.sidecar
-        .log
-        .until("Legacy is initialised already, nothing was sent")
-        .await;
+    pod.sidecar.log.until("Legacy is initialised already, nothing was sent").await;
     let counts = pod.legacy.counts();
     assert_eq!((counts.secrets(), counts.of("GET /internal/key")), (1, 1));
 }
 
 #[tokio::test]
 async fn with_once_nothing_is_sent_to_an_initialised_legacy_either() {
-    let config = Config {
-        initialized: true,
-        ..Config::default()
-    };
+    let config = Config { initialized: true, ..Config::default() };
     let pod = Pod::with(config, |args| args.once = true);
     assert_eq!(pod.sidecar.ended().await, sidecar::Ended::Done);
     assert_eq!(pod.legacy.counts().secrets(), 0);

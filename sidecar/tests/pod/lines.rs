@@ -23,25 +23,13 @@ async fn a_good_run_is_a_story_in_a_few_lines() {
     let text = log.text();
     let lines: Vec<&str> = text.lines().collect();
     let expected = [
-        (
-            "INFO ",
-            format!("secret-handshake sidecar {}: ", env!("CARGO_PKG_VERSION")),
-        ),
-        (
-            "INFO ",
-            format!("waiting for Legacy to listen on 127.0.0.1:{port} or [::1]:{port}"),
-        ),
+        ("INFO ", format!("secret-handshake sidecar {}: ", env!("CARGO_PKG_VERSION"))),
+        ("INFO ", format!("waiting for Legacy to listen on 127.0.0.1:{port} or [::1]:{port}")),
         ("INFO ", format!("Legacy listens on 127.0.0.1:{port}")),
-        (
-            "INFO ",
-            "Legacy says that it is uninitialised: doing the handshake".into(),
-        ),
+        ("INFO ", "Legacy says that it is uninitialised: doing the handshake".into()),
         ("INFO ", "Legacy accepted the handshake (202), in ".into()),
         ("INFO ", "Legacy is initialised; ready after ".into()),
-        (
-            "WARN ",
-            "Legacy is gone: nothing listens any more. Waiting for it to come back".into(),
-        ),
+        ("WARN ", "Legacy is gone: nothing listens any more. Waiting for it to come back".into()),
         ("INFO ", "asked to end: ending".into()),
     ];
     assert_eq!(lines.len(), expected.len(), "{text}");
@@ -64,12 +52,7 @@ async fn the_same_wait_is_not_told_more_often_than_once_in_a_while() {
     let began = std::time::Instant::now();
     pod.sidecar.log.until_count("waiting for Legacy", 3).await;
     assert!(began.elapsed() >= 2 * remind, "{:?}", began.elapsed());
-    assert_eq!(
-        pod.sidecar
-            .log
-            .count("still waiting for Legacy to listen on port"),
-        2
-    );
+    assert_eq!(pod.sidecar.log.count("still waiting for Legacy to listen on port"), 2);
     assert_eq!(
         pod.sidecar.log.count(", for 1.2 s now") + pod.sidecar.log.count(", for 1.3 s now"),
         1
@@ -85,17 +68,8 @@ async fn the_same_failure_is_told_once_unless_everything_is_wanted() {
         });
         std::fs::remove_file(&pod.half).unwrap();
         pod.legacy.listen().unwrap();
-        pod.sidecar
-            .until("/metrics", |metrics| {
-                metrics.contains("{outcome=\"no_half\"} 4")
-            })
-            .await;
-        assert_eq!(
-            pod.sidecar.log.count("is missing") > 1,
-            repeats,
-            "{}",
-            pod.sidecar.log.text()
-        );
+        pod.sidecar.until("/metrics", |metrics| metrics.contains("{outcome=\"no_half\"} 4")).await;
+        assert_eq!(pod.sidecar.log.count("is missing") > 1, repeats, "{}", pod.sidecar.log.text());
         assert_eq!(pod.sidecar.log.count("ERROR"), 1);
     }
 }
@@ -111,17 +85,11 @@ async fn json_lines_are_objects_with_four_members() {
             let object: serde_json::Map<String, serde_json::Value> =
                 serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
             let members: BTreeSet<&str> = object.keys().map(String::as_str).collect();
-            assert_eq!(
-                members,
-                BTreeSet::from(["event", "level", "message", "time"])
-            );
+            assert_eq!(members, BTreeSet::from(["event", "level", "message", "time"]));
             object["event"].as_str().unwrap().to_owned()
         })
         .collect();
-    assert_eq!(
-        events,
-        ["started", "listening", "found", "accepted", "initialised"]
-    );
+    assert_eq!(events, ["started", "listening", "found", "accepted", "initialised"]);
 }
 
 #[tokio::test]

@@ -1,10 +1,6 @@
 //! The sidecar beside a Legacy, over real sockets.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a failed unwrap is how a test fails"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is how a test fails")]
 
 mod arrival;
 mod faults;

@@ -16,31 +16,14 @@ async fn it_answers_what_it_knows_and_says_what_there_is() {
     pod.ready().await;
     assert_eq!(pod.sidecar.get("/livez").await, "200 alive\n");
     let elsewhere = pod.sidecar.get("/").await;
-    assert_eq!(
-        elsewhere,
-        "404 there are /readyz, /readyz?now, /livez and /metrics\n"
-    );
+    assert_eq!(elsewhere, "404 there are /readyz, /readyz?now, /livez and /metrics\n");
 
     let post = b"POST /readyz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
     let post = raw(pod.sidecar.address, post).await;
-    assert!(
-        post.starts_with("HTTP/1.1 405 ") && post.contains("allow: GET, HEAD\r\n"),
-        "{post}"
-    );
-    let head = raw(
-        pod.sidecar.address,
-        b"HEAD /livez HTTP/1.1\r\nHost: x\r\n\r\n",
-    )
-    .await;
-    assert!(
-        head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"),
-        "{head}"
-    );
-    let garbage = raw(
-        pod.sidecar.address,
-        b"\x16\x03\x01\x00 this is no HTTP\r\n\r\n",
-    )
-    .await;
+    assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("allow: GET, HEAD\r\n"), "{post}");
+    let head = raw(pod.sidecar.address, b"HEAD /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
+    let garbage = raw(pod.sidecar.address, b"\x16\x03\x01\x00 this is no HTTP\r\n\r\n").await;
     assert!(garbage.starts_with("HTTP/1.1 400 "), "{garbage}");
 }
 
@@ -48,22 +31,13 @@ async fn it_answers_what_it_knows_and_says_what_there_is() {
 async fn metrics_are_prometheus_text() {
     let pod = Pod::start();
     pod.ready().await;
-    let answer = raw(
-        pod.sidecar.address,
-        b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
-    )
-    .await;
+    let answer = raw(pod.sidecar.address, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(
         answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"),
         "{answer}"
     );
     let (_, metrics) = answer.split_once("\r\n\r\n").unwrap();
-    for name in [
-        "state",
-        "attempts_total",
-        "handshakes_total",
-        "seconds_to_initialise",
-    ] {
+    for name in ["state", "attempts_total", "handshakes_total", "seconds_to_initialise"] {
         let (help, kind) = (
             format!("# HELP secret_handshake_{name} "),
             format!("# TYPE secret_handshake_{name} "),
@@ -94,10 +68,7 @@ async fn silent_clients_make_room_for_others() {
     for round in 0_u8..20 {
         let mut stream = TcpStream::connect(pod.sidecar.address).await.unwrap();
         if round % 2 == 0 {
-            stream
-                .write_all(b"GET /readyz HTTP/1.1\r\nX-Slow: ")
-                .await
-                .unwrap();
+            stream.write_all(b"GET /readyz HTTP/1.1\r\nX-Slow: ").await.unwrap();
         }
         silent.push(stream);
         assert_eq!(pod.sidecar.get("/livez").await, "200 alive\n");
@@ -127,20 +98,11 @@ async fn a_client_that_does_not_send_its_request_in_time_is_let_go() {
 #[tokio::test]
 async fn a_request_that_is_too_large_is_refused() {
     let pod = Pod::start();
-    let request = [
-        b"GET /livez HTTP/1.1\r\nX-Large: ",
-        vec![b'x'; 64 * 1024].as_slice(),
-    ]
-    .concat();
+    let request = [b"GET /livez HTTP/1.1\r\nX-Large: ", vec![b'x'; 64 * 1024].as_slice()].concat();
     let mut stream = TcpStream::connect(pod.sidecar.address).await.unwrap();
     let _ = stream.write_all(&request).await;
-    let said = within("the answer", read(&mut stream))
-        .await
-        .unwrap_or_default();
-    assert!(
-        said.is_empty() || said.starts_with("HTTP/1.1 431 "),
-        "{said}"
-    );
+    let said = within("the answer", read(&mut stream)).await.unwrap_or_default();
+    assert!(said.is_empty() || said.starts_with("HTTP/1.1 431 "), "{said}");
     assert_eq!(pod.sidecar.get("/livez").await, "200 alive\n");
 }
 
@@ -168,16 +130,10 @@ async fn all_addresses_are_ipv6_and_ipv4() {
     let pod = Pod::with(Config::default(), |args| args.listen = Listen::All(0));
     let port = pod.sidecar.address.port();
     let four = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    assert_eq!(
-        within("IPv4", get(four, "/livez")).await.unwrap(),
-        "200 alive\n"
-    );
+    assert_eq!(within("IPv4", get(four, "/livez")).await.unwrap(), "200 alive\n");
     let six = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
     if pod.sidecar.address.is_ipv6() {
-        assert_eq!(
-            within("IPv6", get(six, "/livez")).await.unwrap(),
-            "200 alive\n"
-        );
+        assert_eq!(within("IPv6", get(six, "/livez")).await.unwrap(), "200 alive\n");
     }
 }
 
@@ -185,29 +141,10 @@ async fn all_addresses_are_ipv6_and_ipv4() {
 async fn a_port_that_is_taken_is_named_with_its_remedy() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port();
-    for listen in [
-        Listen::All(port),
-        Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
-    ] {
-        let error = Args {
-            listen,
-            ..Args::default()
-        }
-        .bind()
-        .err()
-        .unwrap()
-        .to_string();
-        assert!(
-            error.starts_with(&format!("cannot listen on {listen}: ")),
-            "{error}"
-        );
-        assert!(
-            error.contains("another container of this pod has the port"),
-            "{error}"
-        );
-        assert!(
-            error.contains("annotation secret-handshake/health-port"),
-            "{error}"
-        );
+    for listen in [Listen::All(port), Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))] {
+        let error = Args { listen, ..Args::default() }.bind().err().unwrap().to_string();
+        assert!(error.starts_with(&format!("cannot listen on {listen}: ")), "{error}");
+        assert!(error.contains("another container of this pod has the port"), "{error}");
+        assert!(error.contains("annotation secret-handshake/health-port"), "{error}");
     }
 }

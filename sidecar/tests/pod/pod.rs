@@ -45,10 +45,7 @@ impl Pod {
     /// A Legacy with these faults, and a sidecar that tries again soon. Where Legacy does not answer,
     /// it does not wait long; elsewhere it does, so that a slow machine is no fault.
     pub(crate) fn with_faults(faults: Faults, silent: bool) -> Self {
-        let config = Config {
-            faults,
-            ..Config::default()
-        };
+        let config = Config { faults, ..Config::default() };
         Self::with(config, |args| {
             soon(args);
             if silent {
@@ -78,39 +75,22 @@ impl Pod {
         };
         set(&mut args);
         let sidecar = Sidecar::start(args);
-        Self {
-            legacy,
-            sidecar,
-            half,
-            folder,
-        }
+        Self { legacy, sidecar, half, folder }
     }
 
     /// Waits until the sidecar says that Legacy is initialised.
     pub(crate) async fn ready(&self) {
-        self.sidecar
-            .until("/readyz?now", |answer| answer.starts_with("200"))
-            .await;
+        self.sidecar.until("/readyz?now", |answer| answer.starts_with("200")).await;
         assert!(self.legacy.is_initialized());
     }
 
     /// Another sidecar beside the same Legacy: the first one restarted.
     pub(crate) async fn restart_sidecar(self, set: impl FnOnce(&mut Args)) -> Self {
-        let Self {
-            legacy,
-            sidecar,
-            half,
-            folder,
-        } = self;
+        let Self { legacy, sidecar, half, folder } = self;
         let mut args = sidecar.args.clone();
         sidecar.stop().await;
         set(&mut args);
-        Self {
-            legacy,
-            sidecar: Sidecar::start(args),
-            half,
-            folder,
-        }
+        Self { legacy, sidecar: Sidecar::start(args), half, folder }
     }
 }
 
@@ -138,13 +118,7 @@ impl Sidecar {
         let ended = tokio::spawn(bound.serve(async {
             let _ = stopped.await;
         }));
-        Self {
-            address,
-            log,
-            args,
-            stop,
-            ended,
-        }
+        Self { address, log, args, stop, ended }
     }
 
     /// Asks the sidecar's own port; status, a space and the body.
@@ -172,37 +146,24 @@ impl Sidecar {
     /// The value of a metric, by its name and labels.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
         let metrics = self.get("/metrics").await;
-        let line = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {name} in {metrics}"))
-            .parse()
-            .unwrap()
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
     }
 
     /// How many attempts came to this.
     pub(crate) async fn attempts(&self, outcome: &str) -> u64 {
-        self.metric(&format!(
-            "secret_handshake_attempts_total{{outcome=\"{outcome}\"}}"
-        ))
-        .await
+        self.metric(&format!("secret_handshake_attempts_total{{outcome=\"{outcome}\"}}")).await
     }
 
     /// Stops it, and returns how it ended.
     pub(crate) async fn stop(self) -> Ended {
         let _ = self.stop.send(());
-        within("the sidecar's end", self.ended)
-            .await
-            .unwrap()
-            .unwrap()
+        within("the sidecar's end", self.ended).await.unwrap().unwrap()
     }
 
     /// Waits until it ends by itself.
     pub(crate) async fn ended(self) -> Ended {
-        within("the sidecar's end", self.ended)
-            .await
-            .unwrap()
-            .unwrap()
+        within("the sidecar's end", self.ended).await.unwrap().unwrap()
     }
 }
 
@@ -254,10 +215,7 @@ impl Lines {
 
     /// How many lines have this in them.
     pub(crate) fn count(&self, part: &str) -> usize {
-        self.text()
-            .lines()
-            .filter(|line| line.contains(part))
-            .count()
+        self.text().lines().filter(|line| line.contains(part)).count()
     }
 
     /// Waits for a line with this in it.
@@ -270,20 +228,13 @@ impl Lines {
         let mut changed = self.1.subscribe();
         let logged = changed.wait_for(|()| self.count(part) >= count);
         let logged = tokio::time::timeout(DEADLINE, logged).await;
-        assert!(
-            logged.is_ok(),
-            "waited too long for {part:?} in the log:\n{}",
-            self.text()
-        );
+        assert!(logged.is_ok(), "waited too long for {part:?} in the log:\n{}", self.text());
     }
 }
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0
-            .lock()
-            .unwrap()
-            .push_str(std::str::from_utf8(line).expect("lines are UTF-8"));
+        self.0.lock().unwrap().push_str(std::str::from_utf8(line).expect("lines are UTF-8"));
         self.1.send_replace(());
         Ok(line.len())
     }

@@ -15,12 +15,7 @@ use crate::pod::{HALF, get, within};
 const BINARY: &str = env!("CARGO_BIN_EXE_sidecar");
 
 async fn run(arguments: &[&str]) -> Output {
-    within(
-        "the sidecar's end",
-        Command::new(BINARY).args(arguments).output(),
-    )
-    .await
-    .unwrap()
+    within("the sidecar's end", Command::new(BINARY).args(arguments).output()).await.unwrap()
 }
 
 /// A sidecar in a process of its own, and its log so far.
@@ -39,20 +34,14 @@ impl Process {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self {
-            child,
-            lines,
-            log: Vec::new(),
-        }
+        Self { child, lines, log: Vec::new() }
     }
 
     /// Reads the log up to a line with this in it, and returns the line.
     async fn until(&mut self, part: &str) -> String {
         loop {
             let line = within(part, self.lines.next_line()).await.unwrap();
-            let Some(line) = line else {
-                panic!("no {part:?} in {:#?}", self.log)
-            };
+            let Some(line) = line else { panic!("no {part:?} in {:#?}", self.log) };
             self.log.push(line.clone());
             if line.contains(part) {
                 return line;
@@ -63,12 +52,7 @@ impl Process {
     /// The port that the first line tells.
     async fn port(&mut self) -> u16 {
         let line = self.until("status on ").await;
-        line.rsplit_once(':')
-            .unwrap()
-            .1
-            .trim_end_matches(']')
-            .parse()
-            .unwrap()
+        line.rsplit_once(':').unwrap().1.trim_end_matches(']').parse().unwrap()
     }
 
     async fn signal(&self, name: &str) {
@@ -77,38 +61,24 @@ impl Process {
 
     /// Waits for its end: exit code, the rest of stdout, stderr.
     async fn end(mut self) -> (Option<i32>, String, String) {
-        let status = within("the sidecar's end", self.child.wait())
-            .await
-            .unwrap();
+        let status = within("the sidecar's end", self.child.wait()).await.unwrap();
         while let Some(line) = self.lines.next_line().await.unwrap() {
             self.log.push(line);
         }
         let mut stderr = String::new();
-        self.child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut stderr)
-            .await
-            .unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut stderr).await.unwrap();
         (status.code(), self.log.join("\n"), stderr)
     }
 }
 
 async fn signal(process: u32, name: &str) {
-    let sent = Command::new("kill")
-        .arg(format!("-{name}"))
-        .arg(process.to_string())
-        .status()
-        .await;
+    let sent = Command::new("kill").arg(format!("-{name}")).arg(process.to_string()).status().await;
     assert!(sent.unwrap().success());
 }
 
 fn sidecar(legacy_port: u16, half: &Path) -> Command {
     let mut command = Command::new(BINARY);
-    command
-        .arg(format!("--legacy-port={legacy_port}"))
-        .arg("--listen=127.0.0.1:0");
+    command.arg(format!("--legacy-port={legacy_port}")).arg("--listen=127.0.0.1:0");
     command.arg("--half-file").arg(half);
     command
 }
@@ -117,11 +87,7 @@ fn sidecar(legacy_port: u16, half: &Path) -> Command {
 async fn help_and_version_go_to_stdout() {
     let help = run(&["--help"]).await;
     assert_eq!(help.status.code(), Some(0));
-    assert!(
-        String::from_utf8(help.stdout)
-            .unwrap()
-            .contains("--legacy-port PORT")
-    );
+    assert!(String::from_utf8(help.stdout).unwrap().contains("--legacy-port PORT"));
     assert!(help.stderr.is_empty());
     let version = run(&["--version"]).await;
     assert_eq!(version.status.code(), Some(0));
@@ -180,10 +146,7 @@ async fn once_ends_with_0_after_the_handshake() {
     let (code, stdout, stderr) = process.end().await;
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
     assert!(legacy.is_initialized());
-    assert!(
-        stdout.contains("Legacy is initialised; ready after "),
-        "{stdout}"
-    );
+    assert!(stdout.contains("Legacy is initialised; ready after "), "{stdout}");
 }
 
 #[tokio::test]
@@ -209,28 +172,15 @@ async fn sigterm_and_sigint_end_it_with_0_whatever_it_does() {
 #[tokio::test]
 async fn sigterm_ends_it_as_process_1_too() {
     let mut unshare = Command::new("unshare");
-    unshare.args([
-        "--user",
-        "--map-root-user",
-        "--pid",
-        "--fork",
-        "--kill-child",
-    ]);
+    unshare.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child"]);
     let mut allowed = Command::new("unshare");
     allowed.args(["--user", "--map-root-user", "--pid", "--fork", "true"]);
-    if !allowed
-        .output()
-        .await
-        .is_ok_and(|output| output.status.success())
-    {
+    if !allowed.output().await.is_ok_and(|output| output.status.success()) {
         println!("skipped: this machine does not let us make a PID namespace");
         return;
     }
     let nobody = Legacy::reserve(Config::default()).unwrap();
-    unshare
-        .arg(BINARY)
-        .arg(format!("--legacy-port={}", nobody.port()))
-        .arg("--listen=127.0.0.1:0");
+    unshare.arg(BINARY).arg(format!("--legacy-port={}", nobody.port())).arg("--listen=127.0.0.1:0");
     let mut process = Process::start(&mut unshare);
     process.until("waiting for Legacy").await;
     let outer = process.child.id().unwrap();
@@ -251,9 +201,7 @@ async fn a_closed_stdout_ends_nothing() {
     process.until("waiting for Legacy").await;
     drop(process.lines);
     legacy.listen().unwrap();
-    let status = within("the sidecar's end", process.child.wait())
-        .await
-        .unwrap();
+    let status = within("the sidecar's end", process.child.wait()).await.unwrap();
     assert_eq!(status.code(), Some(0));
     assert!(legacy.is_initialized());
 }
@@ -264,19 +212,13 @@ async fn waiting_costs_little() {
     let nobody = Legacy::reserve(Config::default()).unwrap();
     let mut command = sidecar(nobody.port(), "/nonexistent".as_ref());
     let mut process = Process::start(command.arg("--remind=5s"));
-    process
-        .until("still waiting for Legacy to listen on port")
-        .await;
+    process.until("still waiting for Legacy to listen on port").await;
     process.until("for 10.").await;
     let id = process.child.id().unwrap();
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap();
-    let ticks: u64 = fields
-        .split(' ')
-        .skip(11)
-        .take(2)
-        .map(|ticks| ticks.parse::<u64>().unwrap())
-        .sum();
+    let ticks: u64 =
+        fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
     println!("10 s of waiting cost {ticks} hundredths of a second of CPU");
     assert!(ticks < 100, "{ticks}");
     let threads = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
@@ -294,10 +236,7 @@ fn forms_of(secret: &[u8]) -> Vec<String> {
         text[4..text.len() - 4].to_owned()
     });
     let debug = format!("{secret:?}");
-    [plain, base64[..base64.len() - 4].to_owned(), debug]
-        .into_iter()
-        .chain(shifted)
-        .collect()
+    [plain, base64[..base64.len() - 4].to_owned(), debug].into_iter().chain(shifted).collect()
 }
 
 #[tokio::test]
@@ -308,10 +247,7 @@ async fn no_half_key_or_secret_is_ever_told() {
     let config = Config {
         key: key.to_vec(),
         half: Some(half.to_vec()),
-        faults: Faults {
-            key: KeyFault::Garbage,
-            ..Faults::default()
-        },
+        faults: Faults { key: KeyFault::Garbage, ..Faults::default() },
         ..Config::default()
     };
     let legacy = Legacy::start(config).await.unwrap();
@@ -346,10 +282,7 @@ async fn no_half_key_or_secret_is_ever_told() {
     legacy.set_faults(fault(What::Status(500))).await;
     look_around(&mut process, "status 500").await;
     legacy
-        .set_faults(Faults {
-            uninitialized_for: Duration::from_secs(3600),
-            ..Faults::default()
-        })
+        .set_faults(Faults { uninitialized_for: Duration::from_secs(3600), ..Faults::default() })
         .await;
     look_around(&mut process, "still uninitialised").await;
     legacy.set_faults(Faults::default()).await;

@@ -102,12 +102,8 @@ async fn nothing_is_asked_twice_and_no_connection_left_behind() {
     let pod = Pod::start();
     pod.ready().await;
     // Only the watch stays.
-    within(
-        "one connection",
-        pod.legacy
-            .until(|counts| counts.total() == 7 && counts.open == 1),
-    )
-    .await;
+    within("one connection", pod.legacy.until(|counts| counts.total() == 7 && counts.open == 1))
+        .await;
     let counts = pod.legacy.counts();
     assert_eq!(counts.of("GET /"), 3);
     assert_eq!(counts.of("GET /health"), 2);

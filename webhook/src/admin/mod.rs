@@ -63,11 +63,7 @@ pub fn router(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_page))
         .route("/cert", get(cert))
-        .with_state(Admin {
-            readiness,
-            metrics,
-            certificates,
-        })
+        .with_state(Admin { readiness, metrics, certificates })
 }
 
 async fn readyz(State(admin): State<Admin>) -> Response {

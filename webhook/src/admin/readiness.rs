@@ -14,19 +14,13 @@ impl Readiness {
     #[must_use]
     pub fn condition(&self, name: &'static str, reason: impl Into<String>) -> Condition {
         self.unmet().insert(name, reason.into());
-        Condition {
-            name,
-            readiness: self.clone(),
-        }
+        Condition { name, readiness: self.clone() }
     }
 
     /// The names and reasons of the conditions that are not met; empty: ready.
     #[must_use]
     pub fn reasons(&self) -> Vec<(&'static str, String)> {
-        self.unmet()
-            .iter()
-            .map(|(name, reason)| (*name, reason.clone()))
-            .collect()
+        self.unmet().iter().map(|(name, reason)| (*name, reason.clone())).collect()
     }
 
     fn unmet(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
@@ -74,10 +68,7 @@ mod tests {
         let version = readiness.condition("version", "not asked yet");
         assert_eq!(
             readiness.reasons(),
-            [
-                ("certificate", "none yet".into()),
-                ("version", "not asked yet".into())
-            ]
+            [("certificate", "none yet".into()), ("version", "not asked yet".into())]
         );
         certificate.met();
         version.met();

@@ -26,23 +26,11 @@ use units::{duration, duration_or_zero, size};
 #[command(name = "webhook", version)]
 pub struct Args {
     /// From which severity on log lines are written, to the standard error
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        value_name = "LEVEL",
-        default_value = "info"
-    )]
+    #[arg(long, global = true, value_enum, value_name = "LEVEL", default_value = "info")]
     pub log_level: Level,
 
     /// How a log line looks
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        value_name = "FORMAT",
-        default_value = "text"
-    )]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value = "text")]
     pub log_format: Format,
 
     /// What to do
@@ -56,9 +44,7 @@ impl Args {
     pub fn read() -> Self {
         let args = Self::parse();
         if let Err(reason) = args.check() {
-            Self::command()
-                .error(ErrorKind::ValueValidation, reason)
-                .exit();
+            Self::command().error(ErrorKind::ValueValidation, reason).exit();
         }
         args
     }
@@ -249,20 +235,11 @@ mod tests {
     fn defaults_hold_together() {
         let args = serve("");
         let limits = args.limits;
-        assert!(
-            limits.idle_timeout > Duration::from_secs(90),
-            "Go's client closes first"
-        );
-        assert!(
-            limits.body_timeout < Duration::from_secs(5),
-            "the API server hears why"
-        );
+        assert!(limits.idle_timeout > Duration::from_secs(90), "Go's client closes first");
+        assert!(limits.body_timeout < Duration::from_secs(5), "the API server hears why");
         assert!(limits.max_body >= crate::http::MAX_BODY && limits.max_bodies >= limits.max_body);
         let end = args.shutdown.drain + args.shutdown.shutdown_timeout;
-        assert!(
-            end < Duration::from_secs(30),
-            "within terminationGracePeriodSeconds"
-        );
+        assert!(end < Duration::from_secs(30), "within terminationGracePeriodSeconds");
     }
 
     #[test]
@@ -274,10 +251,7 @@ mod tests {
             ("serve extra", ErrorKind::UnknownArgument),
             ("serve --tls-cert a.pem", ErrorKind::MissingRequiredArgument),
             ("serve --tls-key a.pem", ErrorKind::MissingRequiredArgument),
-            (
-                "serve --ca-bundle a.pem",
-                ErrorKind::MissingRequiredArgument,
-            ),
+            ("serve --ca-bundle a.pem", ErrorKind::MissingRequiredArgument),
             ("serve --ca-life soon", ErrorKind::ValueValidation),
             ("serve --idle-timeout 90", ErrorKind::ValueValidation),
             ("serve --idle-timeout 0s", ErrorKind::ValueValidation),
@@ -298,9 +272,7 @@ mod tests {
     #[test]
     fn lives_that_cannot_work_together_are_bad_usage() {
         assert!(parse("serve").unwrap().check().is_ok());
-        let refused = parse("serve --cert-life 24h --ca-life 25h")
-            .unwrap()
-            .check();
+        let refused = parse("serve --cert-life 24h --ca-life 25h").unwrap().check();
         assert!(refused.unwrap_err().to_string().contains("--ca-life"));
     }
 
@@ -308,10 +280,7 @@ mod tests {
     fn the_certificate_is_for_the_service_and_for_what_else_it_is_called() {
         let args = serve("--service s --cert-name w.example --cert-name 127.0.0.1 --cert-name ::1");
         let names = args.certificates.names("ns");
-        assert_eq!(
-            names.dns,
-            ["s.ns.svc", "s.ns.svc.cluster.local", "s.ns", "w.example"]
-        );
+        assert_eq!(names.dns, ["s.ns.svc", "s.ns.svc.cluster.local", "s.ns", "w.example"]);
         assert_eq!(names.ips.len(), 2);
     }
 
@@ -319,12 +288,7 @@ mod tests {
     fn every_flag_is_documented() {
         fn check(command: &clap::Command) {
             for flag in command.get_arguments() {
-                assert!(
-                    flag.get_help().is_some(),
-                    "{} {}",
-                    command.get_name(),
-                    flag.get_id()
-                );
+                assert!(flag.get_help().is_some(), "{} {}", command.get_name(), flag.get_id());
             }
             command.get_subcommands().for_each(check);
         }
@@ -343,14 +307,7 @@ mod tests {
         assert_eq!(policy.pull_policy.unwrap().to_string(), "Never");
         assert_eq!((policy.cpu.as_str(), policy.memory.as_str()), ("5m", "9Mi"));
         assert_eq!(policy.run_as_user, None);
-        for excluded in [
-            "kube-system",
-            "kube-public",
-            "kube-node-lease",
-            "a",
-            "b",
-            "own",
-        ] {
+        for excluded in ["kube-system", "kube-public", "kube-node-lease", "a", "b", "own"] {
             assert!(policy.excludes(excluded), "{excluded}");
         }
         assert!(!policy.excludes("default"));

@@ -99,11 +99,7 @@ mod tests {
             ("root", None),
             ("", None),
         ] {
-            assert_eq!(
-                text.parse::<RunAsUser>().ok().map(|user| user.0),
-                expected,
-                "{text}"
-            );
+            assert_eq!(text.parse::<RunAsUser>().ok().map(|user| user.0), expected, "{text}");
         }
     }
 }

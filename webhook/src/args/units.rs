@@ -52,16 +52,10 @@ pub(super) fn size(text: &str) -> Result<usize, &'static str> {
 
 /// Digits, perhaps with a point, and what follows them.
 fn split(text: &str) -> Option<(f64, &str)> {
-    let end = text
-        .bytes()
-        .take_while(|byte| byte.is_ascii_digit() || *byte == b'.')
-        .count();
+    let end = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
     let (number, unit) = text.split_at(end);
     let first_is_digit = number.starts_with(|first: char| first.is_ascii_digit());
-    first_is_digit
-        .then(|| number.parse().ok())
-        .flatten()
-        .map(|number| (number, unit))
+    first_is_digit.then(|| number.parse().ok()).flatten().map(|number| (number, unit))
 }
 
 #[cfg(test)]

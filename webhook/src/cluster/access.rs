@@ -66,14 +66,9 @@ impl Access {
             !config.accept_invalid_certs,
             "a kubeconfig with insecure-skip-tls-verify is not used"
         );
-        let fixed = config
-            .root_cert
-            .unwrap_or_default()
-            .into_iter()
-            .map(CertificateDer::from);
-        let roots = config
-            .root_cert_file
-            .map_or_else(|| Roots::Fixed(fixed.collect()), Roots::File);
+        let fixed = config.root_cert.unwrap_or_default().into_iter().map(CertificateDer::from);
+        let roots =
+            config.root_cert_file.map_or_else(|| Roots::Fixed(fixed.collect()), Roots::File);
         Ok(Self {
             credentials: Credentials::of(&config.auth_info)?,
             server: config.cluster_url,
@@ -144,22 +139,15 @@ impl Credentials {
              auth-provider, username and impersonation are not used here"
         );
         if let Some(token) = &user.token {
-            return Ok(Self::Token(Zeroizing::new(
-                token.expose_secret().to_owned(),
-            )));
+            return Ok(Self::Token(Zeroizing::new(token.expose_secret().to_owned())));
         }
         if let Some(file) = &user.token_file {
             return Ok(Self::TokenFile(file.into()));
         }
-        let chain = pem(
-            user.client_certificate_data.as_deref(),
-            user.client_certificate.as_deref(),
-        )
-        .context("client-certificate")?;
-        let key_data = user
-            .client_key_data
-            .as_ref()
-            .map(ExposeSecret::expose_secret);
+        let chain =
+            pem(user.client_certificate_data.as_deref(), user.client_certificate.as_deref())
+                .context("client-certificate")?;
+        let key_data = user.client_key_data.as_ref().map(ExposeSecret::expose_secret);
         let key = pem(key_data, user.client_key.as_deref()).context("client-key")?;
         let (Some(chain), Some(key)) = (chain, key) else {
             return Ok(Self::None);
@@ -182,9 +170,7 @@ fn pem(data: Option<&str>, file: Option<&str>) -> anyhow::Result<Option<Zeroizin
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Access")
-            .field("server", &self.server)
-            .finish_non_exhaustive()
+        f.debug_struct("Access").field("server", &self.server).finish_non_exhaustive()
     }
 }
 
@@ -212,10 +198,7 @@ mod tests {
         let header = found.authorization().await.unwrap().unwrap();
         assert_eq!(header, "Bearer t0p");
         assert_eq!(found.namespace, "n");
-        assert_eq!(
-            found.server_name().unwrap(),
-            ServerName::try_from("::1").unwrap()
-        );
+        assert_eq!(found.server_name().unwrap(), ServerName::try_from("::1").unwrap());
         assert!(!format!("{found:?} {header:?}").contains("t0p"));
     }
 
@@ -244,14 +227,6 @@ mod tests {
         ] {
             assert!(access(user.clone()).await.is_err(), "{user}");
         }
-        assert!(
-            access(json!({}))
-                .await
-                .unwrap()
-                .authorization()
-                .await
-                .unwrap()
-                .is_none()
-        );
+        assert!(access(json!({})).await.unwrap().authorization().await.unwrap().is_none());
     }
 }

@@ -36,12 +36,7 @@ pub async fn follow(cluster: Cluster, file: PathBuf, tls: Tls, names: Names, con
         }
     };
     let keep = async {
-        let bundle = CaBundle {
-            cluster: &cluster,
-            file,
-            tls,
-            names,
-        };
+        let bundle = CaBundle { cluster: &cluster, file, tls, names };
         let mut was_kept = false;
         loop {
             let begun = Instant::now();
@@ -90,10 +85,7 @@ impl CaBundle<'_> {
             bail!("there is no MutatingWebhookConfiguration {name}");
         };
         let live = configuration.live();
-        ensure!(
-            !live.entries.is_empty(),
-            "the MutatingWebhookConfiguration {name} is empty"
-        );
+        ensure!(!live.entries.is_empty(), "the MutatingWebhookConfiguration {name} is empty");
         let wanted: Vec<_> = roots.iter().map(Fingerprint::of).collect();
         let differing: Vec<_> = live.differing(wanted.iter().copied()).collect();
         if !differing.is_empty() {
@@ -104,10 +96,7 @@ impl CaBundle<'_> {
                 tracing::info!(entry = entry.name, writer, "caBundle written");
             }
         }
-        let serving = self
-            .tls
-            .serving()
-            .context("there is no certificate to serve with yet")?;
+        let serving = self.tls.serving().context("there is no certificate to serve with yet")?;
         serving
             .verify(&roots, &self.names, Timestamp::now())
             .with_context(|| format!("the CAs in {shown} and the certificate don't go together"))

@@ -28,12 +28,8 @@ pub(super) async fn send(
 ) -> anyhow::Result<Response<Incoming>> {
     let server = &access.server;
     *request.uri_mut() = path(server, request.uri())?;
-    let authority = server
-        .authority()
-        .map_or("", |authority| authority.as_str());
-    request
-        .headers_mut()
-        .insert(HOST, HeaderValue::from_str(authority)?);
+    let authority = server.authority().map_or("", |authority| authority.as_str());
+    request.headers_mut().insert(HOST, HeaderValue::from_str(authority)?);
     if let Some(authorization) = access.authorization().await? {
         request.headers_mut().insert(AUTHORIZATION, authorization);
     }
@@ -85,11 +81,7 @@ mod tests {
         for (server, request, expected) in [
             ("https://h:1", "/version", "/version"),
             ("https://h:1/", "/api?watch=true&x=1", "/api?watch=true&x=1"),
-            (
-                "https://h/k8s/clusters/c-1/",
-                "/version",
-                "/k8s/clusters/c-1/version",
-            ),
+            ("https://h/k8s/clusters/c-1/", "/version", "/k8s/clusters/c-1/version"),
         ] {
             let found = path(&server.parse().unwrap(), &request.parse().unwrap()).unwrap();
             assert_eq!(found, expected);

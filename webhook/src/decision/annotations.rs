@@ -46,16 +46,10 @@ impl LogLevel {
 
 /// Reads the settings of a pod; the first annotation that can't be used ends it.
 pub(super) fn settings<'a>(pod: &'a Pod<'_>) -> Result<Settings<'a>, Reason<'a>> {
-    let legacy_port = read(pod, keys::PORT, "a port from 1 to 65535", |text| {
-        port(text, 1)
-    })?;
+    let legacy_port = read(pod, keys::PORT, "a port from 1 to 65535", |text| port(text, 1))?;
     // Below 1024 a process without capabilities may not listen on every runtime.
-    let health_port = read(
-        pod,
-        keys::HEALTH_PORT,
-        "a port from 1024 to 65535",
-        |text| port(text, 1024),
-    )?;
+    let health_port =
+        read(pod, keys::HEALTH_PORT, "a port from 1024 to 65535", |text| port(text, 1024))?;
     let secret_name = read(
         pod,
         keys::SECRET_NAME,
@@ -68,38 +62,25 @@ pub(super) fn settings<'a>(pod: &'a Pod<'_>) -> Result<Settings<'a>, Reason<'a>>
         "the key of a Secret: letters, digits, '-', '_' and '.'",
         |text| is_data_key(text).then_some(text),
     )?;
-    let mode = read(
-        pod,
-        keys::MODE,
-        "auto, native or classic",
-        |text| match text {
-            "auto" => Some(Preference::Auto),
-            "native" => Some(Preference::Native),
-            "classic" => Some(Preference::Classic),
-            _ => None,
-        },
-    )?;
-    let log_level = read(
-        pod,
-        keys::LOG_LEVEL,
-        "error, warn, info or debug",
-        |text| match text {
-            "error" => Some(LogLevel::Error),
-            "warn" => Some(LogLevel::Warn),
-            "info" => Some(LogLevel::Info),
-            "debug" => Some(LogLevel::Debug),
-            _ => None,
-        },
-    )?;
+    let mode = read(pod, keys::MODE, "auto, native or classic", |text| match text {
+        "auto" => Some(Preference::Auto),
+        "native" => Some(Preference::Native),
+        "classic" => Some(Preference::Classic),
+        _ => None,
+    })?;
+    let log_level = read(pod, keys::LOG_LEVEL, "error, warn, info or debug", |text| match text {
+        "error" => Some(LogLevel::Error),
+        "warn" => Some(LogLevel::Warn),
+        "info" => Some(LogLevel::Info),
+        "debug" => Some(LogLevel::Debug),
+        _ => None,
+    })?;
     let cpu = read(pod, keys::CPU, "CPU from 1m to 16, such as 50m", |text| {
         text.parse::<Cpu>().is_ok().then_some(text)
     })?;
-    let memory = read(
-        pod,
-        keys::MEMORY,
-        "memory from 6Mi to 16Gi, such as 12Mi",
-        |text| text.parse::<Memory>().is_ok().then_some(text),
-    )?;
+    let memory = read(pod, keys::MEMORY, "memory from 6Mi to 16Gi, such as 12Mi", |text| {
+        text.parse::<Memory>().is_ok().then_some(text)
+    })?;
 
     let settings = Settings {
         legacy_port: legacy_port.unwrap_or(3000),
@@ -112,9 +93,7 @@ pub(super) fn settings<'a>(pod: &'a Pod<'_>) -> Result<Settings<'a>, Reason<'a>>
         memory,
     };
     if settings.legacy_port == settings.health_port {
-        return Err(Reason::SamePort {
-            port: settings.legacy_port,
-        });
+        return Err(Reason::SamePort { port: settings.legacy_port });
     }
     Ok(settings)
 }
@@ -128,11 +107,7 @@ fn read<'a, T>(
     let Some(value) = pod.annotation(name) else {
         return Ok(None);
     };
-    parse(value).map(Some).ok_or(Reason::InvalidAnnotation {
-        name,
-        value,
-        allowed,
-    })
+    parse(value).map(Some).ok_or(Reason::InvalidAnnotation { name, value, allowed })
 }
 
 fn port(text: &str, least: u16) -> Option<u16> {
@@ -152,9 +127,7 @@ fn is_subdomain_part(part: &str) -> bool {
     let bytes = part.as_bytes();
     bytes.first().copied().is_some_and(alphanumeric)
         && bytes.last().copied().is_some_and(alphanumeric)
-        && bytes
-            .iter()
-            .all(|byte| alphanumeric(*byte) || *byte == b'-')
+        && bytes.iter().all(|byte| alphanumeric(*byte) || *byte == b'-')
 }
 
 /// What the key of a Secret must be (apimachinery's `IsConfigMapKey`).
@@ -162,9 +135,7 @@ fn is_data_key(text: &str) -> bool {
     (1..=253).contains(&text.len())
         && text != "."
         && !text.starts_with("..")
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
 }
 
 /// One warning for all annotations that look like ours and are not, if there are any.
@@ -185,18 +156,9 @@ pub(super) fn unknown_annotations(metadata: Option<&Metadata<'_>>) -> Option<Str
         ));
     }
     let more = unknown.count();
-    let more = if more == 0 {
-        String::new()
-    } else {
-        format!(" (and {more} more)")
-    };
-    let known = keys::SETTINGS
-        .map(|key| &key[keys::PREFIX.len()..])
-        .join(", ");
-    Some(format!(
-        "unknown annotation {first}{more}; after {} may stand {known}",
-        keys::PREFIX
-    ))
+    let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+    let known = keys::SETTINGS.map(|key| &key[keys::PREFIX.len()..]).join(", ");
+    Some(format!("unknown annotation {first}{more}; after {} may stand {known}", keys::PREFIX))
 }
 
 #[cfg(test)]
@@ -212,9 +174,7 @@ mod tests {
     fn verdict(key: &str, value: &str) -> Result<(), String> {
         let json = pod_json(&json!({key: value}));
         let pod = serde_json::from_str(&json).unwrap();
-        settings(&pod)
-            .map(|_| ())
-            .map_err(|reason| reason.to_string())
+        settings(&pod).map(|_| ()).map_err(|reason| reason.to_string())
     }
 
     #[test]
@@ -266,15 +226,9 @@ mod tests {
             (
                 keys::PORT,
                 &["1", "3001", "65535"],
-                &[
-                    "0", "65536", "-1", "+1", "", " 80", "80 ", "http", "3e3", "١",
-                ],
+                &["0", "65536", "-1", "+1", "", " 80", "80 ", "http", "3e3", "١"],
             ),
-            (
-                keys::HEALTH_PORT,
-                &["1024", "65535"],
-                &["1023", "80", "0", "65536", ""],
-            ),
+            (keys::HEALTH_PORT, &["1024", "65535"], &["1023", "80", "0", "65536", ""]),
             (
                 keys::SECRET_NAME,
                 &["a", "0", "a-b.c", &long_name],
@@ -297,39 +251,16 @@ mod tests {
             (
                 keys::SECRET_KEY,
                 &["half", ".half", "A_b-c.d", "a..b", &long_name],
-                &[
-                    "",
-                    ".",
-                    "..",
-                    "..half",
-                    "a/b",
-                    "../../etc",
-                    "ä",
-                    "a b",
-                    "a\n",
-                    &too_long_name,
-                ],
+                &["", ".", "..", "..half", "a/b", "../../etc", "ä", "a b", "a\n", &too_long_name],
             ),
-            (
-                keys::MODE,
-                &["auto", "native", "classic"],
-                &["", "Native", "sidecar", "auto "],
-            ),
+            (keys::MODE, &["auto", "native", "classic"], &["", "Native", "sidecar", "auto "]),
             (
                 keys::LOG_LEVEL,
                 &["error", "warn", "info", "debug"],
                 &["", "INFO", "trace", "warning"],
             ),
-            (
-                keys::CPU,
-                &["1m", "50m", "1", "0.1"],
-                &["", "0", "-1", "17", "50 m", "fast"],
-            ),
-            (
-                keys::MEMORY,
-                &["6Mi", "12Mi", "1Gi"],
-                &["", "0", "12m", "17Gi", "12MB"],
-            ),
+            (keys::CPU, &["1m", "50m", "1", "0.1"], &["", "0", "-1", "17", "50 m", "fast"]),
+            (keys::MEMORY, &["6Mi", "12Mi", "1Gi"], &["", "0", "12m", "17Gi", "12MB"]),
         ];
         for (key, good, bad) in cases {
             for value in good {
@@ -346,11 +277,7 @@ mod tests {
     #[test]
     fn legacy_and_the_sidecar_cannot_share_a_port() {
         assert!(verdict(keys::PORT, "13300").unwrap_err().contains("13300"));
-        assert!(
-            verdict(keys::HEALTH_PORT, "3000")
-                .unwrap_err()
-                .contains("3000")
-        );
+        assert!(verdict(keys::HEALTH_PORT, "3000").unwrap_err().contains("3000"));
     }
 
     #[test]

@@ -24,16 +24,8 @@ pub const CPU: &str = "secret-handshake/cpu";
 pub const MEMORY: &str = "secret-handshake/memory";
 
 /// What a pod's author may set.
-pub(crate) const SETTINGS: [&str; 8] = [
-    PORT,
-    HEALTH_PORT,
-    SECRET_NAME,
-    SECRET_KEY,
-    MODE,
-    LOG_LEVEL,
-    CPU,
-    MEMORY,
-];
+pub(crate) const SETTINGS: [&str; 8] =
+    [PORT, HEALTH_PORT, SECRET_NAME, SECRET_KEY, MODE, LOG_LEVEL, CPU, MEMORY];
 
 /// What the webhook did with a pod; its own.
 pub const STATUS: &str = "secret-handshake/status";

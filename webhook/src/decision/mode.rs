@@ -43,9 +43,7 @@ pub(super) fn choose(
     runs_for_ever: bool,
     version: Option<KubernetesVersion>,
 ) -> Result<Mode, Reason<'static>> {
-    let classic = Mode::Classic {
-        once: !runs_for_ever,
-    };
+    let classic = Mode::Classic { once: !runs_for_ever };
     match preference {
         Preference::Classic => Ok(classic),
         Preference::Native => match version {
@@ -59,11 +57,7 @@ pub(super) fn choose(
         Preference::Auto => {
             let native_everywhere = version
                 .is_some_and(|version| version >= KubernetesVersion::NATIVE_SIDECARS_EVERYWHERE);
-            Ok(if !runs_for_ever && native_everywhere {
-                Mode::Native
-            } else {
-                classic
-            })
+            Ok(if !runs_for_ever && native_everywhere { Mode::Native } else { classic })
         }
     }
 }
@@ -83,45 +77,19 @@ mod tests {
         let unsupported = Err(Reason::NativeUnsupported { version: old });
         for (preference, runs_for_ever, expected) in [
             // In the order of the versions below.
-            (
-                Preference::Auto,
-                FOR_EVER,
-                [&stays, &stays, &stays, &stays, &stays, &stays],
-            ),
-            (
-                Preference::Auto,
-                ENDS,
-                [&exits, &exits, &exits, &exits, &native, &native],
-            ),
+            (Preference::Auto, FOR_EVER, [&stays, &stays, &stays, &stays, &stays, &stays]),
+            (Preference::Auto, ENDS, [&exits, &exits, &exits, &exits, &native, &native]),
             (
                 Preference::Native,
                 FOR_EVER,
                 [&native, &unsupported, &native, &native, &native, &native],
             ),
-            (
-                Preference::Native,
-                ENDS,
-                [&native, &unsupported, &native, &native, &native, &native],
-            ),
-            (
-                Preference::Classic,
-                FOR_EVER,
-                [&stays, &stays, &stays, &stays, &stays, &stays],
-            ),
-            (
-                Preference::Classic,
-                ENDS,
-                [&exits, &exits, &exits, &exits, &exits, &exits],
-            ),
+            (Preference::Native, ENDS, [&native, &unsupported, &native, &native, &native, &native]),
+            (Preference::Classic, FOR_EVER, [&stays, &stays, &stays, &stays, &stays, &stays]),
+            (Preference::Classic, ENDS, [&exits, &exits, &exits, &exits, &exits, &exits]),
         ] {
-            let versions = [
-                None,
-                Some((1, 28)),
-                Some((1, 29)),
-                Some((1, 31)),
-                Some((1, 32)),
-                Some((1, 37)),
-            ];
+            let versions =
+                [None, Some((1, 28)), Some((1, 29)), Some((1, 31)), Some((1, 32)), Some((1, 37))];
             for (version, expected) in versions.into_iter().zip(expected) {
                 let version = version.map(|(major, minor)| KubernetesVersion::new(major, minor));
                 let mode = choose(preference, runs_for_ever, version);

@@ -29,15 +29,9 @@ pub(crate) fn decide<'a>(
     policy: &'a Policy,
 ) -> Verdict<PodDecision<'a>> {
     let own_label = pod.label().or(asked.workload_label);
-    let quiet = |reason| Verdict {
-        decision: PodDecision::Skip(reason),
-        warnings: Vec::new(),
-    };
+    let quiet = |reason| Verdict { decision: PodDecision::Skip(reason), warnings: Vec::new() };
 
-    if asked
-        .namespace
-        .is_some_and(|namespace| policy.excludes(namespace))
-    {
+    if asked.namespace.is_some_and(|namespace| policy.excludes(namespace)) {
         return quiet(Reason::ExcludedNamespace);
     }
     match own_label.map(says_yes).or(asked.inherited) {
@@ -58,9 +52,7 @@ pub(crate) fn decide<'a>(
         Err(reason) if own_label.is_some() => PodDecision::Deny(reason),
         Err(reason) => PodDecision::Skip(reason),
     };
-    let warnings = annotations::unknown_annotations(pod.metadata.as_ref())
-        .into_iter()
-        .collect();
+    let warnings = annotations::unknown_annotations(pod.metadata.as_ref()).into_iter().collect();
     Verdict { decision, warnings }
 }
 
@@ -70,9 +62,7 @@ pub(super) fn obstacle<'a>(
     namespace: Option<&'a str>,
     policy: &'a Policy,
 ) -> Option<Reason<'a>> {
-    plan(pod, namespace, policy)
-        .err()
-        .filter(Reason::is_unmet_wish)
+    plan(pod, namespace, policy).err().filter(Reason::is_unmet_wish)
 }
 
 fn plan<'a>(
@@ -95,11 +85,7 @@ fn plan<'a>(
         return Err(Reason::NoContainers);
     }
     let settings = annotations::settings(pod)?;
-    let mode = mode::choose(
-        settings.mode,
-        spec.runs_for_ever(),
-        policy.kubernetes_version,
-    )?;
+    let mode = mode::choose(settings.mode, spec.runs_for_ever(), policy.kubernetes_version)?;
     claim_names(spec)?;
     claim_port(spec, &settings)?;
 
@@ -139,27 +125,14 @@ fn claim_port<'a>(spec: &'a PodSpec<'a>, settings: &Settings<'_>) -> Result<(), 
     let port = settings.health_port;
     let declares = |container: &&Container<'_>| {
         container.ports.iter().flatten().any(|declared| {
-            let tcp = declared
-                .protocol
-                .as_deref()
-                .is_none_or(|protocol| protocol == "TCP");
+            let tcp = declared.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
             declared.container_port == i64::from(port) && tcp
         })
     };
-    let native_sidecars = spec
-        .init_containers()
-        .iter()
-        .filter(|container| container.is_native_sidecar());
-    match spec
-        .containers()
-        .iter()
-        .chain(native_sidecars)
-        .find(declares)
-    {
-        Some(container) => Err(Reason::PortTaken {
-            port,
-            container: &container.name,
-        }),
+    let native_sidecars =
+        spec.init_containers().iter().filter(|container| container.is_native_sidecar());
+    match spec.containers().iter().chain(native_sidecars).find(declares) {
+        Some(container) => Err(Reason::PortTaken { port, container: &container.name }),
         None => Ok(()),
     }
 }
@@ -167,11 +140,7 @@ fn claim_port<'a>(spec: &'a PodSpec<'a>, settings: &Settings<'_>) -> Result<(), 
 /// Left out where the cluster is to choose; but a pod that runs its containers as root would hand
 /// that down, and the kubelet would refuse to start a sidecar that must not be root.
 fn run_as_user(spec: &PodSpec<'_>, policy: &Policy) -> Option<u32> {
-    let root = spec
-        .security_context
-        .as_ref()
-        .and_then(|context| context.run_as_user)
-        == Some(0);
+    let root = spec.security_context.as_ref().and_then(|context| context.run_as_user) == Some(0);
     policy.run_as_user.or(root.then_some(Policy::RUN_AS_USER))
 }
 

@@ -40,10 +40,7 @@ impl Policy {
     #[must_use]
     pub fn excludes(&self, namespace: &str) -> bool {
         self.own_namespace.as_deref() == Some(namespace)
-            || self
-                .excluded_namespaces
-                .iter()
-                .any(|excluded| excluded == namespace)
+            || self.excluded_namespaces.iter().any(|excluded| excluded == namespace)
     }
 }
 

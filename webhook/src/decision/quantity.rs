@@ -110,9 +110,7 @@ impl Serialize for Memory {
 /// `0m`, `0.0`, `0e3`. Kubernetes treats such a request as none when it tells a pod's quality-of-service class.
 pub(crate) fn is_zero(quantity: &str) -> bool {
     let mantissa = quantity.trim_start_matches(['+', '-']);
-    let digits = mantissa
-        .bytes()
-        .take_while(|byte| byte.is_ascii_digit() || *byte == b'.');
+    let digits = mantissa.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.');
     digits.into_iter().all(|byte| matches!(byte, b'0' | b'.'))
 }
 
@@ -120,10 +118,7 @@ pub(crate) fn is_zero(quantity: &str) -> bool {
 /// big to be of use. The grammar is that of k8s.io/apimachinery's `resource.Quantity`.
 fn nanos(text: &str) -> Option<i128> {
     let text = text.strip_prefix('+').unwrap_or(text);
-    let end = text
-        .bytes()
-        .take_while(|byte| byte.is_ascii_digit() || *byte == b'.')
-        .count();
+    let end = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
     let (number, suffix) = text.split_at(end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     // Eighteen digits on either side are more than any amount in use, and cannot overflow below.
@@ -166,11 +161,7 @@ fn nanos(text: &str) -> Option<i128> {
     let scaled = digits.checked_mul(factor)?;
     let shift = 9 + power_of_ten - i32::try_from(digits_after_point).ok()?;
     let ten = 10_i128.checked_pow(shift.unsigned_abs())?;
-    if shift >= 0 {
-        scaled.checked_mul(ten)
-    } else {
-        Some(scaled / ten)
-    }
+    if shift >= 0 { scaled.checked_mul(ten) } else { Some(scaled / ten) }
 }
 
 #[cfg(test)]
@@ -230,11 +221,7 @@ mod tests {
         }
         // `12m` is the slip of the pen that this catches: twelve thousandths of a byte.
         for text in ["0", "12m", "12", "5Mi", "17Gi", "-1Gi", "big", ""] {
-            assert_eq!(
-                text.parse::<Memory>(),
-                Err(InvalidQuantity::Memory),
-                "{text}"
-            );
+            assert_eq!(text.parse::<Memory>(), Err(InvalidQuantity::Memory), "{text}");
         }
     }
 

@@ -127,9 +127,7 @@ impl Reason<'_> {
 /// At most this much of a text that somebody else wrote: kubectl may cut a warning after 256
 /// characters.
 fn excerpt(text: &str) -> &str {
-    text.char_indices()
-        .nth(48)
-        .map_or(text, |(end, _)| &text[..end])
+    text.char_indices().nth(48).map_or(text, |(end, _)| &text[..end])
 }
 
 impl fmt::Display for Reason<'_> {
@@ -189,15 +187,8 @@ mod tests {
     fn what_people_read_fits_into_a_warning() {
         let long = "ж".repeat(5000);
         for reason in [
-            Reason::InvalidAnnotation {
-                name: keys::SECRET_NAME,
-                value: &long,
-                allowed: "x",
-            },
-            Reason::PortTaken {
-                port: 65535,
-                container: &long,
-            },
+            Reason::InvalidAnnotation { name: keys::SECRET_NAME, value: &long, allowed: "x" },
+            Reason::PortTaken { port: 65535, container: &long },
             Reason::HostNetwork,
         ] {
             assert!(reason.to_string().chars().count() < 200, "{reason}");
@@ -206,11 +197,8 @@ mod tests {
 
     #[test]
     fn a_value_with_control_characters_is_printed_harmlessly() {
-        let reason = Reason::InvalidAnnotation {
-            name: keys::PORT,
-            value: "1\n\u{1b}[31m",
-            allowed: "x",
-        };
+        let reason =
+            Reason::InvalidAnnotation { name: keys::PORT, value: "1\n\u{1b}[31m", allowed: "x" };
         assert!(!reason.to_string().contains(char::is_control), "{reason}");
     }
 }

@@ -57,24 +57,17 @@ pub(super) fn follow<'a>(
     let containers = if pod_level { &[] } else { spec.containers() };
 
     let cpu = |of: fn(&ContainerResources) -> Option<Amount>| {
-        settings
-            .cpu
-            .or_else(|| as_all_set(containers, of, policy.cpu.as_str()))
+        settings.cpu.or_else(|| as_all_set(containers, of, policy.cpu.as_str()))
     };
     let memory = |of: fn(&ContainerResources) -> Option<Amount>| {
-        settings
-            .memory
-            .or_else(|| as_all_set(containers, of, policy.memory.as_str()))
+        settings.memory.or_else(|| as_all_set(containers, of, policy.memory.as_str()))
     };
     Resources {
         requests: Values {
             cpu: cpu(|it| it.requests?.cpu),
             memory: memory(|it| it.requests?.memory),
         },
-        limits: Values {
-            cpu: cpu(|it| it.limits?.cpu),
-            memory: memory(|it| it.limits?.memory),
-        },
+        limits: Values { cpu: cpu(|it| it.limits?.cpu), memory: memory(|it| it.limits?.memory) },
     }
 }
 
@@ -130,19 +123,10 @@ mod tests {
             (vec![all.clone()], ours.clone()),
             (vec![all.clone(), all.clone()], ours.clone()),
             (vec![all.clone(), json!({})], json!({})),
+            (vec![json!({"requests": {"cpu": "1"}})], json!({"requests": {"cpu": "50m"}})),
+            (vec![json!({"limits": {"memory": "1Gi"}})], json!({"limits": {"memory": "12Mi"}})),
             (
-                vec![json!({"requests": {"cpu": "1"}})],
-                json!({"requests": {"cpu": "50m"}}),
-            ),
-            (
-                vec![json!({"limits": {"memory": "1Gi"}})],
-                json!({"limits": {"memory": "12Mi"}}),
-            ),
-            (
-                vec![
-                    all.clone(),
-                    json!({"requests": {"memory": "1Gi"}, "limits": {"cpu": 1}}),
-                ],
+                vec![all.clone(), json!({"requests": {"memory": "1Gi"}, "limits": {"cpu": 1}})],
                 json!({"requests": {"memory": "12Mi"}, "limits": {"cpu": "50m"}}),
             ),
             (
@@ -150,22 +134,12 @@ mod tests {
                 json!({"requests": {"cpu": "0", "memory": "0"}}),
             ),
             (
-                vec![
-                    json!({"requests": {"cpu": "0"}}),
-                    json!({"requests": {"cpu": 0.5}}),
-                ],
+                vec![json!({"requests": {"cpu": "0"}}), json!({"requests": {"cpu": 0.5}})],
                 json!({"requests": {"cpu": "50m"}}),
             ),
-            (
-                vec![json!({"requests": {"ephemeral-storage": "1Gi"}})],
-                json!({}),
-            ),
+            (vec![json!({"requests": {"ephemeral-storage": "1Gi"}})], json!({})),
         ] {
-            assert_eq!(
-                beside(&containers, &Value::Null, &Value::Null),
-                expected,
-                "{containers:?}"
-            );
+            assert_eq!(beside(&containers, &Value::Null, &Value::Null), expected, "{containers:?}");
         }
     }
 
@@ -176,10 +150,7 @@ mod tests {
             (json!({"requests": {"cpu": "3"}}), json!({})),
             (json!({"limits": {"memory": "3Gi"}}), json!({})),
             (json!({"limits": {"hugepages-2Mi": "4Mi"}}), json!({})),
-            (
-                json!({}),
-                json!({"requests": {"cpu": "50m"}, "limits": {"cpu": "50m"}}),
-            ),
+            (json!({}), json!({"requests": {"cpu": "50m"}, "limits": {"cpu": "50m"}})),
             (
                 json!({"requests": {}, "limits": null}),
                 json!({"requests": {"cpu": "50m"}, "limits": {"cpu": "50m"}}),
@@ -198,17 +169,10 @@ mod tests {
         let annotations = json!({"secret-handshake/cpu": "200m"});
         let expected = json!({"requests": {"cpu": "200m"}, "limits": {"cpu": "200m"}});
         assert_eq!(beside(&[json!({})], &Value::Null, &annotations), expected);
-        assert_eq!(
-            beside(&[json!({})], &json!({"limits": {"cpu": "1"}}), &annotations),
-            expected
-        );
+        assert_eq!(beside(&[json!({})], &json!({"limits": {"cpu": "1"}}), &annotations), expected);
         let memory = json!({"requests": {"memory": "64Mi"}, "limits": {"memory": "64Mi"}});
         assert_eq!(
-            beside(
-                &[json!({})],
-                &Value::Null,
-                &json!({"secret-handshake/memory": "64Mi"})
-            ),
+            beside(&[json!({})], &Value::Null, &json!({"secret-handshake/memory": "64Mi"})),
             memory
         );
     }

@@ -66,16 +66,10 @@ pub(crate) fn decide<'a>(
     change: Change<'a>,
     policy: &'a Policy,
 ) -> Verdict<WorkloadDecision<'a>> {
-    let skip = |reason| Verdict {
-        decision: WorkloadDecision::Skip(reason),
-        warnings: Vec::new(),
-    };
+    let skip = |reason| Verdict { decision: WorkloadDecision::Skip(reason), warnings: Vec::new() };
     let metadata = workload.metadata.as_ref();
 
-    if change
-        .namespace
-        .is_some_and(|namespace| policy.excludes(namespace))
-    {
+    if change.namespace.is_some_and(|namespace| policy.excludes(namespace)) {
         return skip(Reason::ExcludedNamespace);
     }
     if metadata.is_some_and(|metadata| metadata.deletion_timestamp.is_some()) {
@@ -122,11 +116,7 @@ fn warnings(
     let refused = pod::obstacle(template, namespace, policy)
         .map(|reason| format!("the pods of this workload will be refused: {reason}"));
     let unknown = annotations::unknown_annotations(template.metadata.as_ref());
-    refused
-        .into_iter()
-        .chain(misplaced_annotation(workload))
-        .chain(unknown)
-        .collect()
+    refused.into_iter().chain(misplaced_annotation(workload)).chain(unknown).collect()
 }
 
 /// A warning about a setting that stands on the workload itself, where it reaches no pod.
@@ -137,9 +127,7 @@ pub(crate) fn misplaced_annotation(workload: &Workload<'_>) -> Option<String> {
         .map(|(key, _)| key)
         .filter(|key| keys::SETTINGS.contains(key) && template.annotation(key).is_none());
     let key = misplaced.next()?;
-    Some(format!(
-        "the annotation {key} has no effect here: it belongs on the pod template"
-    ))
+    Some(format!("the annotation {key} has no effect here: it belongs on the pod template"))
 }
 
 #[cfg(test)]
@@ -148,11 +136,8 @@ mod tests {
 
     use super::*;
 
-    const DEPLOYMENT: Change<'_> = Change {
-        kind: WorkloadKind::Deployment,
-        is_update: true,
-        namespace: Some("apps"),
-    };
+    const DEPLOYMENT: Change<'_> =
+        Change { kind: WorkloadKind::Deployment, is_update: true, namespace: Some("apps") };
 
     fn workload_json(label: Option<&str>, note: Option<&str>, copied: Option<&str>) -> String {
         let entry = |key: &str, value: Option<&str>| value.map(|value| json!({ key: value }));
@@ -165,11 +150,7 @@ mod tests {
 
     /// The condition that the webhook's configuration has in CEL, with `-` for absent.
     fn needs_copy(template: &str, own: &str, note: &str) -> bool {
-        if template == "-" {
-            own != "-"
-        } else {
-            template == note && own != template
-        }
+        if template == "-" { own != "-" } else { template == note && own != template }
     }
 
     #[test]
@@ -200,10 +181,8 @@ mod tests {
             let workload = serde_json::from_str(&json).unwrap();
             let policy = Policy::default();
             let verdict = decide(&workload, DEPLOYMENT, &policy);
-            let expected_decision = expected.map_or(
-                WorkloadDecision::Skip(Reason::NoCopyNeeded),
-                WorkloadDecision::CopyLabel,
-            );
+            let expected_decision = expected
+                .map_or(WorkloadDecision::Skip(Reason::NoCopyNeeded), WorkloadDecision::CopyLabel);
             let case = format!("workload {own:?}, note {note:?}, template {template:?}");
             assert_eq!(verdict.decision, expected_decision, "{case}");
             assert_eq!(
@@ -246,47 +225,29 @@ mod tests {
 
     #[test]
     fn what_must_not_be_touched_is_left_alone() {
-        let policy = Policy {
-            own_namespace: Some("secret-handshake".to_owned()),
-            ..Policy::default()
-        };
+        let policy =
+            Policy { own_namespace: Some("secret-handshake".to_owned()), ..Policy::default() };
         let plain = workload_json(Some("true"), None, None);
         let mut deleted: Value = serde_json::from_str(&plain).unwrap();
         deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         let deleted = deleted.to_string();
         let bare = json!({"metadata": {"labels": {keys::LABEL: "true"}}}).to_string();
         let update = DEPLOYMENT;
-        let job = Change {
-            kind: WorkloadKind::Job,
-            ..update
-        };
+        let job = Change { kind: WorkloadKind::Job, ..update };
         for (json, change, expected) in [
             (
                 &plain,
-                Change {
-                    namespace: Some("kube-system"),
-                    ..update
-                },
+                Change { namespace: Some("kube-system"), ..update },
                 Some(Reason::ExcludedNamespace),
             ),
             (
                 &plain,
-                Change {
-                    namespace: Some("secret-handshake"),
-                    ..update
-                },
+                Change { namespace: Some("secret-handshake"), ..update },
                 Some(Reason::ExcludedNamespace),
             ),
             (&deleted, update, Some(Reason::BeingDeleted)),
             (&plain, job, Some(Reason::JobUpdate)),
-            (
-                &plain,
-                Change {
-                    is_update: false,
-                    ..job
-                },
-                None,
-            ),
+            (&plain, Change { is_update: false, ..job }, None),
             (&bare, update, Some(Reason::NoTemplate)),
         ] {
             let workload = serde_json::from_str(json).unwrap();
@@ -307,10 +268,7 @@ mod tests {
         })
         .to_string();
         let workload = serde_json::from_str(&json).unwrap();
-        let change = Change {
-            kind: WorkloadKind::CronJob,
-            ..DEPLOYMENT
-        };
+        let change = Change { kind: WorkloadKind::CronJob, ..DEPLOYMENT };
         let policy = Policy::default();
         assert_eq!(
             decide(&workload, change, &policy).decision,
@@ -333,21 +291,11 @@ mod tests {
         };
         let warnings = warnings_of(&object);
         assert_eq!(warnings.len(), 3, "{warnings:?}");
-        assert!(
-            warnings[0].contains("will be refused: hostNetwork"),
-            "{warnings:?}"
-        );
-        assert!(
-            warnings[1].contains("belongs on the pod template"),
-            "{warnings:?}"
-        );
+        assert!(warnings[0].contains("will be refused: hostNetwork"), "{warnings:?}");
+        assert!(warnings[1].contains("belongs on the pod template"), "{warnings:?}");
         assert!(warnings[2].contains("secret-handshake/prt"), "{warnings:?}");
 
         object["metadata"]["labels"][keys::LABEL] = json!("false");
-        assert_eq!(
-            warnings_of(&object),
-            Vec::<String>::new(),
-            "who opts out has nothing to mend"
-        );
+        assert_eq!(warnings_of(&object), Vec::<String>::new(), "who opts out has nothing to mend");
     }
 }

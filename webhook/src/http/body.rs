@@ -98,18 +98,9 @@ pub(super) struct Whole {
 
 impl Whole {
     pub(super) fn new(budget: &Budget) -> Self {
-        let share = Share {
-            budget: budget.clone(),
-            bytes: None,
-            over: None,
-            counted: 0,
-            waits: false,
-        };
-        Self {
-            first: Bytes::new(),
-            all: BytesMut::new(),
-            share,
-        }
+        let share =
+            Share { budget: budget.clone(), bytes: None, over: None, counted: 0, waits: false };
+        Self { first: Bytes::new(), all: BytesMut::new(), share }
     }
 
     /// Reads `body` to its end.
@@ -156,11 +147,7 @@ impl Whole {
 
     /// What was read.
     pub(super) fn bytes(&self) -> &[u8] {
-        if self.all.is_empty() {
-            &self.first
-        } else {
-            &self.all
-        }
+        if self.all.is_empty() { &self.first } else { &self.all }
     }
 }
 
@@ -171,21 +158,15 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: BodyLimits = BodyLimits {
-        most: 100,
-        time: Duration::from_secs(4),
-        in_flight: 150,
-    };
+    const LIMITS: BodyLimits =
+        BodyLimits { most: 100, time: Duration::from_secs(4), in_flight: 150 };
 
     fn budget() -> Budget {
         Budget::new(LIMITS.in_flight, Gauge::default())
     }
 
     fn pieces(pieces: &[&'static str]) -> Body {
-        let pieces: Vec<_> = pieces
-            .iter()
-            .map(|piece| Ok::<_, std::io::Error>(*piece))
-            .collect();
+        let pieces: Vec<_> = pieces.iter().map(|piece| Ok::<_, std::io::Error>(*piece)).collect();
         Body::from_stream(stream::iter(pieces))
     }
 
@@ -226,18 +207,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stalled_body_is_too_slow() {
-        let read = Whole::new(&budget())
-            .read(stalled("x".into()), &LIMITS)
-            .await;
+        let read = Whole::new(&budget()).read(stalled("x".into()), &LIMITS).await;
         assert!(matches!(read, Err(Refusal::TooSlow { .. })), "{read:?}");
     }
 
     #[tokio::test]
     async fn a_broken_body_is_an_error() {
         let broken = stream::iter([Ok("x"), Err(std::io::Error::other("gone"))]);
-        let read = Whole::new(&budget())
-            .read(Body::from_stream(broken), &LIMITS)
-            .await;
+        let read = Whole::new(&budget()).read(Body::from_stream(broken), &LIMITS).await;
         assert!(matches!(read, Err(Refusal::BrokenOff)), "{read:?}");
     }
 
@@ -266,14 +243,9 @@ mod tests {
         let budget = budget();
         let mut holders = [Whole::new(&budget), Whole::new(&budget)];
         for holder in &mut holders {
-            holder
-                .read(Body::from("x".repeat(100)), &LIMITS)
-                .await
-                .unwrap();
+            holder.read(Body::from("x".repeat(100)), &LIMITS).await.unwrap();
         }
-        let read = Whole::new(&budget)
-            .read(Body::from("x".repeat(100)), &LIMITS)
-            .await;
+        let read = Whole::new(&budget).read(Body::from("x".repeat(100)), &LIMITS).await;
         assert!(matches!(read, Err(Refusal::Busy)), "{read:?}");
     }
 

@@ -57,19 +57,15 @@ pub fn router(answer: Box<AnswerFn>, limits: BodyLimits, metrics: Metrics) -> Ro
     Router::new()
         .route(
             "/mutate/pods",
-            post(
-                async |State(admissions): State<Arc<Admissions>>, request: Request| {
-                    admissions.admit(Endpoint::Pods, request).await
-                },
-            ),
+            post(async |State(admissions): State<Arc<Admissions>>, request: Request| {
+                admissions.admit(Endpoint::Pods, request).await
+            }),
         )
         .route(
             "/mutate/workloads",
-            post(
-                async |State(admissions): State<Arc<Admissions>>, request: Request| {
-                    admissions.admit(Endpoint::Workloads, request).await
-                },
-            ),
+            post(async |State(admissions): State<Arc<Admissions>>, request: Request| {
+                admissions.admit(Endpoint::Workloads, request).await
+            }),
         )
         .method_not_allowed_fallback(async || {
             ([(ALLOW, HeaderValue::from_static("POST"))], Refusal::Method)
@@ -91,8 +87,7 @@ impl Admissions {
         let took = start.elapsed();
         let record = &answer.record;
         let name = endpoint_name(endpoint);
-        self.metrics
-            .admission(name, record.outcome.as_str(), record.reason, took);
+        self.metrics.admission(name, record.outcome.as_str(), record.reason, took);
         log::admission(name, record, took);
         Ok(([(CONTENT_TYPE, "application/json")], answer.body).into_response())
     }
@@ -128,21 +123,14 @@ async fn answer_for_panics(
     next: Next,
 ) -> Response {
     // What a panic leaves behind is dropped with the request; nothing of it is shared but counters.
-    let response = AssertUnwindSafe(next.run(request))
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| {
-            metrics.panicked();
-            Refusal::Panicked.into_response()
-        });
+    let response = AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
+        metrics.panicked();
+        Refusal::Panicked.into_response()
+    });
     if response.status() != http::StatusCode::OK {
         metrics.refusal(response.status());
         if let Some(Refused(reason)) = response.extensions().get() {
-            tracing::warn!(
-                status = response.status().as_u16(),
-                reason,
-                "request refused"
-            );
+            tracing::warn!(status = response.status().as_u16(), reason, "request refused");
         }
     }
     response
@@ -154,10 +142,6 @@ struct Refused(String);
 
 impl Default for BodyLimits {
     fn default() -> Self {
-        Self {
-            most: MAX_BODY,
-            time: Duration::from_secs(4),
-            in_flight: 32 << 20,
-        }
+        Self { most: MAX_BODY, time: Duration::from_secs(4), in_flight: 32 << 20 }
     }
 }

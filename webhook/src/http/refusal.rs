@@ -82,9 +82,7 @@ impl IntoResponse for Refusal {
         let mut response = (self.status(), format!("{self}\n")).into_response();
         response.extensions_mut().insert(Refused(self.to_string()));
         if !self.body_was_read() {
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

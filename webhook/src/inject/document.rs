@@ -57,10 +57,7 @@ impl<'a> Document<'a> {
             line.trim().is_empty() || line.trim_start().starts_with('#') || line.starts_with('%')
         };
         if text.lines().all(says_nothing) {
-            return Ok(vec![Self {
-                text,
-                value: Value::Null,
-            }]);
+            return Ok(vec![Self { text, value: Value::Null }]);
         }
         // What kubectl reads is YAML 1.1, where `0444` is an octal number and `yes` is true.
         let options = serde_saphyr::options! { legacy_octal_numbers: true, with_snippet: false };
@@ -76,15 +73,8 @@ impl<'a> Document<'a> {
             let value = value.ok()?;
             // The last one takes the white space at the end with it.
             let end = values.byte_offset();
-            let end = if text[end..].trim().is_empty() {
-                text.len()
-            } else {
-                end
-            };
-            documents.push(Self {
-                text: text[from..end].trim_start(),
-                value,
-            });
+            let end = if text[end..].trim().is_empty() { text.len() } else { end };
+            documents.push(Self { text: text[from..end].trim_start(), value });
             from = end;
         }
         Some(documents)

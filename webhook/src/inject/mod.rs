@@ -76,19 +76,13 @@ pub fn run(args: InjectArgs, policy: Policy) -> anyhow::Result<()> {
     for line in &report {
         writeln!(errors, "{line}")?;
     }
-    let refused = report
-        .iter()
-        .filter(|line| line.treatment == Treatment::Refused)
-        .count();
+    let refused = report.iter().filter(|line| line.treatment == Treatment::Refused).count();
     ensure!(
         refused == 0,
         "{refused} of {} objects can't have the sidecar they ask for: nothing is written",
         report.len()
     );
-    io::stdout()
-        .lock()
-        .write_all(manifests.as_bytes())
-        .context("can't write the manifests")
+    io::stdout().lock().write_all(manifests.as_bytes()).context("can't write the manifests")
 }
 
 /// Injects the manifests in `text`, with what `args` say about the cluster; `args.file` and
@@ -122,20 +116,13 @@ pub fn inject(text: &str, args: InjectArgs, policy: Policy) -> anyhow::Result<In
             }
         }
     }
-    Ok(Injected {
-        manifests,
-        report: offline.report,
-    })
+    Ok(Injected { manifests, report: offline.report })
 }
 
 fn read(source: impl Read) -> anyhow::Result<String> {
     let mut text = String::new();
     source.take(LIMIT + 1).read_to_string(&mut text)?;
-    ensure!(
-        text.len() as u64 <= LIMIT,
-        "more than {} MiB are no manifests",
-        LIMIT >> 20
-    );
+    ensure!(text.len() as u64 <= LIMIT, "more than {} MiB are no manifests", LIMIT >> 20);
     Ok(text)
 }
 
@@ -180,19 +167,13 @@ mod tests {
         }
         let two = format!("# head\n---\n{CONFIG}--- # next\n{POD}");
         let out = injected(&two).manifests;
-        assert!(
-            out.starts_with(&format!("# head\n---\n{CONFIG}---\n")),
-            "{out}"
-        );
+        assert!(out.starts_with(&format!("# head\n---\n{CONFIG}---\n")), "{out}");
         assert!(out.contains("--half-file="), "{out}");
     }
 
     #[test]
     fn each_object_gets_its_line() {
-        let text = format!(
-            "{CONFIG}---\n{POD}---\n{}",
-            POD.replace("\"true\"", "\"off\"")
-        );
+        let text = format!("{CONFIG}---\n{POD}---\n{}", POD.replace("\"true\"", "\"off\""));
         assert_eq!(
             report(&injected(&text)),
             [
@@ -236,16 +217,9 @@ mod tests {
         let config = r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}}"#;
         let out = injected(&format!("{json}\n{config}\n"));
         assert_eq!(out.report.len(), 2);
-        assert!(
-            out.manifests.ends_with(&format!("---\n{config}\n")),
-            "{}",
-            out.manifests
-        );
+        assert!(out.manifests.ends_with(&format!("---\n{config}\n")), "{}", out.manifests);
         // A YAML flow mapping begins like JSON and is none.
-        assert_eq!(
-            report(&injected("{kind: ConfigMap, metadata: {name: c}}\n")).len(),
-            1
-        );
+        assert_eq!(report(&injected("{kind: ConfigMap, metadata: {name: c}}\n")).len(), 1);
     }
 
     #[test]
@@ -268,16 +242,10 @@ mod tests {
     fn what_the_namespace_wishes_is_a_flag() {
         let plain = POD.replace("secret-handshake:", "other:");
         let with = |namespace_label: Option<&str>| {
-            let args = InjectArgs {
-                namespace_label: namespace_label.map(str::to_owned),
-                ..args()
-            };
+            let args = InjectArgs { namespace_label: namespace_label.map(str::to_owned), ..args() };
             report(&inject(&plain, args, Policy::default()).unwrap()).remove(0)
         };
-        assert_eq!(
-            with(None),
-            "Pod/legacy: unchanged: no label secret-handshake"
-        );
+        assert_eq!(with(None), "Pod/legacy: unchanged: no label secret-handshake");
         assert_eq!(
             with(Some("disabled")),
             "Pod/legacy: unchanged: the label secret-handshake says no"
@@ -299,45 +267,26 @@ mod tests {
             line.contains("hostNetwork") && line.contains("belongs on the pod template"),
             "{line}"
         );
-        let nearest = injected(&deployment(
-            "{secret-handshake: a}",
-            "{secret-handshake: \"false\"}",
-        ));
+        let nearest =
+            injected(&deployment("{secret-handshake: a}", "{secret-handshake: \"false\"}"));
         assert_eq!(nearest.report[0].treatment, Treatment::Unchanged);
 
         // One that only inherits is let through, and its template says why.
-        let args = InjectArgs {
-            namespace_label: Some("true".to_owned()),
-            ..args()
-        };
+        let args = InjectArgs { namespace_label: Some("true".to_owned()), ..args() };
         let inherited = inject(&deployment("{}", "{}"), args, Policy::default()).unwrap();
         assert_eq!(inherited.report[0].treatment, Treatment::Noted);
-        assert!(
-            inherited.manifests.contains("secret-handshake/status"),
-            "{}",
-            inherited.manifests
-        );
+        assert!(inherited.manifests.contains("secret-handshake/status"), "{}", inherited.manifests);
     }
 
     #[test]
     fn an_object_that_kubernetes_would_not_take_is_refused_with_its_place() {
         for (text, expected) in [
-            (
-                POD.replace("\"true\"", "true"),
-                "in YAML, quotes make it one",
-            ),
-            (
-                POD.replace("containers:\n", "containers: none\n  other:\n"),
-                "a sequence",
-            ),
+            (POD.replace("\"true\"", "true"), "in YAML, quotes make it one"),
+            (POD.replace("containers:\n", "containers: none\n  other:\n"), "a sequence"),
         ] {
             let out = injected(&text);
             assert_eq!(out.report[0].treatment, Treatment::Refused, "{text}");
-            assert!(
-                out.report[0].to_string().contains(expected),
-                "{}",
-                out.report[0]
-            );
+            assert!(out.report[0].to_string().contains(expected), "{}", out.report[0]);
         }
         for text in ["a: [", "a: 1\na: 2\n", "{\"a\": ", "\"open", "a: *nowhere"] {
             let error = inject(text, args(), Policy::default()).unwrap_err();

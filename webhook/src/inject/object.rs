@@ -49,21 +49,14 @@ pub enum Treatment {
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            object,
-            treatment,
-            reason,
-            warnings,
-        } = self;
+        let Self { object, treatment, reason, warnings } = self;
         match treatment {
             Treatment::Injected => write!(f, "{object}: injected ({reason})"),
             Treatment::Unchanged => write!(f, "{object}: unchanged: {reason}"),
             Treatment::Noted => write!(f, "{object}: no sidecar: {reason}"),
             Treatment::Refused => write!(f, "{object}: refused: {reason}"),
         }?;
-        warnings
-            .iter()
-            .try_for_each(|warning| write!(f, "\n  warning: {warning}"))
+        warnings.iter().try_for_each(|warning| write!(f, "\n  warning: {warning}"))
     }
 }
 
@@ -143,8 +136,7 @@ impl Offline {
         let metadata = workload.metadata.as_ref();
         let asked = self.asked(metadata, metadata.and_then(|metadata| metadata.label()));
         let patch = self.template(template, asked, kind.template_path(), line);
-        line.warnings
-            .extend(workload::misplaced_annotation(&workload));
+        line.warnings.extend(workload::misplaced_annotation(&workload));
         Ok(patch)
     }
 
@@ -155,9 +147,7 @@ impl Offline {
     ) -> Asked<'a> {
         let own = metadata.and_then(|metadata| metadata.namespace.as_deref());
         Asked {
-            namespace: own
-                .filter(|own| !own.is_empty())
-                .or(self.namespace.as_deref()),
+            namespace: own.filter(|own| !own.is_empty()).or(self.namespace.as_deref()),
             workload_label,
             inherited: self.inherited,
         }
@@ -198,10 +188,7 @@ impl Offline {
 
 /// A member that is a text; the empty one where there is none.
 fn text<'a>(object: &'a Value, member: &str) -> &'a str {
-    object
-        .get(member)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    object.get(member).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn apply(object: &mut Value, patch: &[u8]) -> anyhow::Result<bool> {

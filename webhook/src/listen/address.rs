@@ -62,11 +62,7 @@ impl ListenAddress {
 }
 
 fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
@@ -87,14 +83,8 @@ mod tests {
         let cases = [
             (":8443", Some(ListenAddress::Everywhere(8443))),
             (":0", Some(ListenAddress::Everywhere(0))),
-            (
-                "127.0.0.1:80",
-                Some(ListenAddress::At(([127, 0, 0, 1], 80).into())),
-            ),
-            (
-                "[::1]:80",
-                Some(ListenAddress::At((Ipv6Addr::LOCALHOST, 80).into())),
-            ),
+            ("127.0.0.1:80", Some(ListenAddress::At(([127, 0, 0, 1], 80).into()))),
+            ("[::1]:80", Some(ListenAddress::At((Ipv6Addr::LOCALHOST, 80).into()))),
             ("", None),
             (":", None),
             ("8443", None),
@@ -118,9 +108,7 @@ mod tests {
     async fn everywhere_takes_ipv4_as_well() {
         let listener = ListenAddress::Everywhere(0).bind().unwrap();
         let port = listener.local_addr().unwrap().port();
-        tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))
-            .await
-            .unwrap();
+        tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
     }
 
     #[tokio::test]

@@ -80,9 +80,7 @@ where
 
 fn finish(connection: &Connection, response: &mut Response<Body>) {
     if connection.answers_for_the_last_time() {
-        response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if response.status().is_client_error() || response.status().is_server_error() {
         connection.linger();
@@ -152,13 +150,7 @@ mod tests {
         let connections = Connections::new(9, Metrics::new().port(Port::Webhook));
         let place = connections.place().await;
         let start = Instant::now();
-        run(
-            std::future::pending::<io::Result<DuplexStream>>(),
-            &place,
-            Router::new(),
-            TIMES,
-        )
-        .await;
+        run(std::future::pending::<io::Result<DuplexStream>>(), &place, Router::new(), TIMES).await;
         assert_about(start.elapsed(), TIMES.handshake);
     }
 

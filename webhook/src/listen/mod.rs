@@ -168,8 +168,5 @@ async fn finishing(mut stage: watch::Receiver<Stage>) {
 /// The connection ended before it was accepted: the next one may be fine.
 fn is_the_peers_doing(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
-    )
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }

@@ -55,14 +55,7 @@ struct Linger {
 impl<S> Paced<S> {
     pub(super) fn new(stream: S, connection: Arc<Connection>, times: Times) -> Self {
         let reading = Box::pin(tokio::time::sleep(times.first_byte));
-        Self {
-            stream,
-            connection,
-            times,
-            reading,
-            writing: None,
-            lingering: None,
-        }
+        Self { stream, connection, times, reading, writing: None, lingering: None }
     }
 
     /// Nothing to read for now: how long may that last?
@@ -83,11 +76,7 @@ impl<S> Paced<S> {
         }
         ready!(self.reading.as_mut().poll(cx));
         self.connection.cut(cut);
-        Poll::Ready(if phase == Phase::Head {
-            Err(io::ErrorKind::TimedOut.into())
-        } else {
-            Ok(())
-        })
+        Poll::Ready(if phase == Phase::Head { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) })
     }
 
     /// Starts the clock when the peer takes nothing more.
@@ -100,9 +89,7 @@ impl<S> Paced<S> {
             return written;
         }
         let limit = self.times.write;
-        let clock = self
-            .writing
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let clock = self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(clock.as_mut().poll(cx));
         self.connection.cut(Cut::WriteTime);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))

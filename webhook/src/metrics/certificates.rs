@@ -26,14 +26,7 @@ pub struct CertificateMetrics {
 
 impl CertificateMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
-        let Self {
-            ca_not_after,
-            matches,
-            contested,
-            renewals,
-            repairs,
-            phase,
-        } = self.clone();
+        let Self { ca_not_after, matches, contested, renewals, repairs, phase } = self.clone();
         registry.register(
             "ca_not_after_seconds",
             "When the CA that signs ends, in seconds since 1970",
@@ -68,14 +61,7 @@ impl CertificateMetrics {
 
     /// Shows how things stand.
     pub fn show(&self, status: &Status) {
-        let Self {
-            ca_not_after,
-            matches,
-            contested,
-            renewals,
-            repairs,
-            phase,
-        } = self;
+        let Self { ca_not_after, matches, contested, renewals, repairs, phase } = self;
         if let Some(signing) = status.signing() {
             ca_not_after.set(signing.not_after.as_second());
         }
@@ -89,9 +75,7 @@ impl CertificateMetrics {
             ("retiring", Phase::Retiring),
         ] {
             let current = status.phase == Some(is);
-            phase
-                .get_or_create(&PhaseLabels { phase: name })
-                .set(current.into());
+            phase.get_or_create(&PhaseLabels { phase: name }).set(current.into());
         }
     }
 }

@@ -180,11 +180,7 @@ impl Metrics {
         );
         certificate_metrics(&certificates, r);
         Self {
-            admissions: new(
-                r,
-                "admissions",
-                "Admission requests, by what became of them",
-            ),
+            admissions: new(r, "admissions", "Admission requests, by what became of them"),
             seconds: {
                 let seconds = Histogram::new(SECONDS);
                 let help =
@@ -192,20 +188,12 @@ impl Metrics {
                 r.register("admission_seconds", help, seconds.clone());
                 seconds
             },
-            refusals: new(
-                r,
-                "http_refusals",
-                "Requests answered with an HTTP error, by status",
-            ),
+            refusals: new(r, "http_refusals", "Requests answered with an HTTP error, by status"),
             panics: new(r, "panics", "Requests answered with 500 because of a bug"),
             body_bytes: new(r, "body_bytes", "Bytes of request bodies held in memory"),
             connections: new(r, "connections", "Open connections"),
             connections_opened: new(r, "connections_opened", "Connections accepted"),
-            connections_cut: new(
-                r,
-                "connections_cut",
-                "Connections ended by a limit, by which",
-            ),
+            connections_cut: new(r, "connections_cut", "Connections ended by a limit, by which"),
             handshake_failures: new(r, "tls_handshake_failures", "TLS handshakes that failed"),
             certificate_not_after: new(
                 r,
@@ -240,23 +228,13 @@ impl Metrics {
         reason: &'static str,
         took: Duration,
     ) {
-        self.admissions
-            .get_or_create(&AdmissionLabels {
-                endpoint,
-                outcome,
-                reason,
-            })
-            .inc();
+        self.admissions.get_or_create(&AdmissionLabels { endpoint, outcome, reason }).inc();
         self.seconds.observe(took.as_secs_f64());
     }
 
     /// Counts a request that was answered with an HTTP error.
     pub fn refusal(&self, status: http::StatusCode) {
-        self.refusals
-            .get_or_create(&StatusLabels {
-                status: status.as_u16(),
-            })
-            .inc();
+        self.refusals.get_or_create(&StatusLabels { status: status.as_u16() }).inc();
     }
 
     /// Counts a panic that cost a request.
@@ -266,11 +244,7 @@ impl Metrics {
 
     /// Counts a TLS handshake that failed.
     pub fn handshake_failed(&self, cause: HandshakeFailure) {
-        self.handshake_failures
-            .get_or_create(&HandshakeLabels {
-                cause: cause.as_str(),
-            })
-            .inc();
+        self.handshake_failures.get_or_create(&HandshakeLabels { cause: cause.as_str() }).inc();
     }
 
     /// Notes the end of the serving certificate that is now in use.
@@ -298,9 +272,7 @@ impl Metrics {
     /// The part of it that counts one port's connections.
     #[must_use]
     pub fn port(&self, port: Port) -> PortMetrics {
-        let labels = PortLabels {
-            port: port.as_str(),
-        };
+        let labels = PortLabels { port: port.as_str() };
         PortMetrics {
             port,
             open: self.connections.get_or_create_owned(&labels),
@@ -340,10 +312,7 @@ impl PortMetrics {
 
     pub(crate) fn cut(&self, cause: Cut) {
         self.cut
-            .get_or_create(&CutLabels {
-                port: self.port.as_str(),
-                cause: cause.as_str(),
-            })
+            .get_or_create(&CutLabels { port: self.port.as_str(), cause: cause.as_str() })
             .inc();
     }
 }

@@ -40,16 +40,9 @@ pub(crate) fn inject(plan: &Injection<'_>, pod: &Pod<'_>, at: &[&str]) -> Vec<u8
     }
 
     let status = (keys::STATUS, INJECTED);
-    let default_container = plan
-        .default_container
-        .map(|name| (keys::DEFAULT_CONTAINER, name));
+    let default_container = plan.default_container.map(|name| (keys::DEFAULT_CONTAINER, name));
     let annotations = [Some(status), default_container];
-    set(
-        &mut operations,
-        "annotations",
-        annotations_of(pod.metadata.as_ref()),
-        &annotations,
-    );
+    set(&mut operations, "annotations", annotations_of(pod.metadata.as_ref()), &annotations);
     operations.finish()
 }
 
@@ -62,39 +55,22 @@ pub(crate) fn note_status(reason: &Reason<'_>, pod: &Pod<'_>, at: &[&str]) -> Op
     }
     let mut operations = Operations::new(at);
     let annotations = [Some((keys::STATUS, status.as_str()))];
-    set(
-        &mut operations,
-        "annotations",
-        annotations_of(pod.metadata.as_ref()),
-        &annotations,
-    );
+    set(&mut operations, "annotations", annotations_of(pod.metadata.as_ref()), &annotations);
     Some(operations.finish())
 }
 
 /// The patch that brings the label of a workload's pod template, which is at `at`, and the note of
 /// it on the workload up to date.
 pub(crate) fn copy_label(copy: LabelCopy<'_>, workload: &Workload<'_>, at: &[&str]) -> Vec<u8> {
-    let template = workload
-        .template()
-        .and_then(|template| template.metadata.as_ref());
+    let template = workload.template().and_then(|template| template.metadata.as_ref());
     let mut operations = Operations::new(at);
     match copy {
         LabelCopy::Set(value) => {
             let labels = template.map(|metadata| &metadata.labels);
-            set(
-                &mut operations,
-                "labels",
-                labels,
-                &[Some((keys::LABEL, value))],
-            );
+            set(&mut operations, "labels", labels, &[Some((keys::LABEL, value))]);
             operations.move_to(&[]);
             let annotations = annotations_of(workload.metadata.as_ref());
-            set(
-                &mut operations,
-                "annotations",
-                annotations,
-                &[Some((keys::LABEL_COPIED, value))],
-            );
+            set(&mut operations, "annotations", annotations, &[Some((keys::LABEL_COPIED, value))]);
         }
         LabelCopy::Remove => {
             operations.remove(&["metadata", "labels", keys::LABEL]);

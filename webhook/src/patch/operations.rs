@@ -23,11 +23,7 @@ impl<'a> Operations<'a> {
         // A whole sidecar fits.
         let mut json = Vec::with_capacity(3072);
         json.push(b'[');
-        Self {
-            json,
-            at,
-            pointer: String::with_capacity(128),
-        }
+        Self { json, at, pointer: String::with_capacity(128) }
     }
 
     /// Counts the paths of what follows from the part at `at`.
@@ -55,11 +51,7 @@ impl<'a> Operations<'a> {
         if self.json.len() > 1 {
             self.json.push(b',');
         }
-        let operation = Operation {
-            op,
-            path: &self.pointer,
-            value,
-        };
+        let operation = Operation { op, path: &self.pointer, value };
         #[expect(
             clippy::expect_used,
             reason = "writing to a Vec can't fail, and no value here has a map with other keys than strings"

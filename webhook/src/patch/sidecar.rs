@@ -99,28 +99,14 @@ impl<'a> Container<'a> {
             image_pull_policy: plan.pull_policy,
             restart_policy: (plan.mode == Mode::Native).then_some("Always"),
             args: Args(plan),
-            ports: [ContainerPort {
-                name: "handshake",
-                container_port: plan.health_port,
-            }],
+            ports: [ContainerPort { name: "handshake", container_port: plan.health_port }],
             resources: plan.resources,
             volume_mounts: [
-                VolumeMount {
-                    name: SECRET_VOLUME,
-                    mount_path: HALF_DIRECTORY,
-                    read_only: true,
-                },
-                VolumeMount {
-                    name: NO_TOKEN_VOLUME,
-                    mount_path: TOKEN_DIRECTORY,
-                    read_only: true,
-                },
+                VolumeMount { name: SECRET_VOLUME, mount_path: HALF_DIRECTORY, read_only: true },
+                VolumeMount { name: NO_TOKEN_VOLUME, mount_path: TOKEN_DIRECTORY, read_only: true },
             ],
             readiness_probe: Probe {
-                http_get: HttpGet {
-                    path: "/readyz",
-                    port: plan.health_port,
-                },
+                http_get: HttpGet { path: "/readyz", port: plan.health_port },
                 period_seconds: 1,
                 timeout_seconds: 5,
                 failure_threshold: 1,
@@ -132,9 +118,7 @@ impl<'a> Container<'a> {
                 read_only_root_filesystem: true,
                 run_as_non_root: true,
                 run_as_user: plan.run_as_user,
-                seccomp_profile: SeccompProfile {
-                    r#type: "RuntimeDefault",
-                },
+                seccomp_profile: SeccompProfile { r#type: "RuntimeDefault" },
             },
         }
     }
@@ -192,10 +176,7 @@ impl<'a> SecretVolume<'a> {
             name: SECRET_VOLUME,
             secret: SecretSource {
                 secret_name: plan.secret_name,
-                items: [KeyToPath {
-                    key: plan.secret_key,
-                    path: HALF_FILE,
-                }],
+                items: [KeyToPath { key: plan.secret_key, path: HALF_FILE }],
                 // The sidecar is not root, and without an fsGroup the file belongs to root.
                 default_mode: 0o444,
                 optional: true,
@@ -219,9 +200,6 @@ struct Empty {}
 
 impl NoTokenVolume {
     pub(super) const fn new() -> Self {
-        Self {
-            name: NO_TOKEN_VOLUME,
-            downward_api: Empty {},
-        }
+        Self { name: NO_TOKEN_VOLUME, downward_api: Empty {} }
     }
 }

@@ -69,11 +69,7 @@ impl Entries<'_> {
     /// counts, as it does for the API server.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         debug_assert!(keys::is_of_interest(key), "{key} is never kept");
-        self.kept
-            .iter()
-            .rev()
-            .find(|(kept, _)| **kept == *key)
-            .map(|(_, value)| &**value)
+        self.kept.iter().rev().find(|(kept, _)| **kept == *key).map(|(_, value)| &**value)
     }
 
     /// All keys and values that were kept, in their order.
@@ -121,10 +117,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
                         map.next_value::<IgnoredAny>()?;
                     }
                 }
-                Ok(Entries {
-                    len: Some(len),
-                    kept,
-                })
+                Ok(Entries { len: Some(len), kept })
             }
         }
 
@@ -152,27 +145,19 @@ impl<'de> Deserialize<'de> for Amount {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Amount, E> {
-                Ok(Amount {
-                    is_zero: crate::decision::is_zero(text),
-                })
+                Ok(Amount { is_zero: crate::decision::is_zero(text) })
             }
 
             fn visit_u64<E: Error>(self, number: u64) -> Result<Amount, E> {
-                Ok(Amount {
-                    is_zero: number == 0,
-                })
+                Ok(Amount { is_zero: number == 0 })
             }
 
             fn visit_i64<E: Error>(self, number: i64) -> Result<Amount, E> {
-                Ok(Amount {
-                    is_zero: number == 0,
-                })
+                Ok(Amount { is_zero: number == 0 })
             }
 
             fn visit_f64<E: Error>(self, number: f64) -> Result<Amount, E> {
-                Ok(Amount {
-                    is_zero: number == 0.0,
-                })
+                Ok(Amount { is_zero: number == 0.0 })
             }
         }
 
@@ -214,10 +199,7 @@ mod tests {
     fn a_label_that_is_no_string_is_refused_with_the_remedy() {
         let error =
             serde_json::from_str::<Entries<'_>>(r#"{"secret-handshake": true}"#).unwrap_err();
-        assert!(
-            error.to_string().contains("in YAML, quotes make it one"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("in YAML, quotes make it one"), "{error}");
     }
 
     #[test]
@@ -232,11 +214,7 @@ mod tests {
             ("0.5", false),
             ("-1", false),
         ] {
-            assert_eq!(
-                serde_json::from_str::<Amount>(json).unwrap(),
-                Amount { is_zero },
-                "{json}"
-            );
+            assert_eq!(serde_json::from_str::<Amount>(json).unwrap(), Amount { is_zero }, "{json}");
         }
         assert!(serde_json::from_str::<Amount>("[]").is_err());
     }

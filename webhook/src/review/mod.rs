@@ -143,9 +143,8 @@ const KIND: &str = "AdmissionReview";
 /// If the body is not an AdmissionReview v1 with a request.
 pub fn answer(endpoint: Endpoint, body: &[u8], policy: &Policy) -> Result<Answer, Unreadable> {
     // Checked as a whole, which is quicker than text by text.
-    let body = std::str::from_utf8(body).map_err(|error| Unreadable::Encoding {
-        at: error.valid_up_to(),
-    })?;
+    let body = std::str::from_utf8(body)
+        .map_err(|error| Unreadable::Encoding { at: error.valid_up_to() })?;
     match endpoint {
         Endpoint::Pods => match read::<Pod<'_>>(body) {
             Ok(request) => Ok(answer_pod(&request, policy)),
@@ -171,29 +170,15 @@ fn answer_other(
 
 fn answer_pod(request: &Request<'_, Pod<'_>>, policy: &Policy) -> Answer {
     let Some(pod) = request.object.as_ref() else {
-        return pass(
-            request,
-            None,
-            &request.not_for(Endpoint::Pods).unwrap_or(Reason::NoObject),
-        );
+        return pass(request, None, &request.not_for(Endpoint::Pods).unwrap_or(Reason::NoObject));
     };
-    let name = pod
-        .metadata
-        .as_ref()
-        .and_then(|metadata| metadata.any_name());
+    let name = pod.metadata.as_ref().and_then(|metadata| metadata.any_name());
     if let Some(reason) = request.not_for(Endpoint::Pods) {
         return pass(request, name, &reason);
     }
     // That a pod without a label comes at all says what its namespace wishes.
-    let asked = Asked {
-        namespace: request.namespace(),
-        inherited: Some(true),
-        ..Asked::default()
-    };
-    let Verdict {
-        decision,
-        mut warnings,
-    } = decision::pod::decide(pod, asked, policy);
+    let asked = Asked { namespace: request.namespace(), inherited: Some(true), ..Asked::default() };
+    let Verdict { decision, mut warnings } = decision::pod::decide(pod, asked, policy);
     let (outcome, reason, ruling) = match &decision {
         PodDecision::Inject(plan) => {
             let ruling = Ruling::Patch(patch::inject(plan, pod, &[]));
@@ -206,11 +191,7 @@ fn answer_pod(request: &Request<'_, Pod<'_>>, policy: &Policy) -> Answer {
             } else {
                 None
             };
-            (
-                Outcome::Skipped,
-                reason.as_str(),
-                note.map_or(Ruling::Allow, Ruling::Patch),
-            )
+            (Outcome::Skipped, reason.as_str(), note.map_or(Ruling::Allow, Ruling::Patch))
         }
         PodDecision::Deny(reason) => {
             let message = format!("its label {} asks for a sidecar, but {reason}", keys::LABEL);
@@ -226,15 +207,9 @@ fn answer_workload(request: &Request<'_, Workload<'_>>, policy: &Policy) -> Answ
     else {
         return pass(request, None, &not_for.unwrap_or(Reason::NoObject));
     };
-    let name = workload
-        .metadata
-        .as_ref()
-        .and_then(|metadata| metadata.any_name());
-    let change = Change {
-        kind,
-        is_update: *request.operation == *"UPDATE",
-        namespace: request.namespace(),
-    };
+    let name = workload.metadata.as_ref().and_then(|metadata| metadata.any_name());
+    let change =
+        Change { kind, is_update: *request.operation == *"UPDATE", namespace: request.namespace() };
     let Verdict { decision, warnings } = decision::workload::decide(workload, change, policy);
     let (outcome, reason, ruling) = match decision {
         WorkloadDecision::CopyLabel(copy) => {
@@ -263,11 +238,7 @@ fn conclude<O>(
     for warning in &mut warnings {
         warning.insert_str(0, "secret-handshake: ");
     }
-    let name = request
-        .name
-        .as_deref()
-        .filter(|name| !name.is_empty())
-        .or(name);
+    let name = request.name.as_deref().filter(|name| !name.is_empty()).or(name);
     Answer {
         body: response::write(&request.uid, ruling, &warnings),
         record: Record {
@@ -298,8 +269,5 @@ fn read<'a, O: Deserialize<'a>>(body: &'a str) -> Result<Request<'a, O>, Unreada
     if *review.api_version != *API_VERSION || *review.kind != *KIND {
         return Err(Unreadable::Version);
     }
-    review
-        .request
-        .filter(|request| !request.uid.is_empty())
-        .ok_or(Unreadable::NoRequest)
+    review.request.filter(|request| !request.uid.is_empty()).ok_or(Unreadable::NoRequest)
 }

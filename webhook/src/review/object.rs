@@ -100,9 +100,7 @@ impl PodSpec<'_> {
     /// Whether the kubelet restarts the pod's containers for ever: restartPolicy Always, the
     /// default.
     pub(crate) fn runs_for_ever(&self) -> bool {
-        self.restart_policy
-            .as_deref()
-            .is_none_or(|policy| policy.is_empty() || policy == "Always")
+        self.restart_policy.as_deref().is_none_or(|policy| policy.is_empty() || policy == "Always")
     }
 }
 

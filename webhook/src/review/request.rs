@@ -58,11 +58,7 @@ impl<O> Request<'_, O> {
             Endpoint::Pods => *self.operation == *"CREATE",
             Endpoint::Workloads => matches!(&*self.operation, "CREATE" | "UPDATE"),
         };
-        if self
-            .sub_resource
-            .as_deref()
-            .is_some_and(|name| !name.is_empty())
-        {
+        if self.sub_resource.as_deref().is_some_and(|name| !name.is_empty()) {
             Some(Reason::Subresource)
         } else if !kind_fits {
             Some(Reason::OtherKind)
@@ -84,9 +80,7 @@ impl<O> Request<'_, O> {
 
     /// The namespace, if the request names one.
     pub(super) fn namespace(&self) -> Option<&str> {
-        self.namespace
-            .as_deref()
-            .filter(|namespace| !namespace.is_empty())
+        self.namespace.as_deref().filter(|namespace| !namespace.is_empty())
     }
 
     /// The kind as one of a few fixed texts.

@@ -51,18 +51,10 @@ pub(super) fn write(uid: &str, ruling: &Ruling, warnings: &[String]) -> Vec<u8> 
     let response = Response {
         uid,
         allowed: message.is_none(),
-        status: message.map(|message| Status {
-            code: 403,
-            reason: "Forbidden",
-            message,
-        }),
+        status: message.map(|message| Status { code: 403, reason: "Forbidden", message }),
         warnings,
     };
-    let review = Review {
-        api_version: super::API_VERSION,
-        kind: super::KIND,
-        response,
-    };
+    let review = Review { api_version: super::API_VERSION, kind: super::KIND, response };
 
     let mut body = Vec::with_capacity(512 + patch.as_ref().map_or(0, String::len));
     #[expect(

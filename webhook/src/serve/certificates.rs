@@ -53,21 +53,12 @@ pub(super) async fn prepare(
         client_ca,
         tls_poll,
     } = args;
-    let clients = if client_ca.is_some() {
-        Clients::WithCertificate
-    } else {
-        Clients::Anyone
-    };
+    let clients = if client_ca.is_some() { Clients::WithCertificate } else { Clients::Anyone };
     let tls = Tls::new(clients, around.metrics.clone())?;
     let mut tasks: Vec<Task> = Vec::new();
     if let Some(file) = client_ca {
         let condition = around.readiness.condition("client-ca", "not read yet");
-        tasks.push(Box::pin(files::follow_client_ca(
-            tls.clone(),
-            file,
-            tls_poll,
-            condition,
-        )));
+        tasks.push(Box::pin(files::follow_client_ca(tls.clone(), file, tls_poll, condition)));
     }
     let objects = |namespace: &str| ObjectNames {
         namespace: namespace.to_owned(),
@@ -92,10 +83,7 @@ pub(super) async fn prepare(
         let names =
             names.context("--ca-bundle needs --namespace, to check the certificate's name")?;
         // The API server asks for this one, if it asks for the Service.
-        let names = Names {
-            dns: names.dns.into_iter().take(1).collect(),
-            ips: Vec::new(),
-        };
+        let names = Names { dns: names.dns.into_iter().take(1).collect(), ips: Vec::new() };
         let condition = around.readiness.condition("ca-bundle", "not compared yet");
         let follow = cluster::ca_bundle::follow(cluster, file, tls.clone(), names, condition);
         tasks.push(Box::pin(follow));
@@ -127,9 +115,7 @@ fn keep(
     let keeper = Keeper::new(cluster, names, settings, fastrand::u64(..));
     let kept = Kept::by(&keeper);
     let status = kept.status();
-    let condition = around
-        .readiness
-        .condition("certificate", "not asked for yet");
+    let condition = around.readiness.condition("certificate", "not asked for yet");
     let metrics = around.metrics.certificates().clone();
     tasks.push(Box::pin(kept.follow(tls.clone(), condition, metrics)));
     tasks.push(Box::pin(keeper.run(pending())));

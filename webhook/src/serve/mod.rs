@@ -106,10 +106,7 @@ pub async fn bind_with(args: ServeArgs, answer: Option<Box<AnswerFn>>) -> anyhow
         certificates,
         sidecar,
         limits,
-        shutdown: ShutdownArgs {
-            drain,
-            shutdown_timeout,
-        },
+        shutdown: ShutdownArgs { drain, shutdown_timeout },
     } = args;
     let readiness = Readiness::default();
     let metrics = match certificates.tls_cert {
@@ -119,18 +116,13 @@ pub async fn bind_with(args: ServeArgs, answer: Option<Box<AnswerFn>>) -> anyhow
     let mut tasks: Vec<Task> = Vec::new();
 
     let own_namespace = namespace.or_else(own_namespace);
-    let policy = Arc::new(ArcSwap::from_pointee(
-        sidecar.policy(own_namespace.clone(), kubernetes_version),
-    ));
+    let policy =
+        Arc::new(ArcSwap::from_pointee(sidecar.policy(own_namespace.clone(), kubernetes_version)));
     if kubernetes_version.is_none() {
         match cluster::client(kubeconfig.as_deref()).await {
             Ok(client) => {
                 let first = readiness.condition("kubernetes-version", "not asked for yet");
-                tasks.push(Box::pin(version::follow(
-                    client,
-                    Arc::clone(&policy),
-                    first,
-                )));
+                tasks.push(Box::pin(version::follow(client, Arc::clone(&policy), first)));
             }
             Err(error) => tracing::warn!(
                 error = format!("{error:#}"),
@@ -146,11 +138,8 @@ pub async fn bind_with(args: ServeArgs, answer: Option<Box<AnswerFn>>) -> anyhow
         readiness: &readiness,
         metrics: &metrics,
     };
-    let Certificates {
-        tls,
-        tasks: more,
-        report,
-    } = certificates::prepare(certificates, around).await?;
+    let Certificates { tls, tasks: more, report } =
+        certificates::prepare(certificates, around).await?;
     tasks.extend(more);
     let (connections, times, body_limits) = bounds(&limits);
     let answer = answer.unwrap_or_else(|| {
@@ -211,16 +200,8 @@ fn bounds(args: &LimitArgs) -> (usize, Times, BodyLimits) {
         idle: idle_timeout,
         write: write_timeout,
     };
-    let bodies = BodyLimits {
-        most: max_body,
-        time: body_timeout,
-        in_flight: max_bodies,
-    };
-    (
-        usize::try_from(max_connections).unwrap_or(usize::MAX),
-        times,
-        bodies,
-    )
+    let bodies = BodyLimits { most: max_body, time: body_timeout, in_flight: max_bodies };
+    (usize::try_from(max_connections).unwrap_or(usize::MAX), times, bodies)
 }
 
 fn port<H>(
@@ -234,14 +215,7 @@ fn port<H>(
     let listener = address.bind().with_context(|| {
         format!("can't listen on {address}: is another process there, or the port below 1024?")
     })?;
-    Ok(Port {
-        listener,
-        handshake,
-        router,
-        connections,
-        times,
-        metrics,
-    })
+    Ok(Port { listener, handshake, router, connections, times, metrics })
 }
 
 impl Bound {
@@ -272,10 +246,7 @@ impl Bound {
                 () = tokio::time::sleep(self.drain) => {}
             }
             let _ = stage.send(Stage::Finishing);
-            if tokio::time::timeout(self.shutdown_timeout, &mut webhook)
-                .await
-                .is_err()
-            {
+            if tokio::time::timeout(self.shutdown_timeout, &mut webhook).await.is_err() {
                 tracing::warn!("requests were still open after --shutdown-timeout: cut off");
             }
             failure

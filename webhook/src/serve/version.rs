@@ -30,10 +30,7 @@ pub(super) async fn follow(client: Client, policy: Arc<ArcSwap<Policy>>, first: 
                 EVERY
             }
             Err(error) => {
-                let known = policy
-                    .load()
-                    .kubernetes_version
-                    .map(|version| version.to_string());
+                let known = policy.load().kubernetes_version.map(|version| version.to_string());
                 tracing::warn!(
                     error = format!("{error:#}"),
                     known,
@@ -62,10 +59,7 @@ async fn ask(client: &Client) -> anyhow::Result<KubernetesVersion> {
 fn learn(policy: &ArcSwap<Policy>, version: KubernetesVersion) {
     if policy.load().kubernetes_version != Some(version) {
         tracing::info!(%version, "API server's version");
-        policy.rcu(|policy| Policy {
-            kubernetes_version: Some(version),
-            ..Policy::clone(policy)
-        });
+        policy.rcu(|policy| Policy { kubernetes_version: Some(version), ..Policy::clone(policy) });
     }
 }
 
@@ -103,18 +97,9 @@ mod tests {
     #[tokio::test]
     async fn versions_as_api_servers_report_them() {
         for (body, expected) in [
-            (
-                r#"{"major":"1","minor":"34","gitVersion":"v1.34.1"}"#,
-                Some("1.34"),
-            ),
-            (
-                r#"{"major":"1","minor":"31+","gitVersion":"v1.31.5-eks-1"}"#,
-                Some("1.31"),
-            ),
-            (
-                r#"{"major":"","minor":"","gitVersion":"v1.30.0"}"#,
-                Some("1.30"),
-            ),
+            (r#"{"major":"1","minor":"34","gitVersion":"v1.34.1"}"#, Some("1.34")),
+            (r#"{"major":"1","minor":"31+","gitVersion":"v1.31.5-eks-1"}"#, Some("1.31")),
+            (r#"{"major":"","minor":"","gitVersion":"v1.30.0"}"#, Some("1.30")),
             (r#"{"major":"x","minor":"y","gitVersion":"z"}"#, None),
             ("{}", None),
             ("", None),
@@ -158,10 +143,7 @@ mod tests {
         let [(_, None), (soon, Some(old)), (later, Some(new))] = seen[..] else {
             panic!("{seen:?}");
         };
-        assert_eq!(
-            (old.to_string(), new.to_string()),
-            ("1.31".into(), "1.32".into())
-        );
+        assert_eq!((old.to_string(), new.to_string()), ("1.31".into(), "1.32".into()));
         assert!(soon >= PAUSE.0 && soon < PAUSE.0 * 2, "{soon:?}");
         assert!(later >= EVERY && later < EVERY + PAUSE.1, "{later:?}");
     }

@@ -45,10 +45,7 @@ impl<const N: usize> Files<N> {
     /// For messages.
     #[must_use]
     pub fn names(&self) -> String {
-        self.paths
-            .each_ref()
-            .map(|path| path.display().to_string())
-            .join(" and ")
+        self.paths.each_ref().map(|path| path.display().to_string()).join(" and ")
     }
 
     /// Reads all of them.
@@ -84,9 +81,7 @@ impl<const N: usize> Files<N> {
     async fn read_each(&self) -> Result<[Content; N], String> {
         let mut contents = std::array::from_fn(|_| Content::default());
         for (content, path) in contents.iter_mut().zip(&self.paths) {
-            *content = read(path)
-                .await
-                .map_err(|error| format!("{}: {error}", path.display()))?;
+            *content = read(path).await.map_err(|error| format!("{}: {error}", path.display()))?;
         }
         Ok(contents)
     }

@@ -13,9 +13,7 @@ const QUIET: Duration = Duration::from_secs(60);
 
 /// The cause, as far as rustls knows it.
 pub(super) fn cause(error: &io::Error) -> HandshakeFailure {
-    let Some(error) = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
     else {
         return HandshakeFailure::Connection;
     };
@@ -64,41 +62,19 @@ mod tests {
     #[test]
     fn causes_are_told_apart() {
         for (error, expected) in [
-            (
-                Error::AlertReceived(Alert::UnknownCA),
-                HandshakeFailure::Distrusted,
-            ),
-            (
-                Error::AlertReceived(Alert::BadCertificate),
-                HandshakeFailure::Distrusted,
-            ),
-            (
-                Error::AlertReceived(Alert::ProtocolVersion),
-                HandshakeFailure::Protocol,
-            ),
-            (
-                Error::NoCertificatesPresented,
-                HandshakeFailure::ClientCertificate,
-            ),
+            (Error::AlertReceived(Alert::UnknownCA), HandshakeFailure::Distrusted),
+            (Error::AlertReceived(Alert::BadCertificate), HandshakeFailure::Distrusted),
+            (Error::AlertReceived(Alert::ProtocolVersion), HandshakeFailure::Protocol),
+            (Error::NoCertificatesPresented, HandshakeFailure::ClientCertificate),
             (
                 Error::InvalidCertificate(CertificateError::UnknownIssuer),
                 HandshakeFailure::ClientCertificate,
             ),
             (Error::NoApplicationProtocol, HandshakeFailure::Protocol),
-            (
-                Error::InvalidMessage(InvalidMessage::InvalidContentType),
-                HandshakeFailure::Protocol,
-            ),
+            (Error::InvalidMessage(InvalidMessage::InvalidContentType), HandshakeFailure::Protocol),
         ] {
-            assert_eq!(
-                cause(&io::Error::other(error.clone())),
-                expected,
-                "{error:?}"
-            );
+            assert_eq!(cause(&io::Error::other(error.clone())), expected, "{error:?}");
         }
-        assert_eq!(
-            cause(&io::ErrorKind::UnexpectedEof.into()),
-            HandshakeFailure::Connection
-        );
+        assert_eq!(cause(&io::ErrorKind::UnexpectedEof.into()), HandshakeFailure::Connection);
     }
 }

@@ -43,10 +43,7 @@ pub async fn follow_certificate(
         }
         match in_use {
             Some(validity) if validity.contains(Timestamp::now()) => condition.met(),
-            Some(Validity {
-                not_before,
-                not_after,
-            }) => condition.unmet(format!(
+            Some(Validity { not_before, not_after }) => condition.unmet(format!(
                 "the certificate in {} is valid from {not_before} to {not_after}, and not now",
                 files.names()
             )),

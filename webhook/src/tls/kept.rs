@@ -20,10 +20,7 @@ impl Kept {
     /// Listens to `keeper`, which is to be run beside this.
     #[must_use]
     pub fn by(keeper: &Keeper) -> Self {
-        Self {
-            serving: keeper.serving(),
-            status: keeper.status(),
-        }
+        Self { serving: keeper.serving(), status: keeper.status() }
     }
 
     /// How things stand, asked for at any time.

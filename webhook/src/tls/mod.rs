@@ -97,8 +97,7 @@ impl Tls {
     /// # Errors
     /// [`Refused`], and then the one before stays in use.
     pub fn install(&self, certificate: &ServingCertificate) -> Result<Validity, Refused> {
-        self.try_install(certificate)
-            .inspect_err(|_| self.metrics.certificate_refused())
+        self.try_install(certificate).inspect_err(|_| self.metrics.certificate_refused())
     }
 
     /// The same with a pair in PEM.
@@ -113,18 +112,12 @@ impl Tls {
     }
 
     fn try_install(&self, certificate: &ServingCertificate) -> Result<Validity, Refused> {
-        let first = certificate
-            .chain()
-            .first()
-            .ok_or(Unreadable::NoCertificate)?;
+        let first = certificate.chain().first().ok_or(Unreadable::NoCertificate)?;
         let facts = inspect::certificate(first)?;
         let key = certificate.certified_key()?;
         self.certificate.replace(key);
         self.serving.store(Some(Arc::new(certificate.clone())));
-        let Validity {
-            not_before: _,
-            not_after,
-        } = facts.validity;
+        let Validity { not_before: _, not_after } = facts.validity;
         self.metrics.certificate_installed(not_after);
         tracing::info!(
             fingerprint = %facts.fingerprint,
@@ -160,18 +153,12 @@ impl Tls {
         &self,
         tcp: TcpStream,
     ) -> Result<TlsStream<TcpStream>, (HandshakeFailure, io::Error)> {
-        let config = self
-            .config
-            .load_full()
-            .filter(|_| self.certificate.is_there());
+        let config = self.config.load_full().filter(|_| self.certificate.is_there());
         let Some(config) = config else {
             let error = io::Error::other("there is no certificate to show, or no client CA, yet");
             return Err((HandshakeFailure::NotReady, error));
         };
-        TlsAcceptor::from(config)
-            .accept(tcp)
-            .await
-            .map_err(|error| (failure::cause(&error), error))
+        TlsAcceptor::from(config).accept(tcp).await.map_err(|error| (failure::cause(&error), error))
     }
 }
 

@@ -25,42 +25,26 @@ impl Exchange {
         let mut reply: Value = serde_json::from_slice(&answer.body).expect("the answer is JSON");
         assert_eq!(reply["apiVersion"], "admission.k8s.io/v1");
         assert_eq!(reply["kind"], "AdmissionReview");
-        assert_eq!(
-            reply["response"]["uid"], review["request"]["uid"],
-            "the uid is echoed"
-        );
+        assert_eq!(reply["response"]["uid"], review["request"]["uid"], "the uid is echoed");
 
         let mut response = reply["response"].take();
         let fields = response.as_object_mut().expect("a response");
         let patch = fields.remove("patch").map(|patch| {
-            let patch = STANDARD
-                .decode(patch.as_str().expect("a text"))
-                .expect("base64");
+            let patch = STANDARD.decode(patch.as_str().expect("a text")).expect("base64");
             serde_json::from_slice::<json_patch::Patch>(&patch).expect("a JSON Patch")
         });
         assert_eq!(patch.is_some(), response["patchType"] == "JSONPatch");
         let mut object = review["request"]["object"].clone();
         if let Some(patch) = &patch {
-            assert!(
-                !patch.is_empty(),
-                "a patch that does nothing needn't be sent"
-            );
+            assert!(!patch.is_empty(), "a patch that does nothing needn't be sent");
             assert_eq!(response["allowed"], true, "what is refused isn't patched");
             json_patch::patch(&mut object, patch).expect("the patch fits the object");
         }
         for warning in response["warnings"].as_array().into_iter().flatten() {
             let warning = warning.as_str().expect("a text");
-            assert!(
-                warning.chars().count() <= 256,
-                "kubectl may cut this: {warning}"
-            );
+            assert!(warning.chars().count() <= 256, "kubectl may cut this: {warning}");
         }
-        Self {
-            response,
-            patch,
-            object,
-            record: answer.record,
-        }
+        Self { response, patch, object, record: answer.record }
     }
 
     /// Sends a pod as the API server does when it is created.
@@ -74,17 +58,13 @@ impl Exchange {
 
     /// The sidecar in the patched pod, if there is one, and the list it is in.
     pub(crate) fn sidecar(&self) -> Option<(&'static str, &Value)> {
-        ["containers", "initContainers"]
-            .into_iter()
-            .find_map(|list| {
-                let containers = self.object["spec"][list].as_array()?;
-                Some((
-                    list,
-                    containers
-                        .iter()
-                        .find(|container| container["name"] == "secret-handshake")?,
-                ))
-            })
+        ["containers", "initContainers"].into_iter().find_map(|list| {
+            let containers = self.object["spec"][list].as_array()?;
+            Some((
+                list,
+                containers.iter().find(|container| container["name"] == "secret-handshake")?,
+            ))
+        })
     }
 }
 

@@ -40,24 +40,13 @@ fn variant(name: &str) -> Policy {
 }
 
 fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
 }
 
 fn stems(name: &str) -> BTreeSet<String> {
     let entries = fs::read_dir(folder(name)).unwrap();
     entries
-        .map(|entry| {
-            entry
-                .unwrap()
-                .path()
-                .file_stem()
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .to_owned()
-        })
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
         .collect()
 }
 
@@ -65,18 +54,10 @@ fn stems(name: &str) -> BTreeSet<String> {
 fn rendered(review: &str, policy: &Policy) -> String {
     let text = fs::read_to_string(folder("reviews").join(format!("{review}.json"))).unwrap();
     let request: Value = serde_json::from_str(&text).unwrap();
-    let endpoint = if review.starts_with("pod-") {
-        Endpoint::Pods
-    } else {
-        Endpoint::Workloads
-    };
+    let endpoint = if review.starts_with("pod-") { Endpoint::Pods } else { Endpoint::Workloads };
     let mut exchange = Exchange::of(endpoint, &request, policy);
 
-    if let Some(metadata) = exchange
-        .object
-        .get_mut("metadata")
-        .and_then(Value::as_object_mut)
-    {
+    if let Some(metadata) = exchange.object.get_mut("metadata").and_then(Value::as_object_mut) {
         // Half of the text, and never looked at.
         metadata.remove("managedFields");
     }
@@ -100,11 +81,7 @@ fn answers_are_as_reviewed() {
         .into_iter()
         .map(|review| (review.clone(), review, policy(Some((1, 37)))))
         .chain(VARIANTS.iter().map(|(review, name)| {
-            (
-                format!("{review}@{name}"),
-                (*review).to_owned(),
-                variant(name),
-            )
+            (format!("{review}@{name}"), (*review).to_owned(), variant(name))
         }));
     let bless = env::var_os("BLESS").is_some();
     let mut golden = BTreeSet::new();
@@ -117,18 +94,12 @@ fn answers_are_as_reviewed() {
             fs::write(&path, &actual).unwrap();
         } else if actual != expected {
             let diff = similar::TextDiff::from_lines(&expected, &actual);
-            let diff = diff
-                .unified_diff()
-                .header(&path.display().to_string(), "now")
-                .to_string();
+            let diff = diff.unified_diff().header(&path.display().to_string(), "now").to_string();
             differences.push_str(&diff);
         }
         golden.insert(name);
     }
-    assert!(
-        differences.is_empty(),
-        "BLESS=1 accepts this:\n{differences}"
-    );
+    assert!(differences.is_empty(), "BLESS=1 accepts this:\n{differences}");
 
     let orphans: Vec<_> = stems("golden").difference(&golden).cloned().collect();
     assert!(orphans.is_empty(), "golden files of no review: {orphans:?}");

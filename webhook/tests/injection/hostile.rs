@@ -18,9 +18,7 @@ fn answer(body: &[u8]) -> [Result<review::Answer, Unreadable>; 2] {
 fn real_reviews() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reviews");
     let files = fs::read_dir(folder).unwrap();
-    files
-        .map(|file| fs::read(file.unwrap().path()).unwrap())
-        .collect()
+    files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
 }
 
 /// A pod's review with one member of the object set.
@@ -95,19 +93,13 @@ fn an_object_of_the_wrong_shape_is_refused_and_nothing_of_it_is_repeated() {
     for (path, value) in [
         ("/request/object", json!("hunter2")),
         ("/request/object/metadata", json!("hunter2")),
-        (
-            "/request/object/metadata",
-            json!({"labels": {"secret-handshake": true}}),
-        ),
+        ("/request/object/metadata", json!({"labels": {"secret-handshake": true}})),
         (
             "/request/object/metadata",
             json!({"annotations": {"secret-handshake/port": {"hunter2": 1}}}),
         ),
         ("/request/object/spec/containers", json!({"hunter2": []})),
-        (
-            "/request/object/spec/containers",
-            json!([{"name": ["hunter2"]}]),
-        ),
+        ("/request/object/spec/containers", json!([{"name": ["hunter2"]}])),
         (
             "/request/object/spec/containers",
             json!([{"name": "x", "ports": [{"containerPort": "hunter2"}]}]),
@@ -117,10 +109,7 @@ fn an_object_of_the_wrong_shape_is_refused_and_nothing_of_it_is_repeated() {
     ] {
         let [error, _] = answer(&with(path, value.clone()));
         let error = error.expect_err("unreadable");
-        assert!(
-            matches!(error, Unreadable::Shape { .. }),
-            "{path} {value}: {error}"
-        );
+        assert!(matches!(error, Unreadable::Shape { .. }), "{path} {value}: {error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 }
@@ -129,10 +118,7 @@ fn an_object_of_the_wrong_shape_is_refused_and_nothing_of_it_is_repeated() {
 fn a_field_that_stands_there_twice_is_refused() {
     let body = String::from_utf8(with("/request/object/spec/containers", json!([]))).unwrap();
     let twice = body.replace("\"containers\":[]", "\"containers\":[],\"containers\":[]");
-    assert!(matches!(
-        &answer(twice.as_bytes())[0],
-        Err(Unreadable::Shape { .. })
-    ));
+    assert!(matches!(&answer(twice.as_bytes())[0], Err(Unreadable::Shape { .. })));
 }
 
 #[test]
@@ -153,11 +139,9 @@ fn nesting_without_end_is_refused_or_skipped_in_little_stack() {
 
 #[test]
 fn what_is_not_for_an_endpoint_passes_whatever_its_shape() {
-    let mut review: Value = serde_json::from_slice(&with(
-        "/request/object",
-        json!({"spec": {"containers": "words"}}),
-    ))
-    .unwrap();
+    let mut review: Value =
+        serde_json::from_slice(&with("/request/object", json!({"spec": {"containers": "words"}})))
+            .unwrap();
     review["request"]["kind"] = json!({"group": "example.com", "version": "v1", "kind": "Pod"});
     for answer in answer(&serde_json::to_vec(&review).unwrap()) {
         let record = answer.expect("an answer").record;
@@ -170,14 +154,9 @@ fn what_is_not_for_an_endpoint_passes_whatever_its_shape() {
 
 #[test]
 fn names_in_the_record_are_printable_whoever_asks() {
-    let [answer, _] = answer(&with(
-        "/request/namespace",
-        json!("a\nb\u{202e}c d\u{1b}[31m"),
-    ));
+    let [answer, _] = answer(&with("/request/namespace", json!("a\nb\u{202e}c d\u{1b}[31m")));
     assert_eq!(answer.expect("an answer").record.namespace, "a?b?c?d?[31m");
-    let [answer, _] = self::answer(&with(
-        "/request/object/metadata",
-        json!({"generateName": "x".repeat(9999)}),
-    ));
+    let [answer, _] =
+        self::answer(&with("/request/object/metadata", json!({"generateName": "x".repeat(9999)})));
     assert_eq!(answer.expect("an answer").record.name.len(), 253);
 }

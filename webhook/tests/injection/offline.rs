@@ -47,19 +47,9 @@ fn the_manifest_goes_to_stdout_and_the_reasons_to_stderr() {
     assert_eq!(errors, "Deployment/legacy-mock: injected (classic)\n");
     let deployment: Deployment = serde_saphyr::from_slice(&output.stdout).unwrap();
     let pod = deployment.spec.template.spec.unwrap();
-    let names: Vec<_> = pod
-        .containers
-        .iter()
-        .map(|container| container.name.as_str())
-        .collect();
+    let names: Vec<_> = pod.containers.iter().map(|container| container.name.as_str()).collect();
     assert_eq!(names, ["legacy-mock", "secret-handshake"]);
-    assert!(
-        pod.containers[1]
-            .args
-            .as_ref()
-            .unwrap()
-            .contains(&"--namespace=apps".to_owned())
-    );
+    assert!(pod.containers[1].args.as_ref().unwrap().contains(&"--namespace=apps".to_owned()));
 }
 
 #[test]
@@ -67,11 +57,7 @@ fn a_file_is_read_and_a_file_that_is_not_there_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), DEPLOYMENT).unwrap();
     let path = file.path().to_str().unwrap();
-    assert!(
-        inject(&["--file", path, "--kubernetes-version", "1.32"], "")
-            .status
-            .success()
-    );
+    assert!(inject(&["--file", path, "--kubernetes-version", "1.32"], "").status.success());
     let output = inject(&["--file", "/nowhere/legacy.yaml"], "");
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere/legacy.yaml"));
@@ -87,10 +73,7 @@ fn nothing_is_written_when_one_object_cannot_have_what_it_asks_for() {
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(output.stdout.is_empty(), "nothing half-done is applied");
-    assert!(
-        errors.contains("injected (classic)\nDeployment/legacy-mock: refused: "),
-        "{errors}"
-    );
+    assert!(errors.contains("injected (classic)\nDeployment/legacy-mock: refused: "), "{errors}");
     assert!(errors.contains("1 of 2 objects"), "{errors}");
 }
 

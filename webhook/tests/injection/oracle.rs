@@ -29,25 +29,16 @@ pub(crate) enum Expected {
 
 /// What must come of a pod that is sent for review, in the namespace `legacy`.
 pub(crate) fn expected(pod: &Pod, policy: &Policy) -> Expected {
-    let label = pod
-        .metadata
-        .labels
-        .as_ref()
-        .and_then(|labels| labels.get("secret-handshake"));
+    let label = pod.metadata.labels.as_ref().and_then(|labels| labels.get("secret-handshake"));
     let annotations = pod.metadata.annotations.clone().unwrap_or_default();
     let spec = pod.spec.clone().unwrap_or_default();
-    let everything: Vec<&Container> = spec
-        .containers
-        .iter()
-        .chain(spec.init_containers.iter().flatten())
-        .collect();
+    let everything: Vec<&Container> =
+        spec.containers.iter().chain(spec.init_containers.iter().flatten()).collect();
     let left_alone = label
         .is_some_and(|label| ["false", "disabled", "off"].contains(&label.as_str()))
         || annotations.contains_key("secret-handshake-done")
         || annotations.contains_key("kubernetes.io/config.mirror")
-        || everything
-            .iter()
-            .any(|container| container.name == "secret-handshake");
+        || everything.iter().any(|container| container.name == "secret-handshake");
     if left_alone {
         return Expected::Unchanged;
     }
@@ -77,10 +68,7 @@ fn injected(
     annotations: &BTreeMap<String, String>,
     policy: &Policy,
 ) -> Result<Pod, &'static str> {
-    let node_os = spec
-        .node_selector
-        .as_ref()
-        .and_then(|nodes| nodes.get("kubernetes.io/os"));
+    let node_os = spec.node_selector.as_ref().and_then(|nodes| nodes.get("kubernetes.io/os"));
     if spec.host_network == Some(true) {
         return Err("host-network");
     }
@@ -94,16 +82,12 @@ fn injected(
     }
     let wanted = wanted(spec, annotations, policy)?;
     let volumes = spec.volumes.clone().unwrap_or_default();
-    if volumes
-        .iter()
-        .any(|volume| volume.name.starts_with("secret-handshake"))
-    {
+    if volumes.iter().any(|volume| volume.name.starts_with("secret-handshake")) {
         return Err("volume-taken");
     }
     let init = spec.init_containers.clone().unwrap_or_default();
-    let runs_on = init
-        .iter()
-        .filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    let runs_on =
+        init.iter().filter(|container| container.restart_policy.as_deref() == Some("Always"));
     let mut ports = spec
         .containers
         .iter()
@@ -132,9 +116,7 @@ fn injected(
         &mut spec.containers
     };
     list.push(container);
-    spec.volumes
-        .get_or_insert_default()
-        .extend(volumes_for(wanted.secret_name, wanted.secret_key));
+    spec.volumes.get_or_insert_default().extend(volumes_for(wanted.secret_name, wanted.secret_key));
     Ok(pod)
 }
 
@@ -145,34 +127,23 @@ fn wanted(
 ) -> Result<Sidecar, &'static str> {
     // The generator's values: these are the bad ones among them.
     let setting = |name: &str, usual: &str, bad: &[&str]| {
-        let value = annotations
-            .get(&format!("secret-handshake/{name}"))
-            .cloned();
+        let value = annotations.get(&format!("secret-handshake/{name}")).cloned();
         match value {
             Some(value) if bad.contains(&value.as_str()) => Err("invalid-annotation"),
             value => Ok(value.unwrap_or_else(|| usual.to_owned())),
         }
     };
     let mode = setting("mode", "auto", &["both"])?;
-    let ends = spec
-        .restart_policy
-        .as_deref()
-        .is_some_and(|policy| policy != "Always");
+    let ends = spec.restart_policy.as_deref().is_some_and(|policy| policy != "Always");
     let at_least = |minor| {
-        policy
-            .kubernetes_version
-            .is_some_and(|version| version >= KubernetesVersion::new(1, minor))
+        policy.kubernetes_version.is_some_and(|version| version >= KubernetesVersion::new(1, minor))
     };
     let native = mode == "native" || (mode == "auto" && ends && at_least(32));
     let wanted = Sidecar {
         native,
         once: ends && !native,
-        port: setting("port", "3000", &["0", "http"])?
-            .parse()
-            .expect("a number"),
-        health_port: setting("health-port", "13300", &["80"])?
-            .parse()
-            .expect("a number"),
+        port: setting("port", "3000", &["0", "http"])?.parse().expect("a number"),
+        health_port: setting("health-port", "13300", &["80"])?.parse().expect("a number"),
         secret_name: setting("secret-name", "secret-handshake", &["-"])?,
         secret_key: setting("secret-key", "half", &["../half"])?,
         log_level: setting("log-level", "info", &["trace"])?,
@@ -219,10 +190,7 @@ fn container(wanted: &Sidecar, spec: &PodSpec, policy: &Policy) -> Container {
         resources: resources(spec, &wanted.cpu, &wanted.memory, policy),
         volume_mounts: Some(vec![
             mount("secret-handshake", "/etc/secret-handshake"),
-            mount(
-                "secret-handshake-no-token",
-                "/var/run/secrets/kubernetes.io/serviceaccount",
-            ),
+            mount("secret-handshake-no-token", "/var/run/secrets/kubernetes.io/serviceaccount"),
         ]),
         readiness_probe: Some(Probe {
             http_get: Some(HTTPGetAction {
@@ -242,17 +210,10 @@ fn container(wanted: &Sidecar, spec: &PodSpec, policy: &Policy) -> Container {
 }
 
 fn security_context(spec: &PodSpec, policy: &Policy) -> SecurityContext {
-    let root = spec
-        .security_context
-        .as_ref()
-        .and_then(|context| context.run_as_user)
-        == Some(0);
+    let root = spec.security_context.as_ref().and_then(|context| context.run_as_user) == Some(0);
     SecurityContext {
         allow_privilege_escalation: Some(false),
-        capabilities: Some(Capabilities {
-            drop: Some(vec!["ALL".to_owned()]),
-            add: None,
-        }),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
         read_only_root_filesystem: Some(true),
         run_as_non_root: Some(true),
         run_as_user: policy.run_as_user.or(root.then_some(65532)).map(i64::from),
@@ -269,19 +230,11 @@ fn volumes_for(secret_name: String, key: String) -> [Volume; 2] {
         secret_name: Some(secret_name),
         optional: Some(true),
         default_mode: Some(0o444),
-        items: Some(vec![KeyToPath {
-            key,
-            path: "half".to_owned(),
-            ..KeyToPath::default()
-        }]),
+        items: Some(vec![KeyToPath { key, path: "half".to_owned(), ..KeyToPath::default() }]),
         ..SecretVolumeSource::default()
     };
     [
-        Volume {
-            name: "secret-handshake".to_owned(),
-            secret: Some(secret),
-            ..Volume::default()
-        },
+        Volume { name: "secret-handshake".to_owned(), secret: Some(secret), ..Volume::default() },
         Volume {
             name: "secret-handshake-no-token".to_owned(),
             downward_api: Some(DownwardAPIVolumeSource::default()),
@@ -298,10 +251,8 @@ fn resources(
 ) -> Option<ResourceRequirements> {
     let some =
         |quantities: &Option<Quantities>| quantities.as_ref().is_some_and(|it| !it.is_empty());
-    let pod_level = spec
-        .resources
-        .as_ref()
-        .is_some_and(|it| some(&it.requests) || some(&it.limits));
+    let pod_level =
+        spec.resources.as_ref().is_some_and(|it| some(&it.requests) || some(&it.limits));
     let of = |quantities: fn(&ResourceRequirements) -> &Option<Quantities>| {
         let value = |name: &str, wanted: &str, usual: &str| {
             if !wanted.is_empty() {
@@ -311,19 +262,13 @@ fn resources(
                 .containers
                 .iter()
                 .filter_map(|container| {
-                    quantities(container.resources.as_ref()?)
-                        .as_ref()?
-                        .get(name)
+                    quantities(container.resources.as_ref()?).as_ref()?.get(name)
                 })
                 .collect();
             if pod_level || set.len() < spec.containers.len() {
                 return None;
             }
-            let usual = if set.iter().all(|quantity| is_zero(quantity)) {
-                "0"
-            } else {
-                usual
-            };
+            let usual = if set.iter().all(|quantity| is_zero(quantity)) { "0" } else { usual };
             Some((name.to_owned(), Quantity(usual.to_owned())))
         };
         let values: Quantities = value("cpu", cpu, policy.cpu.as_str())
@@ -354,10 +299,7 @@ pub(crate) fn qos_class(pod: &Pod) -> &'static str {
             .flat_map(BTreeMap::keys)
             .any(|name| name == "cpu" || name == "memory")
     });
-    let containers = spec
-        .containers
-        .into_iter()
-        .chain(spec.init_containers.into_iter().flatten());
+    let containers = spec.containers.into_iter().chain(spec.init_containers.into_iter().flatten());
     let of_containers = containers.map(|container| container.resources.unwrap_or_default());
     let all: Vec<ResourceRequirements> =
         pod_level.map_or_else(|| of_containers.collect(), |resources| vec![resources]);
@@ -374,10 +316,7 @@ pub(crate) fn qos_class(pod: &Pod) -> &'static str {
         for name in ["cpu", "memory"] {
             let limit = value(&resources.limits, name);
             // The API server sets a request that is left out to the limit.
-            let left_out = resources
-                .requests
-                .as_ref()
-                .is_none_or(|it| !it.contains_key(name));
+            let left_out = resources.requests.as_ref().is_none_or(|it| !it.contains_key(name));
             let request =
                 value(&resources.requests, name).or_else(|| limit.clone().filter(|_| left_out));
             best_effort &= limit.is_none() && request.is_none();

@@ -23,17 +23,13 @@ fn rarely(n: u32, value: impl Strategy<Value = Value> + 'static) -> BoxedStrateg
 }
 
 fn object(members: Vec<(&str, Member)>) -> Value {
-    let there = members
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    let there = members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
     Value::Object(there.collect())
 }
 
 /// Any text, awkward ones included.
 fn text() -> BoxedStrategy<Value> {
-    "[a-zA-Z0-9 \"\\\\/~\u{e9}\u{1f600}\n-]{0,12}"
-        .prop_map(Value::String)
-        .boxed()
+    "[a-zA-Z0-9 \"\\\\/~\u{e9}\u{1f600}\n-]{0,12}".prop_map(Value::String).boxed()
 }
 
 fn one_of(texts: &'static [&'static str]) -> BoxedStrategy<Value> {
@@ -44,9 +40,7 @@ fn entries(own: BoxedStrategy<Vec<(&'static str, Member)>>) -> BoxedStrategy<Val
     let others = proptest::collection::btree_map("[a-z]{1,6}(/[a-z~]{1,6})?", text(), 0..3);
     (others, own)
         .prop_map(|(others, own)| {
-            let own = own
-                .into_iter()
-                .filter_map(|(key, value)| Some((key.to_owned(), value?)));
+            let own = own.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
             Value::Object(others.into_iter().chain(own).collect::<Map<_, _>>())
         })
         .boxed()
@@ -54,11 +48,7 @@ fn entries(own: BoxedStrategy<Vec<(&'static str, Member)>>) -> BoxedStrategy<Val
 
 fn labels() -> BoxedStrategy<Value> {
     let label = rarely(3, one_of(&["true", "", "yes", "false", "off", "disabled"]));
-    entries(
-        label
-            .prop_map(|label| vec![("secret-handshake", label)])
-            .boxed(),
-    )
+    entries(label.prop_map(|label| vec![("secret-handshake", label)]).boxed())
 }
 
 fn annotations() -> BoxedStrategy<Value> {
@@ -79,26 +69,24 @@ fn annotations() -> BoxedStrategy<Value> {
             rarely(6, text()),
         ),
     );
-    let own = own.prop_map(
-        |(port, health, name, key, mode, level, cpu, memory, status, rest)| {
-            let (done, mirror, default_container, unknown) = rest;
-            vec![
-                ("secret-handshake/port", port),
-                ("secret-handshake/health-port", health),
-                ("secret-handshake/secret-name", name),
-                ("secret-handshake/secret-key", key),
-                ("secret-handshake/mode", mode),
-                ("secret-handshake/log-level", level),
-                ("secret-handshake/cpu", cpu),
-                ("secret-handshake/memory", memory),
-                ("secret-handshake/status", status),
-                ("secret-handshake-done", done),
-                ("kubernetes.io/config.mirror", mirror),
-                ("kubectl.kubernetes.io/default-container", default_container),
-                ("secret-handshake/unknown", unknown),
-            ]
-        },
-    );
+    let own = own.prop_map(|(port, health, name, key, mode, level, cpu, memory, status, rest)| {
+        let (done, mirror, default_container, unknown) = rest;
+        vec![
+            ("secret-handshake/port", port),
+            ("secret-handshake/health-port", health),
+            ("secret-handshake/secret-name", name),
+            ("secret-handshake/secret-key", key),
+            ("secret-handshake/mode", mode),
+            ("secret-handshake/log-level", level),
+            ("secret-handshake/cpu", cpu),
+            ("secret-handshake/memory", memory),
+            ("secret-handshake/status", status),
+            ("secret-handshake-done", done),
+            ("kubernetes.io/config.mirror", mirror),
+            ("kubectl.kubernetes.io/default-container", default_container),
+            ("secret-handshake/unknown", unknown),
+        ]
+    });
     entries(own.boxed())
 }
 
@@ -108,18 +96,9 @@ fn amounts() -> BoxedStrategy<Value> {
     let disk = rarely(4, one_of(&["1Gi"]));
     (cpu, memory, disk)
         .prop_map(|(cpu, memory, disk)| {
-            let members = [
-                ("cpu", cpu),
-                ("memory", memory),
-                ("ephemeral-storage", disk),
-            ];
+            let members = [("cpu", cpu), ("memory", memory), ("ephemeral-storage", disk)];
             // Kubernetes' own types have no null in a list of quantities.
-            object(
-                members
-                    .into_iter()
-                    .filter(|(_, value)| *value != Some(Value::Null))
-                    .collect(),
-            )
+            object(members.into_iter().filter(|(_, value)| *value != Some(Value::Null)).collect())
         })
         .boxed()
 }
@@ -131,16 +110,11 @@ fn resources() -> BoxedStrategy<Value> {
 }
 
 fn container() -> impl Strategy<Value = Value> {
-    let port = (
-        select(vec![3000, 13300, 18080, 9102]),
-        maybe(one_of(&["TCP", "UDP"])),
-    )
-        .prop_map(|(port, protocol)| {
-            object(vec![
-                ("containerPort", Some(json!(port))),
-                ("protocol", protocol),
-            ])
-        });
+    let port = (select(vec![3000, 13300, 18080, 9102]), maybe(one_of(&["TCP", "UDP"]))).prop_map(
+        |(port, protocol)| {
+            object(vec![("containerPort", Some(json!(port))), ("protocol", protocol)])
+        },
+    );
     let mount = one_of(&[
         "/data",
         "/var/run/secrets/kubernetes.io/serviceaccount",
@@ -162,20 +136,18 @@ fn container() -> impl Strategy<Value = Value> {
         maybe(vec(env, 0..3).prop_map(Value::Array)),
         rarely(3, one_of(&["Always"])),
     )
-        .prop_map(
-            |(name, ports, resources, mounts, security_context, env, restart_policy)| {
-                object(vec![
-                    ("name", name.or_else(|| Some(json!("unnamed")))),
-                    ("image", Some(json!("registry.example.com/x:1"))),
-                    ("ports", ports),
-                    ("resources", resources),
-                    ("volumeMounts", mounts),
-                    ("securityContext", security_context),
-                    ("env", env),
-                    ("restartPolicy", restart_policy),
-                ])
-            },
-        )
+        .prop_map(|(name, ports, resources, mounts, security_context, env, restart_policy)| {
+            object(vec![
+                ("name", name.or_else(|| Some(json!("unnamed")))),
+                ("image", Some(json!("registry.example.com/x:1"))),
+                ("ports", ports),
+                ("resources", resources),
+                ("volumeMounts", mounts),
+                ("securityContext", security_context),
+                ("env", env),
+                ("restartPolicy", restart_policy),
+            ])
+        })
 }
 
 /// Containers with names of their own, unless one has the sidecar's.
@@ -197,10 +169,7 @@ fn spec() -> impl Strategy<Value = Value> {
         30 => one_of(&["data", "config", "kube-api-access-x"]),
         1 => one_of(&["secret-handshake", "secret-handshake-no-token"]),
     ];
-    let volumes = vec(
-        volume.prop_map(|name| json!({"name": name, "emptyDir": {}})),
-        0..3,
-    );
+    let volumes = vec(volume.prop_map(|name| json!({"name": name, "emptyDir": {}})), 0..3);
     let pod_security = (
         option::of(select(vec![0, 1000])),
         option::of(select(vec!["Unconfined", "RuntimeDefault"])),
@@ -244,10 +213,7 @@ fn spec() -> impl Strategy<Value = Value> {
                     ("restartPolicy", restarts),
                     ("hostNetwork", host),
                     ("os", os.map(|name| json!({"name": name}))),
-                    (
-                        "nodeSelector",
-                        node.map(|os| json!({"kubernetes.io/os": os, "disk": "ssd"})),
-                    ),
+                    ("nodeSelector", node.map(|os| json!({"kubernetes.io/os": os, "disk": "ssd"}))),
                     ("securityContext", security),
                     ("resources", resources),
                     ("tolerations", tolerations),
@@ -280,18 +246,8 @@ pub(crate) fn pod() -> impl Strategy<Value = Value> {
 
 /// Any policy.
 pub(crate) fn policies() -> impl Strategy<Value = Policy> {
-    let version = select(vec![
-        None,
-        Some((1, 28)),
-        Some((1, 31)),
-        Some((1, 32)),
-        Some((1, 37)),
-    ]);
-    let pull_policy = select(vec![
-        None,
-        Some(PullPolicy::Always),
-        Some(PullPolicy::Never),
-    ]);
+    let version = select(vec![None, Some((1, 28)), Some((1, 31)), Some((1, 32)), Some((1, 37))]);
+    let pull_policy = select(vec![None, Some(PullPolicy::Always), Some(PullPolicy::Never)]);
     let run_as_user = select(vec![None, Some(65532), Some(1005)]);
     (version, pull_policy, run_as_user).prop_map(|(version, pull_policy, run_as_user)| Policy {
         pull_policy,
@@ -311,10 +267,7 @@ pub(crate) fn workload() -> impl Strategy<Value = (&'static str, Value)> {
         ("batch", "CronJob"),
     ]);
     let note = rarely(2, one_of(&["true", "false", ""]));
-    let note = entries(
-        note.prop_map(|note| vec![("secret-handshake/label-copied", note)])
-            .boxed(),
-    );
+    let note = entries(note.prop_map(|note| vec![("secret-handshake/label-copied", note)]).boxed());
     (kind, maybe(labels()), maybe(note), pod(), rarely(10, Just(json!("2026-01-01T00:00:00Z")))).prop_map(
         |((group, kind), labels, annotations, mut template, deleted)| {
             let members = template.as_object_mut().expect("an object");

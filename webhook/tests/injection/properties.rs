@@ -24,10 +24,7 @@ fn still_has(after: &Value, before: &Value) -> bool {
         }),
         (Value::Array(after), Value::Array(before)) => {
             after.len() >= before.len()
-                && after
-                    .iter()
-                    .zip(before)
-                    .all(|(after, before)| still_has(after, before))
+                && after.iter().zip(before).all(|(after, before)| still_has(after, before))
         }
         (after, before) => after == before,
     }
@@ -42,12 +39,7 @@ fn is_restricted(container: &Value) -> bool {
         .into_iter()
         .flatten()
         .any(|port| port["hostPort"] != Value::Null);
-    let not_there = [
-        "procMount",
-        "seLinuxOptions",
-        "windowsOptions",
-        "appArmorProfile",
-    ];
+    let not_there = ["procMount", "seLinuxOptions", "windowsOptions", "appArmorProfile"];
     context["privileged"].as_bool() != Some(true)
         && context["allowPrivilegeEscalation"] == false
         && context["capabilities"] == json!({"drop": ["ALL"]})
@@ -63,11 +55,7 @@ fn is_restricted(container: &Value) -> bool {
 /// Whether nothing of a service account can be in a container: something without content is where
 /// the API server would mount a token, and no other volume but the half's is there at all.
 fn has_no_token(container: &Value, pod: &Value) -> bool {
-    let mounts: Vec<&Value> = container["volumeMounts"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .collect();
+    let mounts: Vec<&Value> = container["volumeMounts"].as_array().into_iter().flatten().collect();
     let volume = |name: &Value| {
         let mut volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
         volumes.find(|volume| volume["name"] == *name)

@@ -16,25 +16,14 @@ async fn alive_and_not_ready_without_a_certificate_and_ready_when_it_comes() {
         status == 503 && body.starts_with("not ready\ncertificate: ") && body.contains("tls.crt")
     })
     .await;
-    assert_eq!(
-        get(running.admin, "/livez").await.unwrap(),
-        (200, "ok\n".to_owned())
-    );
+    assert_eq!(get(running.admin, "/livez").await.unwrap(), (200, "ok\n".to_owned()));
     let client = Client::new(running.webhook, &files.ca);
     assert!(client.connect().await.is_err());
-    assert_eq!(
-        running
-            .metric("tls_handshake_failures_total{cause=\"not-ready\"}")
-            .await,
-        1
-    );
+    assert_eq!(running.metric("tls_handshake_failures_total{cause=\"not-ready\"}").await, 1);
 
     files.put(&certificate, &key);
     eventually("ready", async || running.ready().await).await;
-    assert_eq!(
-        get(running.admin, "/readyz").await.unwrap(),
-        (200, "ready\n".to_owned())
-    );
+    assert_eq!(get(running.admin, "/readyz").await.unwrap(), (200, "ready\n".to_owned()));
     client.connect().await.unwrap();
 }
 
@@ -57,10 +46,7 @@ async fn not_ready_once_the_certificate_has_ended() {
 async fn metrics_tell_what_happened() {
     let files = Files::new();
     let running = Running::start(&files, &[]).await;
-    let mut connection = Client::new(running.webhook, &files.ca)
-        .connect()
-        .await
-        .unwrap();
+    let mut connection = Client::new(running.webhook, &files.ca).connect().await.unwrap();
     for _ in 0..3 {
         connection.post("{}").await.unwrap();
     }
@@ -76,10 +62,7 @@ async fn metrics_tell_what_happened() {
         "cert_installs_total 1",
         "panics_total 0",
     ] {
-        assert!(
-            page.contains(&format!("\nsecret_handshake_webhook_{line}\n")),
-            "{line}\n{page}"
-        );
+        assert!(page.contains(&format!("\nsecret_handshake_webhook_{line}\n")), "{line}\n{page}");
     }
     assert!(running.metric("cert_not_after_seconds").await > 1_700_000_000);
     drop(connection);

@@ -27,11 +27,8 @@ use webhook::tls::{Clients, Tls};
 use crate::running::{Files, NAME, serve_router};
 
 pub(crate) const NAMESPACE: &str = "secret-handshake";
-pub(crate) const ENTRIES: [&str; 3] = [
-    "namespace.secret-handshake.dev",
-    "pod.secret-handshake.dev",
-    "workload.secret-handshake.dev",
-];
+pub(crate) const ENTRIES: [&str; 3] =
+    ["namespace.secret-handshake.dev", "pod.secret-handshake.dev", "workload.secret-handshake.dev"];
 const TOKEN: &str = "t0p";
 
 #[derive(Default)]
@@ -66,8 +63,7 @@ impl ApiServer {
         let files = Files::new();
         let tls = Tls::new(Clients::Anyone, Metrics::new()).unwrap();
         let (certificate, key) = files.read();
-        tls.install_pem(certificate.as_bytes(), key.as_bytes())
-            .unwrap();
+        tls.install_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
         let webhooks = ENTRIES.map(|name| json!({ "name": name, "clientConfig": {} }));
         let cluster = Cluster {
             configuration: json!({
@@ -76,27 +72,16 @@ impl ApiServer {
             }),
             ..Cluster::default()
         };
-        let shared = Shared {
-            cluster: Arc::new(Mutex::new(cluster)),
-            changes: watch::Sender::new(0),
-        };
+        let shared =
+            Shared { cluster: Arc::new(Mutex::new(cluster)), changes: watch::Sender::new(0) };
         let secrets = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
         let configurations = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
         let router = Router::new()
-            .route(
-                "/version",
-                get(async || Json(json!({ "major": "1", "minor": "33" }))),
-            )
+            .route("/version", get(async || Json(json!({ "major": "1", "minor": "33" }))))
             .route(&secrets, axum::routing::post(create))
-            .route(
-                &format!("{secrets}/secret-handshake-ca"),
-                get(read).put(update),
-            )
+            .route(&format!("{secrets}/secret-handshake-ca"), get(read).put(update))
             .route(configurations, get(follow))
-            .route(
-                &format!("{configurations}/secret-handshake"),
-                get(configuration).patch(publish),
-            )
+            .route(&format!("{configurations}/secret-handshake"), get(configuration).patch(publish))
             .layer(from_fn_with_state(shared.clone(), admit))
             .with_state(shared.clone());
         let (address, stage) = serve_router(tls, router);
@@ -138,27 +123,19 @@ impl ApiServer {
     pub(crate) fn bundle(&self, entry: usize) -> Vec<CertificateDer<'static>> {
         let cluster = self.cluster();
         let bundle = &cluster.configuration["webhooks"][entry]["clientConfig"]["caBundle"];
-        let pem = STANDARD
-            .decode(bundle.as_str().unwrap_or_default())
-            .unwrap();
+        let pem = STANDARD.decode(bundle.as_str().unwrap_or_default()).unwrap();
         inspect::certificates(&pem).unwrap_or_default()
     }
 
     /// What somebody else does to the configuration.
     pub(crate) fn vandalise(&self, change: impl FnOnce(&mut Value)) {
-        let shared = Shared {
-            cluster: Arc::clone(&self.cluster),
-            changes: self.changes.clone(),
-        };
+        let shared = Shared { cluster: Arc::clone(&self.cluster), changes: self.changes.clone() };
         shared.change(|cluster| change(&mut cluster.configuration));
     }
 
     /// What a person does who wants a new CA.
     pub(crate) fn ask_for_a_new_ca(&self, annotation: &str) {
-        let shared = Shared {
-            cluster: Arc::clone(&self.cluster),
-            changes: self.changes.clone(),
-        };
+        let shared = Shared { cluster: Arc::clone(&self.cluster), changes: self.changes.clone() };
         shared.change(|cluster| {
             let version = cluster.version.to_string();
             let metadata = &mut cluster.secret.as_mut().unwrap()["metadata"];
@@ -225,10 +202,7 @@ async fn create(State(shared): State<Shared>, Json(mut secret): Json<Value>) -> 
 async fn update(State(shared): State<Shared>, Json(mut secret): Json<Value>) -> Response {
     shared.change(|cluster| {
         let read = &secret["metadata"]["resourceVersion"];
-        let is = cluster
-            .secret
-            .as_ref()
-            .map(|secret| &secret["metadata"]["resourceVersion"]);
+        let is = cluster.secret.as_ref().map(|secret| &secret["metadata"]["resourceVersion"]);
         if is != Some(read) {
             return status(StatusCode::CONFLICT);
         }
@@ -252,10 +226,7 @@ async fn publish(State(shared): State<Shared>, body: axum::body::Bytes) -> Respo
     shared.change(|cluster| {
         for patched in patch["webhooks"].as_array().unwrap() {
             let entries = cluster.configuration["webhooks"].as_array_mut().unwrap();
-            let entry = entries
-                .iter_mut()
-                .find(|entry| entry["name"] == patched["name"])
-                .unwrap();
+            let entry = entries.iter_mut().find(|entry| entry["name"] == patched["name"]).unwrap();
             entry["clientConfig"]["caBundle"] = patched["clientConfig"]["caBundle"].clone();
         }
         Json(cluster.configuration.clone()).into_response()

@@ -64,15 +64,9 @@ impl Client {
             Some((chain, key)) => config.with_client_auth_cert(chain, key).unwrap(),
             None => config.with_no_client_auth(),
         };
-        config.alpn_protocols = protocols
-            .iter()
-            .map(|protocol| protocol.as_bytes().to_vec())
-            .collect();
-        Self {
-            config,
-            address,
-            name,
-        }
+        config.alpn_protocols =
+            protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Self { config, address, name }
     }
 
     /// TLS alone, for a test that speaks HTTP by hand.
@@ -80,9 +74,7 @@ impl Client {
         let connect = async {
             let tcp = TcpStream::connect(self.address).await?;
             let name = self.name.try_into().unwrap();
-            TlsConnector::from(Arc::new(self.config.clone()))
-                .connect(name, tcp)
-                .await
+            TlsConnector::from(Arc::new(self.config.clone())).connect(name, tcp).await
         };
         tokio::time::timeout(DEADLINE, connect).await?
     }
@@ -93,16 +85,10 @@ impl Client {
         let certificate = Fingerprint::of(&session.peer_certificates().unwrap()[0]);
         let version = session.protocol_version().unwrap();
         let protocol = session.alpn_protocol().map(<[u8]>::to_vec);
-        let (send, connection) = http1::handshake(TokioIo::new(tls))
-            .await
-            .map_err(io::Error::other)?;
+        let (send, connection) =
+            http1::handshake(TokioIo::new(tls)).await.map_err(io::Error::other)?;
         tokio::spawn(connection);
-        Ok(Conversation {
-            send,
-            certificate,
-            version,
-            protocol,
-        })
+        Ok(Conversation { send, certificate, version, protocol })
     }
 
     /// A request on a connection of its own.
@@ -131,15 +117,9 @@ impl Conversation {
             self.send.ready().await?;
             let (head, body) = self.send.send_request(request).await?.into_parts();
             let body = body.collect().await?.to_bytes();
-            Ok::<_, hyper::Error>(Response {
-                status: head.status,
-                headers: head.headers,
-                body,
-            })
+            Ok::<_, hyper::Error>(Response { status: head.status, headers: head.headers, body })
         };
-        tokio::time::timeout(DEADLINE, exchange)
-            .await?
-            .map_err(io::Error::other)
+        tokio::time::timeout(DEADLINE, exchange).await?.map_err(io::Error::other)
     }
 
     /// The server has closed the connection, or said that it will.
@@ -156,9 +136,7 @@ pub(crate) struct Response {
 
 impl Response {
     pub(crate) fn is_last(&self) -> bool {
-        self.headers
-            .get("connection")
-            .is_some_and(|value| value == "close")
+        self.headers.get("connection").is_some_and(|value| value == "close")
     }
 }
 
@@ -170,13 +148,8 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, Str
         tcp.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         tcp.read_to_string(&mut answer).await?;
-        let (head, body) = answer
-            .split_once("\r\n\r\n")
-            .ok_or(io::ErrorKind::InvalidData)?;
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok());
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::InvalidData)?;
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         Ok((status.ok_or(io::ErrorKind::InvalidData)?, body.to_owned()))
     };
     tokio::time::timeout(DEADLINE, exchange).await?

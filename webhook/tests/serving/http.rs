@@ -13,11 +13,7 @@ use crate::running::echo;
 async fn ask(router: &Router, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
     let (head, body) = router.clone().oneshot(request).await.unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    (
-        head.status,
-        head.headers,
-        String::from_utf8(body.to_vec()).unwrap(),
-    )
+    (head.status, head.headers, String::from_utf8(body.to_vec()).unwrap())
 }
 
 fn post(body: impl Into<Body>) -> Request<Body> {
@@ -35,12 +31,7 @@ async fn what_is_refused_and_how() {
         (Method::POST, "/mutate/pods", json, 200),
         (Method::POST, "/mutate/workloads", json, 200),
         (Method::POST, "/mutate/pods?timeout=5s", json, 200),
-        (
-            Method::POST,
-            "/mutate/pods",
-            Some("application/json; charset=utf-8"),
-            200,
-        ),
+        (Method::POST, "/mutate/pods", Some("application/json; charset=utf-8"), 200),
         (Method::POST, "/mutate/pods", Some("Application/JSON"), 200),
         (Method::GET, "/mutate/pods", None, 405),
         (Method::PUT, "/mutate/workloads", json, 405),
@@ -73,10 +64,7 @@ async fn what_is_refused_and_how() {
             assert_eq!(headers["content-type"], "text/plain; charset=utf-8");
             assert_eq!(headers["connection"], "close");
         }
-        assert_eq!(
-            headers.get("allow").is_some_and(|allow| allow == "POST"),
-            status == 405
-        );
+        assert_eq!(headers.get("allow").is_some_and(|allow| allow == "POST"), status == 405);
     }
 }
 
@@ -85,9 +73,7 @@ async fn a_compressed_body_is_refused() {
     let router = router(echo(), BodyLimits::default(), Metrics::new());
     for (encoding, expected) in [("gzip", 415), ("identity", 200)] {
         let mut request = post("{}");
-        request
-            .headers_mut()
-            .insert("Content-Encoding", encoding.parse().unwrap());
+        request.headers_mut().insert("Content-Encoding", encoding.parse().unwrap());
         assert_eq!(ask(&router, request).await.0, expected, "{encoding}");
     }
 }
@@ -112,16 +98,9 @@ async fn an_unreadable_body_is_a_400_with_a_reason_that_quotes_nothing() {
     for body in ["", "tell-nobody", "{\"tell-nobody\":", "[]", "\u{0}", &deep] {
         let (status, _, reason) = ask(&router, post(body.to_owned())).await;
         assert_eq!(status, 400, "{body:.20}");
-        assert!(
-            reason.len() < 120 && !reason.contains("tell-nobody"),
-            "{reason}"
-        );
+        assert!(reason.len() < 120 && !reason.contains("tell-nobody"), "{reason}");
     }
-    assert!(
-        metrics
-            .render()
-            .contains("http_refusals_total{status=\"400\"} 6")
-    );
+    assert!(metrics.render().contains("http_refusals_total{status=\"400\"} 6"));
 }
 
 #[tokio::test]

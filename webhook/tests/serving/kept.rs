@@ -18,11 +18,7 @@ const SERVICE: &str = "secret-handshake-webhook.secret-handshake.svc";
 async fn start(api_server: &ApiServer, flags: &[&str]) -> Running {
     let kubeconfig = format!("--kubeconfig={}", api_server.kubeconfig().display());
     let namespace = format!("--namespace={NAMESPACE}");
-    let own = [
-        "--listen=127.0.0.1:0",
-        "--admin-listen=127.0.0.1:0",
-        "--drain=0s",
-    ];
+    let own = ["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--drain=0s"];
     // Soon, where a test does not say otherwise.
     let resync = flags.iter().all(|flag| !flag.starts_with("--cert-resync"));
     let all: Vec<_> = own
@@ -37,14 +33,7 @@ async fn start(api_server: &ApiServer, flags: &[&str]) -> Running {
 /// A client that trusts what the caBundle of an entry says now.
 fn client(api_server: &ApiServer, running: &Running, entry: usize) -> Client {
     let trusted = api_server.bundle(entry);
-    Client::trusting(
-        running.webhook,
-        SERVICE,
-        &trusted,
-        &[&TLS13, &TLS12],
-        &["http/1.1"],
-        None,
-    )
+    Client::trusting(running.webhook, SERVICE, &trusted, &[&TLS13, &TLS12], &["http/1.1"], None)
 }
 
 async fn ready(running: &Running) {
@@ -63,22 +52,13 @@ async fn two_replicas_agree_and_every_entry_trusts_both() {
         }
         assert_eq!(running.metric("cabundle_matches").await, 1);
         assert!(running.metric("ca_not_after_seconds").await > 1_700_000_000);
-        assert_eq!(
-            running.metric("ca_rotation_phase{phase=\"steady\"}").await,
-            1
-        );
+        assert_eq!(running.metric("ca_rotation_phase{phase=\"steady\"}").await, 1);
     }
     assert_eq!(api_server.bundle(0).len(), 1);
     // The private key is in the Secret and nowhere else.
     let secret = api_server.cluster().secret.clone().unwrap();
     assert_eq!(secret["metadata"]["name"], "secret-handshake-ca");
-    assert!(
-        !api_server
-            .cluster()
-            .asked
-            .iter()
-            .any(|asked| asked.contains("list"))
-    );
+    assert!(!api_server.cluster().asked.iter().any(|asked| asked.contains("list")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,26 +67,17 @@ async fn the_status_is_told_on_one_screen_and_to_programs() {
     let running = start(&api_server, &[]).await;
     ready(&running).await;
     let (_, screen) = get(running.admin, Form::Text.path()).await.unwrap();
-    assert!(
-        screen.contains("ready") && screen.contains(ENTRIES[0]),
-        "{screen}"
-    );
+    assert!(screen.contains("ready") && screen.contains(ENTRIES[0]), "{screen}");
     let (_, json) = get(running.admin, Form::Json.path()).await.unwrap();
     let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(
-        (&json["not_ready"], &json["phase"]),
-        (&Value::Null, &json!("steady"))
-    );
+    assert_eq!((&json["not_ready"], &json["phase"]), (&Value::Null, &json!("steady")));
 
     let flag = format!("--admin={}", running.admin);
     let ask = |output: &'static str| {
         let flag = flag.clone();
         tokio::task::spawn_blocking(move || {
             let arguments = ["cert", "status", &flag, "--output", output];
-            Command::new(env!("CARGO_BIN_EXE_webhook"))
-                .args(arguments)
-                .output()
-                .unwrap()
+            Command::new(env!("CARGO_BIN_EXE_webhook")).args(arguments).output().unwrap()
         })
     };
     let told = ask("text").await.unwrap();
@@ -127,14 +98,9 @@ async fn a_wiped_bundle_is_put_right() {
         configuration["webhooks"][2]["clientConfig"]["caBundle"] = json!("bm8gUEVN");
     });
     // Seen by the watch: the next look is an hour away.
-    eventually("all is as it was", async || {
-        (0..3).all(|entry| api_server.bundle(entry) == good)
-    })
-    .await;
-    eventually("it is counted", async || {
-        running.metric("cabundle_repairs_total").await == 1
-    })
-    .await;
+    eventually("all is as it was", async || (0..3).all(|entry| api_server.bundle(entry) == good))
+        .await;
+    eventually("it is counted", async || running.metric("cabundle_repairs_total").await == 1).await;
     ready(&running).await;
 }
 
@@ -144,11 +110,7 @@ async fn a_new_ca_takes_over_under_load() {
     let running = start(&api_server, &["--ca-settle=500ms"]).await;
     ready(&running).await;
     let old = api_server.bundle(0);
-    let first = client(&api_server, &running, 0)
-        .connect()
-        .await
-        .unwrap()
-        .certificate;
+    let first = client(&api_server, &running, 0).connect().await.unwrap().certificate;
     // Each connection trusts what the caBundle says at that moment.
     let (server, address) = (api_server.clone(), running.webhook);
     let load = Load::start(10, move || {
@@ -158,35 +120,18 @@ async fn a_new_ca_takes_over_under_load() {
     load.goes_on(50).await;
     api_server.ask_for_a_new_ca(certs::store::ROTATE);
     eventually("a leaf of the new CA is served", async || {
-        let new = api_server
-            .bundle(0)
-            .into_iter()
-            .filter(|ca| !old.contains(ca))
-            .collect::<Vec<_>>();
-        let only_new = Client::trusting(
-            running.webhook,
-            SERVICE,
-            &new,
-            &[&TLS13],
-            &["http/1.1"],
-            None,
-        );
-        only_new
-            .connect()
-            .await
-            .is_ok_and(|connection| connection.certificate != first)
+        let new =
+            api_server.bundle(0).into_iter().filter(|ca| !old.contains(ca)).collect::<Vec<_>>();
+        let only_new =
+            Client::trusting(running.webhook, SERVICE, &new, &[&TLS13], &["http/1.1"], None);
+        only_new.connect().await.is_ok_and(|connection| connection.certificate != first)
     })
     .await;
     load.goes_on(50).await;
     load.end().await;
     // The old one stays as long as a leaf of it could be left.
     assert_eq!(api_server.bundle(0).len(), 2);
-    assert_eq!(
-        running
-            .metric("ca_rotation_phase{phase=\"retiring\"}")
-            .await,
-        1
-    );
+    assert_eq!(running.metric("ca_rotation_phase{phase=\"retiring\"}").await, 1);
     ready(&running).await;
 }
 
@@ -206,10 +151,7 @@ async fn while_the_api_server_is_away_it_is_unready_at_first_and_serves_on_later
     let mut connection = client(&api_server, &running, 0).connect().await.unwrap();
     api_server.cluster().refuses = Some(StatusCode::SERVICE_UNAVAILABLE);
     let asked = api_server.cluster().asked.len();
-    eventually("it is asked in vain", async || {
-        api_server.cluster().asked.len() > asked + 1
-    })
-    .await;
+    eventually("it is asked in vain", async || api_server.cluster().asked.len() > asked + 1).await;
     assert!(running.ready().await);
     assert_eq!(connection.post("{}").await.unwrap().status, 200);
 }

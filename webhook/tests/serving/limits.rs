@@ -38,9 +38,7 @@ async fn silent_clients_and_half_open_handshakes_hold_nobody_up() {
         assert_eq!(connection.post("{}").await.unwrap().status, 200);
     }
     assert_eq!(
-        running
-            .metric("connections_cut_total{port=\"webhook\",cause=\"made-room\"}")
-            .await,
+        running.metric("connections_cut_total{port=\"webhook\",cause=\"made-room\"}").await,
         0
     );
 }
@@ -80,11 +78,7 @@ async fn more_clients_than_places_are_all_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_step_has_a_time_limit() {
     let files = Files::new();
-    let flags = [
-        "--handshake-timeout=1s",
-        "--first-byte-timeout=300ms",
-        "--head-timeout=300ms",
-    ];
+    let flags = ["--handshake-timeout=1s", "--first-byte-timeout=300ms", "--head-timeout=300ms"];
     let running = Running::start(&files, &flags).await;
     let client = Client::new(running.webhook, &files.ca);
     let cut = async |cause: &str| {
@@ -113,16 +107,11 @@ async fn a_slow_body_is_told_so() {
     let files = Files::new();
     let running = Running::start(&files, &["--body-timeout=300ms"]).await;
     let mut tls = Client::new(running.webhook, &files.ca).tls().await.unwrap();
-    tls.write_all(&[HEAD, b"100\r\n\r\nhalf"].concat())
-        .await
-        .unwrap();
+    tls.write_all(&[HEAD, b"100\r\n\r\nhalf"].concat()).await.unwrap();
     let mut answer = String::new();
     within(tls.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-    assert!(
-        answer.ends_with("the body took longer than 0.3 s to arrive\n"),
-        "{answer}"
-    );
+    assert!(answer.ends_with("the body took longer than 0.3 s to arrive\n"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,22 +119,14 @@ async fn a_body_that_is_too_large_is_told_so_whether_announced_or_not() {
     let files = Files::new();
     let running = Running::start(&files, &["--max-body=64KiB"]).await;
     let client = Client::new(running.webhook, &files.ca);
-    let answer = client
-        .connect()
-        .await
-        .unwrap()
-        .post(vec![b' '; 3 << 20])
-        .await
-        .unwrap();
+    let answer = client.connect().await.unwrap().post(vec![b' '; 3 << 20]).await.unwrap();
     assert_eq!(answer.status, 413);
 
     // Chunked: found out while it is read.
     let mut tls = client.tls().await.unwrap();
     let head =
         String::from_utf8_lossy(HEAD).replace("Content-Length: ", "Transfer-Encoding: chunked");
-    tls.write_all(format!("{head}\r\n\r\n").as_bytes())
-        .await
-        .unwrap();
+    tls.write_all(format!("{head}\r\n\r\n").as_bytes()).await.unwrap();
     let chunk = format!("2000\r\n{}\r\n", " ".repeat(0x2000));
     for _ in 0..9 {
         tls.write_all(chunk.as_bytes()).await.unwrap();
@@ -160,10 +141,7 @@ async fn a_head_that_is_too_large_is_refused() {
     let files = Files::new();
     let running = Running::start(&files, &[]).await;
     let client = Client::new(running.webhook, &files.ca);
-    for header in [
-        format!("X: {}\r\n", "x".repeat(64 << 10)),
-        "X: x\r\n".repeat(200),
-    ] {
+    for header in [format!("X: {}\r\n", "x".repeat(64 << 10)), "X: x\r\n".repeat(200)] {
         let mut tls = client.tls().await.unwrap();
         let request = format!("POST /mutate/pods HTTP/1.1\r\n{header}\r\n");
         let _ = tls.write_all(request.as_bytes()).await;
@@ -178,45 +156,26 @@ async fn a_head_that_is_too_large_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_stall_hold_their_share_no_longer_than_a_body_may_take() {
     let files = Files::new();
-    let flags = [
-        "--max-body=64KiB",
-        "--max-bodies=64KiB",
-        "--body-timeout=2s",
-    ];
+    let flags = ["--max-body=64KiB", "--max-bodies=64KiB", "--body-timeout=2s"];
     let running = Running::start(&files, &flags).await;
     let client = Client::new(running.webhook, &files.ca);
     let mut stalled = Vec::new();
     for _ in 0..2 {
         let mut tls = client.tls().await.unwrap();
-        tls.write_all(&[HEAD, b"65536\r\n\r\n"].concat())
-            .await
-            .unwrap();
+        tls.write_all(&[HEAD, b"65536\r\n\r\n"].concat()).await.unwrap();
         tls.write_all(&vec![b' '; 60_000]).await.unwrap();
         stalled.push(tls);
     }
-    eventually("both hold their share", async || {
-        running.metric("body_bytes").await == 120_000
-    })
-    .await;
+    eventually("both hold their share", async || running.metric("body_bytes").await == 120_000)
+        .await;
     // A small one has room beside them; a large one gets it as soon as they are over.
     let small = client.post("{}").await.unwrap();
     assert_eq!(small.status, 200);
     eventually("a large one is served", async || {
-        client
-            .connect()
-            .await
-            .unwrap()
-            .post(vec![b' '; 60_000])
-            .await
-            .unwrap()
-            .status
-            == 200
+        client.connect().await.unwrap().post(vec![b' '; 60_000]).await.unwrap().status == 200
     })
     .await;
-    eventually("all is given back", async || {
-        running.metric("body_bytes").await == 0
-    })
-    .await;
+    eventually("all is given back", async || running.metric("body_bytes").await == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

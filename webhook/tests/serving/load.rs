@@ -42,20 +42,13 @@ impl Load {
                 }
             })
             .collect();
-        Self {
-            clients,
-            stop,
-            posted,
-        }
+        Self { clients, stop, posted }
     }
 
     /// Returns once as many more requests were answered.
     pub(crate) async fn goes_on(&self, more: usize) {
         let goal = self.posted.load(Ordering::Relaxed) + more;
-        eventually("the load goes on", async || {
-            self.posted.load(Ordering::Relaxed) >= goal
-        })
-        .await;
+        eventually("the load goes on", async || self.posted.load(Ordering::Relaxed) >= goal).await;
     }
 
     /// Not one request has failed.

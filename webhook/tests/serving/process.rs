@@ -24,12 +24,7 @@ struct Process {
 impl Process {
     fn serve(files: &Files, flags: &[&str]) -> Self {
         let mut command = Command::new(BINARY);
-        Self::start(
-            command
-                .args(["serve", "--log-format=json"])
-                .args(files.flags())
-                .args(flags),
-        )
+        Self::start(command.args(["serve", "--log-format=json"]).args(files.flags()).args(flags))
     }
 
     fn start(command: &mut Command) -> Self {
@@ -44,11 +39,7 @@ impl Process {
                 }
             }
         });
-        Self {
-            child,
-            lines,
-            seen: Vec::new(),
-        }
+        Self { child, lines, seen: Vec::new() }
     }
 
     /// The next line with this message.
@@ -59,10 +50,7 @@ impl Process {
             let line = self.lines.recv_timeout(left);
             let line = line.unwrap_or_else(|_| panic!("no {message:?} after {:#?}", self.seen));
             self.seen.push(line.clone());
-            if line["message"]
-                .as_str()
-                .is_some_and(|found| found.contains(message))
-            {
+            if line["message"].as_str().is_some_and(|found| found.contains(message)) {
                 return line;
             }
         }
@@ -77,13 +65,7 @@ impl Process {
 
     fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
     fn wait(&mut self) -> ExitStatus {
@@ -107,9 +89,7 @@ impl Drop for Process {
 
 async fn ready(admin: SocketAddr) {
     eventually("ready", async || {
-        get(admin, "/readyz")
-            .await
-            .is_ok_and(|(status, _)| status == 200)
+        get(admin, "/readyz").await.is_ok_and(|(status, _)| status == 200)
     })
     .await;
 }
@@ -117,21 +97,11 @@ async fn ready(admin: SocketAddr) {
 #[test]
 fn exit_codes() {
     for (line, code, stdout, stderr) in [
-        (
-            "--version",
-            0,
-            concat!("webhook ", env!("CARGO_PKG_VERSION")),
-            "",
-        ),
+        ("--version", 0, concat!("webhook ", env!("CARGO_PKG_VERSION")), ""),
         ("serve --help", 0, "--shutdown-timeout <DURATION>", ""),
         ("", 2, "", "Usage"),
         ("serve --no-such-flag", 2, "", "--no-such-flag"),
-        (
-            "serve --idle-timeout=90",
-            2,
-            "",
-            "expected a number and a unit",
-        ),
+        ("serve --idle-timeout=90", 2, "", "expected a number and a unit"),
         ("serve --tls-cert=a", 2, "", "--tls-key"),
         (
             "serve --kubernetes-version=1.34 --tls-cert=a --tls-key=b --listen=192.0.2.1:1",
@@ -139,17 +109,9 @@ fn exit_codes() {
             "",
             "can't listen on 192.0.2.1:1",
         ),
-        (
-            "cert status --admin=127.0.0.1:1",
-            1,
-            "",
-            "no answer from 127.0.0.1:1",
-        ),
+        ("cert status --admin=127.0.0.1:1", 1, "", "no answer from 127.0.0.1:1"),
     ] {
-        let output = Command::new(BINARY)
-            .args(line.split_whitespace())
-            .output()
-            .unwrap();
+        let output = Command::new(BINARY).args(line.split_whitespace()).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{line}");
         for (found, expected) in [(output.stdout, stdout), (output.stderr, stderr)] {
             let found = String::from_utf8(found).unwrap();
@@ -203,23 +165,13 @@ async fn one_line_for_each_admission_and_never_the_object() {
     assert_eq!(line["namespace"], "cap-a");
     assert_eq!(line["name"], "legacy-mock-644f8d68d-");
     assert_eq!(line["outcome"], "injected");
-    assert!(
-        line["reason"].is_string() && line["micros"].is_u64(),
-        "{line}"
-    );
+    assert!(line["reason"].is_string() && line["micros"].is_u64(), "{line}");
     process.signal("-KILL");
     process.wait();
     process.seen.extend(process.lines.try_iter());
     let log = format!("{:?}", process.seen);
-    assert_eq!(
-        log.matches("admission").count(),
-        1 + log.matches("admissions").count(),
-        "{log}"
-    );
-    assert!(
-        !log.contains("tell-nobody") && !log.contains("containers"),
-        "{log}"
-    );
+    assert_eq!(log.matches("admission").count(), 1 + log.matches("admissions").count(), "{log}");
+    assert!(!log.contains("tell-nobody") && !log.contains("containers"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,10 +184,7 @@ async fn a_broken_pair_is_logged_once_and_no_key_with_it() {
     let (_, other_certificate, _) = files.pair();
     files.put(&other_certificate, &key);
     let line = process.line("new certificate refused, the old one stays");
-    assert!(
-        line["problem"].as_str().unwrap().contains("tls.crt and"),
-        "{line}"
-    );
+    assert!(line["problem"].as_str().unwrap().contains("tls.crt and"), "{line}");
     // Many polls later there is still one line.
     let renewed = files.renew().to_string();
     while process.line("serving certificate in use")["fingerprint"] != *renewed {}
@@ -267,10 +216,7 @@ async fn without_free_file_descriptors_it_goes_on_serving() {
         let Ok(mut connection) = client.connect().await else {
             return false;
         };
-        connection
-            .post("{}")
-            .await
-            .is_ok_and(|answer| answer.status == 400)
+        connection.post("{}").await.is_ok_and(|answer| answer.status == 400)
     })
     .await;
 }

@@ -42,9 +42,7 @@ pub(crate) fn serve_args(flags: &[&str]) -> ServeArgs {
 
 /// Fails the test if `future` takes too long.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future)
-        .await
-        .expect("it took too long")
+    tokio::time::timeout(DEADLINE, future).await.expect("it took too long")
 }
 
 /// Tries until it is true.
@@ -71,11 +69,7 @@ impl Files {
         let validity = Validity::starting(Timestamp::now(), DEADLINE * 60, DEADLINE * 5);
         let ca = Authority::new(PrivateKey::generate().unwrap(), validity).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let files = Self {
-            ca,
-            folder,
-            versions: AtomicUsize::new(0),
-        };
+        let files = Self { ca, folder, versions: AtomicUsize::new(0) };
         files.renew();
         files
     }
@@ -106,10 +100,7 @@ impl Files {
     }
 
     pub(crate) fn pair_until(&self, life: Duration) -> (Fingerprint, String, String) {
-        let names = Names {
-            dns: vec![NAME.to_owned()],
-            ips: Vec::new(),
-        };
+        let names = Names { dns: vec![NAME.to_owned()], ips: Vec::new() };
         let validity = Validity::starting(Timestamp::now(), life, Duration::from_secs(60));
         let key = PrivateKey::generate().unwrap();
         let pair = self.ca.issue(key, &names, validity).unwrap();
@@ -170,9 +161,7 @@ pub(crate) fn serve_router(tls: Tls, router: Router) -> (SocketAddr, watch::Send
         write: DEADLINE,
     };
     let port = Port {
-        listener: ListenAddress::At(([127, 0, 0, 1], 0).into())
-            .bind()
-            .unwrap(),
+        listener: ListenAddress::At(([127, 0, 0, 1], 0).into()).bind().unwrap(),
         handshake: tls,
         router,
         connections: 1000,
@@ -199,10 +188,7 @@ pub(crate) fn echo() -> Box<AnswerFn> {
             reason: "test",
             warnings: 0,
         };
-        Ok(Answer {
-            body: body.len().to_string().into_bytes(),
-            record,
-        })
+        Ok(Answer { body: body.len().to_string().into_bytes(), record })
     })
 }
 
@@ -224,11 +210,7 @@ impl Running {
 
     pub(crate) async fn start_unready(files: &Files, flags: &[&str]) -> Self {
         let own = files.flags();
-        let all: Vec<&str> = own
-            .iter()
-            .map(String::as_str)
-            .chain(flags.iter().copied())
-            .collect();
+        let all: Vec<&str> = own.iter().map(String::as_str).chain(flags.iter().copied()).collect();
         Self::start_with(&all).await
     }
 
@@ -240,12 +222,7 @@ impl Running {
         let serving = tokio::spawn(bound.serve(async {
             let _ = stopped.await;
         }));
-        Self {
-            webhook,
-            admin,
-            stop: Some(stop),
-            serving,
-        }
+        Self { webhook, admin, stop: Some(stop), serving }
     }
 
     /// What SIGTERM does.
@@ -259,9 +236,7 @@ impl Running {
     }
 
     pub(crate) async fn ready(&self) -> bool {
-        crate::client::get(self.admin, "/readyz")
-            .await
-            .is_ok_and(|(status, _)| status == 200)
+        crate::client::get(self.admin, "/readyz").await.is_ok_and(|(status, _)| status == 200)
     }
 
     /// The value of one line of the metrics, by how the line begins; 0 if there is none.

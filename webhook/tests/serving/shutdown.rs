@@ -26,11 +26,8 @@ async fn a_replica_that_ends_under_load_drops_nothing() {
     for _ in 0..20 {
         let to_first = Client::new(first.webhook, &files.ca);
         let to_second = Client::new(second.webhook, &files.ca);
-        let (endpoint, stop, posted) = (
-            Arc::clone(&first_is_endpoint),
-            Arc::clone(&stop),
-            Arc::clone(&posted),
-        );
+        let (endpoint, stop, posted) =
+            (Arc::clone(&first_is_endpoint), Arc::clone(&stop), Arc::clone(&posted));
         clients.spawn(async move {
             while !stop.load(Ordering::Relaxed) {
                 let chosen = usize::from(!endpoint.load(Ordering::Relaxed));
@@ -50,17 +47,12 @@ async fn a_replica_that_ends_under_load_drops_nothing() {
     }
     let answered = async |replica: usize, more: usize| {
         let goal = posted[replica].load(Ordering::Relaxed) + more;
-        eventually("answers", async || {
-            posted[replica].load(Ordering::Relaxed) >= goal
-        })
-        .await;
+        eventually("answers", async || posted[replica].load(Ordering::Relaxed) >= goal).await;
     };
     answered(0, 200).await;
     first.stop();
     eventually("not ready", async || {
-        get(first.admin, "/readyz")
-            .await
-            .is_ok_and(|(status, _)| status == 503)
+        get(first.admin, "/readyz").await.is_ok_and(|(status, _)| status == 503)
     })
     .await;
     first_is_endpoint.store(false, Ordering::Relaxed);
@@ -82,10 +74,7 @@ async fn at_once_unready_and_for_a_while_still_serving() {
     running.stop();
     eventually("not ready", async || !running.ready().await).await;
     let (status, reasons) = get(running.admin, "/readyz").await.unwrap();
-    assert_eq!(
-        (status, &*reasons),
-        (503, "not ready\nshutdown: shutting down\n")
-    );
+    assert_eq!((status, &*reasons), (503, "not ready\nshutdown: shutting down\n"));
     assert_eq!(get(running.admin, "/livez").await.unwrap().0, 200);
     assert!(kept.post("{}").await.unwrap().is_last());
     let answer = client.post("{}").await.unwrap();
@@ -103,29 +92,20 @@ async fn what_was_begun_is_finished_and_what_is_idle_is_closed() {
     let mut begun = half_sent(&client, &running).await;
 
     running.stop();
-    eventually("no new connections", async || {
-        TcpStream::connect(running.webhook).await.is_err()
-    })
-    .await;
+    eventually("no new connections", async || TcpStream::connect(running.webhook).await.is_err())
+        .await;
     eventually("the idle one is closed", async || idle.is_closed()).await;
     begun.write_all(b"half").await.unwrap();
     let mut answer = String::new();
     within(begun.read_to_string(&mut answer)).await.unwrap();
-    assert!(
-        answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"),
-        "{answer}"
-    );
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
     running.ended().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_never_ends_does_not_hold_up_the_end() {
     let files = Files::new();
-    let flags = [
-        "--drain=0s",
-        "--body-timeout=10m",
-        "--shutdown-timeout=200ms",
-    ];
+    let flags = ["--drain=0s", "--body-timeout=10m", "--shutdown-timeout=200ms"];
     let mut running = Running::start(&files, &flags).await;
     let client = Client::new(running.webhook, &files.ca);
     let mut begun = half_sent(&client, &running).await;
@@ -140,13 +120,7 @@ async fn a_request_that_never_ends_does_not_hold_up_the_end() {
 async fn half_sent(client: &Client, running: &Running) -> TlsStream<TcpStream> {
     let mut begun = client.tls().await.unwrap();
     let head = "POST /mutate/pods HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n";
-    begun
-        .write_all(format!("{head}Content-Length: 8\r\n\r\nhalf").as_bytes())
-        .await
-        .unwrap();
-    eventually("it is being read", async || {
-        running.metric("body_bytes").await == 4
-    })
-    .await;
+    begun.write_all(format!("{head}Content-Length: 8\r\n\r\nhalf").as_bytes()).await.unwrap();
+    eventually("it is being read", async || running.metric("body_bytes").await == 4).await;
     begun
 }

@@ -19,10 +19,9 @@ async fn http_1_1_alone_over_tls_1_2_and_1_3() {
     let files = Files::new();
     let running = Running::start(&files, &[]).await;
     let address = running.webhook;
-    for (version, expected) in [
-        (&TLS12, ProtocolVersion::TLSv1_2),
-        (&TLS13, ProtocolVersion::TLSv1_3),
-    ] {
+    for (version, expected) in
+        [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)]
+    {
         // What Go offers where the webhook is a URL on localhost.
         let client = Client::with(address, &files.ca, &[version], &["h2", "http/1.1"], None);
         let mut connection = client.connect().await.unwrap();
@@ -40,24 +39,13 @@ async fn http_1_1_alone_over_tls_1_2_and_1_3() {
 async fn a_connection_is_kept_alive() {
     let files = Files::new();
     let running = Running::start(&files, &[]).await;
-    let mut connection = Client::new(running.webhook, &files.ca)
-        .connect()
-        .await
-        .unwrap();
+    let mut connection = Client::new(running.webhook, &files.ca).connect().await.unwrap();
     for size in [0, 1, 8_000, 300_000] {
         let answer = connection.post("x".repeat(size)).await.unwrap();
-        assert_eq!(
-            (answer.status.as_u16(), &*answer.body),
-            (200, size.to_string().as_bytes())
-        );
+        assert_eq!((answer.status.as_u16(), &*answer.body), (200, size.to_string().as_bytes()));
         assert!(!answer.is_last());
     }
-    assert_eq!(
-        running
-            .metric("connections_opened_total{port=\"webhook\"}")
-            .await,
-        1
-    );
+    assert_eq!(running.metric("connections_opened_total{port=\"webhook\"}").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,8 +76,7 @@ async fn two_hundred_swaps_while_fifty_connections_post() {
     let tls = Tls::new(Clients::Anyone, Metrics::new()).unwrap();
     let swap = || {
         let (fingerprint, certificate, key) = files.pair();
-        tls.install_pem(certificate.as_bytes(), key.as_bytes())
-            .unwrap();
+        tls.install_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
         fingerprint
     };
     swap();
@@ -160,10 +147,7 @@ impl ClientCa {
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
-        Self {
-            issuer: Issuer::new(params, key),
-            pem,
-        }
+        Self { issuer: Issuer::new(params, key), pem }
     }
 
     fn identity(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
@@ -183,13 +167,7 @@ async fn with_a_client_ca_only_the_api_server_is_let_in() {
     let flag = format!("--client-ca={}", ca_file.display());
     let running = Running::start_unready(&files, &[&flag]).await;
     let accepted = async |identity| {
-        let client = Client::with(
-            running.webhook,
-            &files.ca,
-            &[&TLS13],
-            &["http/1.1"],
-            identity,
-        );
+        let client = Client::with(running.webhook, &files.ca, &[&TLS13], &["http/1.1"], identity);
         match client.connect().await {
             // In TLS 1.3 the client is done before the server has looked at its certificate.
             Ok(mut connection) => connection.post("{}").await.is_ok(),
@@ -207,23 +185,14 @@ async fn with_a_client_ca_only_the_api_server_is_let_in() {
     assert!(!accepted(None).await);
     assert!(!accepted(Some(other_ca.identity())).await);
     let refused = "tls_handshake_failures_total{cause=\"client-certificate\"}";
-    eventually("both are counted", async || {
-        running.metric(refused).await == 2
-    })
-    .await;
+    eventually("both are counted", async || running.metric(refused).await == 2).await;
 
     // The CA is changed while the webhook runs; what is no CA changes nothing.
     replace(&ca_file, "no PEM at all");
-    eventually("it is refused", async || {
-        running.metric("cert_refusals_total").await == 1
-    })
-    .await;
+    eventually("it is refused", async || running.metric("cert_refusals_total").await == 1).await;
     assert!(accepted(Some(ca.identity())).await);
     replace(&ca_file, &other_ca.pem);
-    eventually("the new CA holds", async || {
-        accepted(Some(other_ca.identity())).await
-    })
-    .await;
+    eventually("the new CA holds", async || accepted(Some(other_ca.identity())).await).await;
     assert!(!accepted(Some(ca.identity())).await);
 }
 
@@ -231,35 +200,20 @@ async fn with_a_client_ca_only_the_api_server_is_let_in() {
 async fn a_client_that_does_not_trust_us_is_counted() {
     let (files, others) = (Files::new(), Files::new());
     let running = Running::start(&files, &[]).await;
-    assert!(
-        Client::new(running.webhook, &others.ca)
-            .connect()
-            .await
-            .is_err()
-    );
+    assert!(Client::new(running.webhook, &others.ca).connect().await.is_err());
     let distrusted = "tls_handshake_failures_total{cause=\"distrusted\"}";
-    eventually("it is counted", async || {
-        running.metric(distrusted).await == 1
-    })
-    .await;
+    eventually("it is counted", async || running.metric(distrusted).await == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_http_gets_no_answer_on_the_tls_port() {
     let files = Files::new();
     let running = Running::start(&files, &[]).await;
-    let mut tcp = tokio::net::TcpStream::connect(running.webhook)
-        .await
-        .unwrap();
-    tokio::io::AsyncWriteExt::write_all(&mut tcp, b"GET / HTTP/1.1\r\n\r\n")
-        .await
-        .unwrap();
+    let mut tcp = tokio::net::TcpStream::connect(running.webhook).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut tcp, b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     let _ = within(tcp.read_to_end(&mut answer)).await;
     assert!(!answer.starts_with(b"HTTP"));
     let protocol = "tls_handshake_failures_total{cause=\"protocol\"}";
-    eventually("it is counted", async || {
-        running.metric(protocol).await == 1
-    })
-    .await;
+    eventually("it is counted", async || running.metric(protocol).await == 1).await;
 }

@@ -23,10 +23,7 @@ impl World {
                     let cache = &self.servers[*server].cache;
                     !(leaf.validity.contains(now)
                         && self.ca_validity(leaf.issuer).contains(now)
-                        && cache
-                            .entries
-                            .iter()
-                            .all(|entry| entry.bundle.contains(&leaf.issuer)))
+                        && cache.entries.iter().all(|entry| entry.bundle.contains(&leaf.issuer)))
                 };
                 (0..self.servers.len()).find(refuses)
             });
@@ -50,10 +47,7 @@ impl World {
             let was_ready =
                 self.slots[slot].was_ready && self.slots[slot].away_until + 45 * SECOND < self.now;
             if let (Err(why), true) = (readiness, had_time || was_ready) {
-                return Err(format!(
-                    "at {} replica {slot} is not ready: {why}",
-                    self.moment()
-                ));
+                return Err(format!("at {} replica {slot} is not ready: {why}", self.moment()));
             }
             self.slots[slot].was_ready = is_ready;
         }

@@ -49,14 +49,7 @@ impl World {
                     Request::MakeCa(..) | Request::Sign(..) => self.apply(slot, birth, request),
                     _ => {
                         let at = self.latency();
-                        self.plan(
-                            at,
-                            Event::Apply {
-                                slot,
-                                birth,
-                                request,
-                            },
-                        );
+                        self.plan(at, Event::Apply { slot, birth, request });
                         Ok(())
                     }
                 }
@@ -77,10 +70,7 @@ impl World {
         let (look, due) = (millis(look), due.map(|due| millis(due) + 1));
         let has_seen_all = slot_ref.configuration_version == self.configuration.0
             && slot_ref.secret_version == self.secret.as_ref().map(|(version, _)| *version)
-            && slot_ref
-                .replica
-                .as_ref()
-                .is_some_and(|replica| replica.problem().is_none());
+            && slot_ref.replica.as_ref().is_some_and(|replica| replica.problem().is_none());
         let at = if slot_ref.away_until > self.now {
             let back = slot_ref.away_until + self.rng.u64(0..30 * SECOND);
             Some(due.map_or(back, |due| due.min(back)))
@@ -146,9 +136,7 @@ impl World {
             slot_ref.secret_version = versions.secret;
         }
         if let Ok(Answer::Secret(Secret::Held(cas))) = &result {
-            slot_ref
-                .keys
-                .extend([cas.signing.id].into_iter().chain(cas.next.map(|ca| ca.id)));
+            slot_ref.keys.extend([cas.signing.id].into_iter().chain(cas.next.map(|ca| ca.id)));
         }
         replica.answer(time, date, result);
         slot_ref.keys.retain(|id| replica.needs(*id));

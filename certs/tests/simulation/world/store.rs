@@ -17,15 +17,7 @@ impl World {
         if !is_local && self.slots[slot].away_until > self.now {
             let failure = Failure::Unavailable("no answer".to_owned());
             let at = 10 * SECOND;
-            self.plan(
-                at,
-                Event::Deliver {
-                    slot,
-                    birth,
-                    result: Err(failure),
-                    versions,
-                },
-            );
+            self.plan(at, Event::Deliver { slot, birth, result: Err(failure), versions });
             return Ok(());
         }
         let is_write = matches!(request, Request::WriteSecret(..) | Request::Publish(_));
@@ -47,10 +39,7 @@ impl World {
                 let mut id = [0; 32];
                 id[..8].copy_from_slice(&(self.made.len() as u64).to_be_bytes());
                 self.made.push(validity);
-                let ca = Ca {
-                    id: Fingerprint(id),
-                    validity,
-                };
+                let ca = Ca { id: Fingerprint(id), validity };
                 self.slots[slot].keys.push(ca.id);
                 Ok(Answer::Made(ca))
             }
@@ -62,10 +51,7 @@ impl World {
                 }
                 // Started just after somebody put another CA into the Secret: it cannot know that
                 // not every API server has heard of that CA yet.
-                let is_new = self.slots[slot]
-                    .replica
-                    .as_ref()
-                    .is_some_and(|r| r.leaf().is_none());
+                let is_new = self.slots[slot].replica.as_ref().is_some_and(|r| r.leaf().is_none());
                 let is_known = |server: &Server| server.cache.trusts(ca);
                 if self.is_tampered && is_new && !self.servers.iter().all(is_known) {
                     self.excuse();
@@ -88,27 +74,11 @@ impl World {
             self.tell(|| format!("replica {slot} does not get its answer"));
             let failure = Failure::Unavailable("timed out".to_owned());
             let versions = Versions::default();
-            self.plan(
-                10 * SECOND,
-                Event::Deliver {
-                    slot,
-                    birth,
-                    result: Err(failure),
-                    versions,
-                },
-            );
+            self.plan(10 * SECOND, Event::Deliver { slot, birth, result: Err(failure), versions });
             return Ok(());
         }
         let at = self.latency();
-        self.plan(
-            at,
-            Event::Deliver {
-                slot,
-                birth,
-                result,
-                versions,
-            },
-        );
+        self.plan(at, Event::Deliver { slot, birth, result, versions });
         Ok(())
     }
 
@@ -116,12 +86,8 @@ impl World {
         if self.slots[slot].configuration_version == self.configuration.0 {
             // A Secret that was tampered with: a replica that has just started, or was cut
             // off, knows no better, and one that is cut off now cannot be heard.
-            let leaf_of = |slot: &Slot| {
-                slot.replica
-                    .as_ref()
-                    .and_then(Replica::leaf)
-                    .map(|leaf| leaf.issuer)
-            };
+            let leaf_of =
+                |slot: &Slot| slot.replica.as_ref().and_then(Replica::leaf).map(|leaf| leaf.issuer);
             let known = &self.slots[slot].known;
             let cuts_off = |other: &Slot| {
                 leaf_of(other).is_some_and(|issuer| {
@@ -146,9 +112,7 @@ impl World {
             Ok(Answer::Done)
         } else {
             self.tally.conflicts += 1;
-            Err(Failure::Conflict(
-                "the configuration has changed".to_owned(),
-            ))
+            Err(Failure::Conflict("the configuration has changed".to_owned()))
         }
     }
 
@@ -177,9 +141,7 @@ impl World {
             && !self.configuration.1.trusts(cas.signing.id)
         {
             if !self.is_tampered {
-                return Err(format!(
-                    "replica {slot} makes a new CA for no reason: {why}"
-                ));
+                return Err(format!("replica {slot} makes a new CA for no reason: {why}"));
             }
             self.excuse();
         }
@@ -213,20 +175,9 @@ impl World {
         self.configuration = (self.version, live.clone());
         for server in 0..self.servers.len() {
             let slow = !self.is_prompt && self.rng.u32(..).is_multiple_of(5);
-            let lag = if slow {
-                self.rng.u64(0..LAG)
-            } else {
-                self.rng.u64(5..300)
-            };
+            let lag = if slow { self.rng.u64(0..LAG) } else { self.rng.u64(5..300) };
             let version = self.version;
-            self.plan(
-                lag,
-                Event::Cache {
-                    server,
-                    version,
-                    live: live.clone(),
-                },
-            );
+            self.plan(lag, Event::Cache { server, version, live: live.clone() });
         }
         for slot in 0..self.slots.len() {
             let birth = self.slots[slot].birth;

@@ -78,11 +78,7 @@ impl World {
             }
             10 => {
                 self.vandalise(true, "the configuration is deleted");
-                let live = Live {
-                    exists: false,
-                    generation: 0,
-                    entries: Vec::new(),
-                };
+                let live = Live { exists: false, generation: 0, entries: Vec::new() };
                 self.configure(live);
                 let at = self.rng.u64(100..30 * SECOND);
                 self.plan(at, Event::Reapply);
@@ -90,10 +86,7 @@ impl World {
             _ => {
                 if let Some((_, Ok(cas))) = &self.secret {
                     self.backup = Some(cas.clone());
-                    let asked = Authorities {
-                        asked: true,
-                        ..cas.clone()
-                    };
+                    let asked = Authorities { asked: true, ..cas.clone() };
                     self.tell(|| "somebody asks for a new CA".to_owned());
                     self.set_secret(Some(Ok(asked)));
                 }
@@ -119,11 +112,7 @@ impl World {
         self.excuse();
         let mut live = (*self.configuration.1).clone();
         let only_one = self.rng.bool();
-        let bundle = if with_foreign {
-            vec![Fingerprint([0xFF; 32])]
-        } else {
-            Vec::new()
-        };
+        let bundle = if with_foreign { vec![Fingerprint([0xFF; 32])] } else { Vec::new() };
         let count = if only_one { 1 } else { live.entries.len() };
         for entry in live.entries.iter_mut().take(count) {
             entry.bundle.clone_from(&bundle);
@@ -135,13 +124,7 @@ impl World {
 
     /// From now on for so long the invariant may be broken: nobody could prevent it.
     pub(super) fn excuse(&mut self) {
-        let reach = self
-            .slots
-            .iter()
-            .map(|slot| slot.away_until)
-            .max()
-            .unwrap_or(0)
-            .max(self.now);
+        let reach = self.slots.iter().map(|slot| slot.away_until).max().unwrap_or(0).max(self.now);
         // Slow: a watch that is dead, a look that is due, an answer that is lost and tried again,
         // a truce in a fight, a restart, and a cache that lags.
         // Prompt: with the API away, all but the pause before the next try.
