@@ -1,0 +1,212 @@
+//! An HTTP/1.1 server that no client can use up: what it has is shared out by source address.
+//!
+//! ```text
+//! Address + Limits ─▶ bind ─▶ Bound { local_addr } ─▶ serve(service, shutdown)
+//!                                                  └▶ serve_tls(config, service, shutdown)
+//! accept ─▶ a place ─▶ a task for each connection:
+//!    TLS handshake ─▶ head ─▶ body, whole ─▶ service ─▶ answer ─▶ idle ─▶ head …
+//! shutdown: serve on with `Connection: close` ─▶ finish what is open ─▶ end
+//! ```
+
+mod address;
+mod limits;
+mod serve;
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+
+pub use address::{Address, InvalidAddress};
+pub use limits::Limits;
+
+/// A port that is taken and not yet served.
+#[derive(Debug)]
+pub struct Bound {
+    local_addr: SocketAddr,
+    listener: TcpListener,
+    limits: Limits,
+    observer: Observer,
+}
+
+/// Takes a port. Needs no runtime.
+///
+/// # Errors
+/// What the operating system says: most often the port is taken ([`io::ErrorKind::AddrInUse`]), or is
+/// below 1024 and needs a right to be taken.
+pub fn bind(address: Address, limits: Limits) -> io::Result<Bound> {
+    let listener = address.bind()?;
+    Ok(Bound {
+        local_addr: listener.local_addr()?,
+        listener,
+        limits,
+        observer: Observer::default(),
+    })
+}
+
+impl Bound {
+    /// The address, with the port that the system chose if it was asked for port 0.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Calls `observe` for each event, for metrics and logs. It is called while connections wait, so it
+    /// must not block.
+    #[must_use]
+    pub fn observed_by(mut self, observe: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Observer(Arc::new(observe));
+        self
+    }
+
+    /// Serves plain HTTP. When `shutdown` completes, each answer says `Connection: close` while
+    /// requests are still served for [`Limits::drain`]; then idle connections are closed, open requests
+    /// are finished, and this returns. It waits for them without a limit: dropping the future cuts off
+    /// what is still open.
+    ///
+    /// `service` gets requests whose bodies have arrived whole, within [`Limits`]; where they have not,
+    /// it is not called and the client gets 408, 413 or 503. A request's extensions have the [`Peer`].
+    /// An answer's extensions may have an [`OnDelivery`]. The future that `service` returns is dropped
+    /// when the client closes its connection before it is answered.
+    ///
+    /// # Errors
+    /// When the runtime can't take the socket.
+    pub async fn serve<S, F, B>(
+        self,
+        service: S,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<()>
+    where
+        S: Fn(Request<Bytes>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body,
+    {
+        serve::serve(self, serve::Plain, service, shutdown).await
+    }
+
+    /// Serves HTTPS: [`Bound::serve`] over TLS. `config` is asked for at each handshake, so certificates
+    /// are replaced by returning another configuration, or by a resolver in the one. With `None` the
+    /// handshake fails: there is no certificate yet.
+    ///
+    /// # Errors
+    /// When the runtime can't take the socket.
+    #[cfg(feature = "tls")]
+    pub async fn serve_tls<S, F, B>(
+        self,
+        config: impl Fn() -> Option<Arc<rustls::ServerConfig>> + Send + Sync + 'static,
+        service: S,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<()>
+    where
+        S: Fn(Request<Bytes>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body,
+    {
+        serve::serve(self, serve::Tls(Arc::new(config)), service, shutdown).await
+    }
+}
+
+/// The body of an answer.
+pub trait Body:
+    http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+    + Send
+    + 'static
+{
+}
+
+impl<B> Body for B where
+    B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + 'static
+{
+}
+
+/// Who sent a request: in its extensions. An IPv4 address never has the form of an IPv6 one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+/// In an answer's extensions: is called once, with whether the client got the whole answer. It did if
+/// the answer was written to its end, and the client then sent another request or closed the connection
+/// in order. It did not if the connection broke or a limit ended it.
+#[derive(Clone)]
+pub struct OnDelivery(Arc<dyn Fn(bool) + Send + Sync>);
+
+impl OnDelivery {
+    /// Calls `delivered`, which must not block.
+    #[must_use]
+    pub fn new(delivered: impl Fn(bool) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(delivered))
+    }
+}
+
+impl fmt::Debug for OnDelivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnDelivery")
+    }
+}
+
+/// What happens on a port.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A connection has got its place.
+    Opened,
+    /// A connection that had a place has ended, for whatever reason.
+    Closed,
+    /// The server ends a connection. [`Event::Closed`] follows, unless it never had a place.
+    Cut(Cut),
+    /// A TLS handshake failed.
+    HandshakeFailed(&'a io::Error),
+    /// Connections can't be accepted, most often for want of file descriptors. It is tried again, ever
+    /// more rarely, at most once a second.
+    AcceptFailed(&'a io::Error),
+    /// So many bytes of request bodies more, or fewer, are held in memory.
+    BodyBytes(i64),
+}
+
+/// Why the server ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cut {
+    /// The TLS handshake took longer than [`Limits::handshake`].
+    Handshake,
+    /// A request's head took longer than [`Limits::head`].
+    Head,
+    /// A request's body took longer than [`Limits::body`]; the client was told so.
+    Body,
+    /// Nothing was received for [`Limits::idle`].
+    Idle,
+    /// The client did not take its answer within [`Limits::write`].
+    Write,
+    /// Its place was needed, and it was unfinished.
+    UnfinishedForNewcomer,
+    /// Its place was needed, and it was idle.
+    IdleForNewcomer,
+    /// It waited for a place, and too many did.
+    Waiting,
+}
+
+/// Where events go.
+#[derive(Clone)]
+pub(crate) struct Observer(Arc<dyn Fn(Event<'_>) + Send + Sync>);
+
+impl Observer {
+    pub(crate) fn tell(&self, event: Event<'_>) {
+        (self.0)(event);
+    }
+}
+
+impl Default for Observer {
+    fn default() -> Self {
+        Self(Arc::new(|_| {}))
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
+}
