@@ -13,7 +13,7 @@ use webhook::decision::Policy;
 use webhook::review::{Endpoint, answer};
 
 /// The sidecar's container in a pod with these annotations and this restartPolicy.
-fn container(annotations: &Value, restart_policy: &str, version: &str) -> Value {
+fn container(annotations: &Value, restart_policy: &str) -> Value {
     let mut pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -35,7 +35,7 @@ fn container(annotations: &Value, restart_policy: &str, version: &str) -> Value 
             "object": pod,
         },
     });
-    let policy = Policy { kubernetes_version: version.parse().ok(), ..Policy::default() };
+    let policy = Policy::default();
     let answer = answer(Endpoint::Pods, review.to_string().as_bytes(), &policy).unwrap();
     let answer: Value = serde_json::from_slice(&answer.body).unwrap();
     let patch = answer["response"]["patch"].as_str().unwrap_or_else(|| panic!("{answer}"));
@@ -59,7 +59,7 @@ fn parsed(container: &Value) -> Args {
 
 #[test]
 fn without_annotations_all_is_as_the_sidecar_has_it_by_itself() {
-    let container = container(&json!({}), "Always", "1.37");
+    let container = container(&json!({}), "Always");
     let args = parsed(&container);
     let mut wanted = Args::default();
     wanted.source.namespace = Some("demo".to_owned());
@@ -77,7 +77,7 @@ fn every_annotation_reaches_the_sidecar() {
         "secret-handshake/secret-key": "operations-half",
         "secret-handshake/log-level": "debug",
     });
-    let container = container(&annotations, "Always", "1.37");
+    let container = container(&annotations, "Always");
     let args = parsed(&container);
     assert_eq!(args.legacy_port, 4000);
     assert_eq!(args.listen, Listen::All(14000));
@@ -96,29 +96,13 @@ fn every_log_level_of_the_webhook_is_one_of_the_sidecars() {
         ("debug", Level::Debug),
     ] {
         let annotations = json!({"secret-handshake/log-level": name});
-        assert_eq!(parsed(&container(&annotations, "Always", "1.37")).log_level, level);
-    }
-}
-
-#[test]
-fn a_classic_sidecar_ends_where_its_pod_is_to_end() {
-    for (mode, restart_policy, version, once) in [
-        ("auto", "Always", "1.37", false),
-        ("auto", "OnFailure", "1.37", false),
-        ("auto", "OnFailure", "1.31", true),
-        ("classic", "Never", "1.37", true),
-        ("classic", "Always", "1.37", false),
-        ("native", "Never", "1.37", false),
-    ] {
-        let annotations = json!({"secret-handshake/mode": mode});
-        let args = parsed(&container(&annotations, restart_policy, version));
-        assert_eq!(args.once, once, "{mode}, {restart_policy}, {version}");
+        assert_eq!(parsed(&container(&annotations, "Always")).log_level, level);
     }
 }
 
 #[test]
 fn the_probe_waits_longer_than_the_sidecar_holds_it() {
-    let container = container(&json!({}), "Always", "1.37");
+    let container = container(&json!({}), "Always");
     let probe = &container["readinessProbe"];
     let timeout = probe["timeoutSeconds"].as_u64().unwrap();
     assert!(parsed(&container).hold.as_secs() < timeout, "{probe}");

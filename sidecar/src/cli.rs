@@ -8,7 +8,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{Args, ArgsError, Parsed};
 use crate::log::{Level, Log};
-use crate::run::Ended;
 
 /// Completes at SIGTERM or SIGINT. The handlers are in place when this returns, not when it is first
 /// polled: for process 1 of a container, a signal without a handler does nothing.
@@ -58,7 +57,7 @@ async fn serve(args: Args, stop: impl Future<Output = ()>) -> ExitCode {
         }
     };
     match bound.serve(stop).await {
-        Ok(Ended::Stopped | Ended::Done) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log.line(Level::Error, "port", &format_args!("cannot serve: {error}"));
             ExitCode::FAILURE

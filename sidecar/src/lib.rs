@@ -25,4 +25,4 @@ mod status;
 mod tell;
 
 pub use listen::BindError;
-pub use run::{Bound, Ended};
+pub use run::Bound;

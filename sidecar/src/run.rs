@@ -1,5 +1,6 @@
 //! The driver: carries out what the machine says, and tells others what came of it.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -7,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::args::Args;
 use crate::failure::Failure;
@@ -18,18 +19,6 @@ use crate::machine::{Action, Answer, Event, Kindness, Machine, News};
 use crate::secret::{Half, Secret};
 use crate::status::{self, Board, Status};
 use crate::tell::{tell, tell_early};
-
-/// For how long held requests are still answered when there is nothing left to do.
-const LAST_ANSWERS: Duration = Duration::from_millis(100);
-
-/// Why the sidecar ended. Both are success.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It was asked to.
-    Stopped,
-    /// With `--once`: Legacy is initialised.
-    Done,
-}
 
 impl Args {
     /// Takes the sidecar's own port.
@@ -66,17 +55,17 @@ impl Bound {
         self
     }
 
-    /// Does the handshake, and again whenever Legacy restarts, until `shutdown` completes. With
-    /// `--once` it ends when Legacy is initialised. Needs a tokio runtime with I/O and time.
+    /// Does the handshake, and again whenever Legacy restarts, until `shutdown` completes. Needs a
+    /// tokio runtime with I/O and time.
     ///
     /// # Errors
     /// When the runtime cannot take the listener.
-    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<Ended> {
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let Self { args, listener, log } = self;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
         let began = Instant::now();
-        let machine = Machine::new(args.pace, args.once, Duration::ZERO);
+        let machine = Machine::new(args.pace, Duration::ZERO);
         let board = Arc::new(Board::new(machine.state(), began));
         let status = Arc::new(Status::new(Arc::clone(&board), &args));
         log.line(
@@ -101,15 +90,10 @@ impl Bound {
         tokio::select! {
             biased;
             () = shutdown => {
-                log.line(Level::Info, "stopped", &"asked to end: ending");
-                Ok(Ended::Stopped)
+                log.line(Level::Info, "stopped", &"received SIGTERM, exiting");
+                Ok(())
             }
-            () = driver.drive(machine) => {
-                if status.is_holding() {
-                    let _ = timeout(LAST_ANSWERS, serving).await;
-                }
-                Ok(Ended::Done)
-            }
+            never = driver.drive(machine) => match never {},
             never = &mut serving => match never {},
         }
     }
@@ -125,10 +109,11 @@ struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    /// Carries out one action after another until there is none left.
-    async fn drive(mut self, mut machine: Machine) {
+    /// Carries out one action after another.
+    async fn drive(mut self, mut machine: Machine) -> Infallible {
         let mut action = machine.first();
-        while let Some(event) = self.act(action).await {
+        loop {
+            let event = self.act(action).await;
             let next = machine.step(event, self.began.elapsed(), fastrand::f64());
             let state = machine.state();
             self.board.show(state, self.began + machine.since(), next.news);
@@ -148,15 +133,14 @@ impl Driver<'_> {
         }
     }
 
-    async fn act(&mut self, action: Action) -> Option<Event> {
-        Some(match action {
+    async fn act(&mut self, action: Action) -> Event {
+        match action {
             Action::Knock => Event::Knocked(self.legacy.knock().await),
             Action::Look => Event::Looked(self.legacy.look().await),
             Action::Shake => Event::Shaken(self.shake().await),
             Action::Watch => self.open_watch().await,
             Action::Rest(pause) => self.rest(pause).await,
-            Action::End => return None,
-        })
+        }
     }
 
     /// The half first: as long as there is none, Legacy is not asked for its key.

@@ -60,9 +60,8 @@ pub(crate) fn tell(log: &Log, args: &Args, address: &dyn Display, news: News) {
                 How::Handshake(_) => "Legacy is initialised",
                 How::Already => "Legacy is initialised already, nothing was sent",
             };
-            let next = if args.once { "done" } else { "idling until it restarts" };
             let waited = Spoken(waited);
-            let line = format_args!("{how}; ready after {waited}, {next}");
+            let line = format_args!("{how}; ready after {waited}, idling until it restarts");
             log.line(Level::Info, "initialised", &line);
         }
         News::Failed { failure, retry_in, repeated } => {

@@ -9,7 +9,7 @@ fn main() -> anyhow::Result<()> {
     match command {
         Command::Serve(args) => serve::run(*args),
         Command::Inject { inject, sidecar } => {
-            let policy = sidecar.policy(None, inject.kubernetes_version);
+            let policy = sidecar.policy(None);
             inject::run(inject, policy)
         }
         Command::Cert(command) => cert::run(command),

@@ -273,6 +273,15 @@ impl Node {
     ///
     /// It does not run.
     pub fn kill_container(&self, pod: &Value, name: &str) -> Result<()> {
+        self.signal_container(pod, name, "SIGKILL")
+    }
+
+    /// Sends a signal to the first process of a pod's container.
+    ///
+    /// # Errors
+    ///
+    /// It does not run.
+    pub fn signal_container(&self, pod: &Value, name: &str, signal: &str) -> Result<()> {
         let id = ["containerStatuses", "initContainerStatuses"]
             .iter()
             .filter_map(|list| pod["status"][list].as_array())
@@ -280,7 +289,7 @@ impl Node {
             .find(|status| status["name"] == name)
             .and_then(|status| status["containerID"].as_str()?.strip_prefix("containerd://"))
             .with_context(|| format!("{name} does not run"))?;
-        self.ctr(&["tasks", "kill", "--signal", "SIGKILL", id]).map(drop)
+        self.ctr(&["tasks", "kill", "--signal", signal, id]).map(drop)
     }
 
     fn archive(&self, product: Product) -> PathBuf {

@@ -162,7 +162,6 @@ fn webhook<'a>(engine: &'a Engine, names: &Names, folder: &Path) -> Result<Conta
         "--tls-cert=/tls/tls.crt",
         "--tls-key=/tls/tls.key",
         "--namespace=secret-handshake",
-        "--kubernetes-version=1.34",
         // Nobody sends it anything, so there is nothing to wait for at the end.
         "--drain=0s",
     ];

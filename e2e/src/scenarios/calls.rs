@@ -68,7 +68,7 @@ async fn no_token_and_one_call(scene: &Scene) -> Result<()> {
     for (name, restart, mode) in [
         ("classic", "Always", "auto"),
         ("native", "Never", "auto"),
-        ("once", "OnFailure", "classic"),
+        ("ends", "OnFailure", "native"),
         ("forever", "Always", "native"),
     ] {
         let mut pod = pod(&namespace, name);

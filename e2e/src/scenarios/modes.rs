@@ -17,7 +17,7 @@ use crate::cluster::wait;
 use crate::image::Product;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario!(Node, TOGETHER, "modes/jobs", "Jobs complete: native, classic and auto", jobs),
+    scenario!(Node, TOGETHER, "modes/jobs", "Jobs complete, native and auto", jobs),
     scenario!(Node, TOGETHER, "modes/cron-jobs", "a CronJob's Job completes", cron_jobs),
     scenario!(
         Node,
@@ -42,8 +42,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ),
 ];
 
-/// A Job's pod: Legacy beside a program that ends when Legacy is initialised. That program is the
-/// sidecar's own, with no half: it can only wait.
+/// A Job's pod: Legacy beside a program that runs until SIGTERM and then exits 0: the sidecar's own,
+/// with no half, so that it can only wait.
 fn job(namespace: &str, name: &str, mode: &str) -> Value {
     let pod = legacy(namespace, name, &[]);
     let mut legacy = pod["spec"]["containers"][0].clone();
@@ -52,7 +52,7 @@ fn job(namespace: &str, name: &str, mode: &str) -> Value {
         "name": "worker",
         "image": Product::Sidecar.reference(),
         "imagePullPolicy": "IfNotPresent",
-        "args": ["--once", "--half-file=/nowhere", "--listen=:13301"],
+        "args": ["--half-file=/nowhere", "--listen=:13301"],
     });
     json!({
         "apiVersion": "batch/v1",
@@ -72,13 +72,24 @@ fn job(namespace: &str, name: &str, mode: &str) -> Value {
     })
 }
 
-/// Waits until a Job is complete, and gives its pod.
+/// Ends the program of a Job's pod when Legacy is initialised, waits until the Job is complete, and
+/// gives its pod.
 async fn complete(scene: &Scene, namespace: &str, name: &str) -> Result<Value> {
+    let query = format!("labelSelector=job-name%3D{name}");
+    let pod = async || {
+        let pods = scene.api().list("Pod", namespace, &query).await?;
+        pods.into_iter().next().context("there is no pod yet")
+    };
+    let running = wait::until(&format!("the Job {name} to be initialised"), LONG, async || {
+        let pod = pod().await?;
+        ensure!(condition(&pod, "Ready")["status"] == "True", "{}", why_not(&pod));
+        Ok(pod)
+    })
+    .await?;
+    scene.node()?.signal_container(&running, "worker", "SIGTERM")?;
     wait::until(&format!("the Job {name} to complete"), LONG, async || {
         let job = scene.api().get("Job", namespace, name).await?;
-        let query = format!("labelSelector=job-name%3D{name}");
-        let pods = scene.api().list("Pod", namespace, &query).await?;
-        let pod = pods.into_iter().next().context("there is no pod yet")?;
+        let pod = pod().await?;
         ensure!(condition(&job, "Complete")["status"] == "True", "{}", why_not(&pod));
         Ok(pod)
     })
@@ -88,13 +99,12 @@ async fn complete(scene: &Scene, namespace: &str, name: &str) -> Result<Value> {
 async fn jobs(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[]).await?;
     set_half(scene, &namespace, NAME, "half", HALF).await?;
-    for mode in ["auto", "native", "classic"] {
+    for mode in ["auto", "native"] {
         scene.api().create(&job(&namespace, mode, mode)).await?;
     }
-    for mode in ["auto", "native", "classic"] {
+    for mode in ["auto", "native"] {
         let pod = complete(scene, &namespace, mode).await?;
-        let classic = names(&pod, "containers").contains(&NAME);
-        ensure!(classic == (mode == "classic"), "{mode}: the sidecar is in the wrong list");
+        ensure!(names(&pod, "initContainers").contains(&NAME), "{mode}: it is in the wrong list");
         ensure!(pod["status"]["phase"] == "Succeeded", "{mode}: {}", why_not(&pod));
     }
     Ok(())

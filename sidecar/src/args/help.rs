@@ -12,7 +12,6 @@ Legacy:
   --legacy-port PORT      Legacy's port, on 127.0.0.1 or [::1] (default 3000)
   --half-file FILE        file with the operations half, at most 64 KiB; one trailing newline does not
                           count (default /etc/secret-handshake/half)
-  --once                  end with exit code 0 once Legacy is initialised
 
 Named in the log, so that it says what to create and where:
   --secret NAME           the Secret that the file comes from (default secret-handshake)

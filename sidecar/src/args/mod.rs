@@ -36,8 +36,6 @@ pub struct Args {
     pub listen: Listen,
     /// Where the file comes from, for remedies in the log.
     pub source: Source,
-    /// End when Legacy is initialised.
-    pub once: bool,
     /// What is logged.
     pub log_level: Level,
     /// How it is logged.
@@ -65,7 +63,6 @@ impl Default for Args {
             half_file: PathBuf::from("/etc/secret-handshake/half"),
             listen: Listen::All(13300),
             source: Source::default(),
-            once: false,
             log_level: Level::Info,
             log_format: Format::Text,
             hold: Duration::from_secs(4),
@@ -138,11 +135,7 @@ impl Args {
                 Ok(Some(Arg::Value(_))) => return Err(ArgsError::NotAFlag),
                 Err(error) => return Err(needless(error)),
             };
-            if flag == "--once" {
-                args.once = true;
-            } else {
-                args.set(flag, &mut parser)?;
-            }
+            args.set(flag, &mut parser)?;
         }
         args.check()?;
         Ok(Parsed::Run(args))
@@ -221,13 +214,12 @@ mod tests {
             "--secret-key=legacy",
             "--namespace=demo",
             "--log-level=debug",
-            "--once",
         ])
         .unwrap();
         assert_eq!((args.legacy_port, args.listen), (3001, Listen::All(13301)));
         assert_eq!(args.half_file, Path::new("/etc/secret-handshake/half"));
         assert_eq!(args.source.to_string(), "the key legacy of the Secret demo/operations");
-        assert_eq!((args.log_level, args.once), (Level::Debug, true));
+        assert_eq!(args.log_level, Level::Debug);
     }
 
     #[test]
@@ -252,7 +244,7 @@ mod tests {
     #[test]
     fn the_help_names_each_flag_with_its_default() {
         let flags = flags_of_the_help();
-        assert_eq!(flags.len(), 24 - 1, "all but --namespace have a default: {flags:?}");
+        assert_eq!(flags.len(), 23, "all but --namespace have a default: {flags:?}");
         for (flag, default) in flags {
             let args = parse(&[&format!("--{flag}"), default]);
             assert_eq!(args, Ok(Args::default()), "--{flag} {default}");
@@ -262,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_help_and_the_version_are_printed_wherever_they_stand() {
-        for arguments in [&["--help"][..], &["-h"], &["--once", "--help", "--nonsense"]] {
+        for arguments in [&["--help"][..], &["-h"], &["--hold=1s", "--help", "--nonsense"]] {
             assert_eq!(Args::parse(arguments), Ok(Parsed::Print(HELP)));
         }
         for argument in ["--version", "-V"] {
@@ -272,12 +264,11 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_in_one_line() {
-        let table: [(&[&str], &str); 15] = [
+        let table: [(&[&str], &str); 14] = [
             (&["--nonsense"], "unknown flag --nonsense; --help lists them all"),
             (&["--nonsense=value"], "unknown flag --nonsense; --help lists them all"),
             (&["-x"], "unknown flag -x; --help lists them all"),
             (&["value"], "an argument is not a flag; --help lists them all"),
-            (&["--once=yes"], "--once takes no value"),
             (&["--hold"], "--hold needs a value; see --help"),
             (&["--legacy-port=0"], "--legacy-port cannot be \"0\": it is a port, 1 to 65535"),
             (
@@ -316,7 +307,7 @@ mod tests {
 
     #[test]
     fn what_is_no_flag_is_never_repeated() {
-        for arguments in [&["hush"][..], &["--once=hush"], &["--nonsense=hush"], &["--half=hush"]] {
+        for arguments in [&["hush"][..], &["--nonsense=hush"], &["--half=hush"]] {
             let error = parse(arguments).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("hush"), "{error:?}");
         }

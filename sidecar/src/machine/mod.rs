@@ -2,7 +2,7 @@
 //! clock, no dice and no sockets: the time and the jitter are handed to it.
 //!
 //! ```text
-//! Waiting ──▶ Looking ──▶ Shaking ──▶ Verifying ──▶ Idle (or Done)
+//! Waiting ──▶ Looking ──▶ Shaking ──▶ Verifying ──▶ Idle
 //!
 //! Waiting     nothing listens: rest, knock again      something does: Looking
 //! Looking     initialised: Idle                       anything else: Shaking
@@ -59,7 +59,6 @@ struct Told {
 #[derive(Clone, Debug)]
 pub struct Machine {
     pace: Pace,
-    once: bool,
     state: State,
     hunt: Hunt,
     told: Told,
@@ -67,12 +66,12 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine that knows nothing of Legacy yet. With `once` it ends when Legacy is initialised.
+    /// A machine that knows nothing of Legacy yet.
     #[must_use]
-    pub fn new(pace: Pace, once: bool, now: Duration) -> Self {
+    pub fn new(pace: Pace, now: Duration) -> Self {
         let hunt = Hunt { since: now, ..Hunt::default() };
         let (state, told) = (State::Waiting, Told::default());
-        Self { pace, once, state, hunt, told, watch_given_up: false }
+        Self { pace, state, hunt, told, watch_given_up: false }
     }
 
     /// What to begin with.
@@ -123,7 +122,6 @@ impl Machine {
             }
             (State::Verifying { .. }, Event::Rested) => Action::Look.into(),
             (State::Idle(idle), event) => self.idling(idle, event, now, jitter),
-            (State::Done, _) => Action::End.into(),
             // No action has such an event for its answer. Should it come all the same, the sidecar
             // must not end: it finds out from the start.
             (_, _) => {
@@ -194,10 +192,7 @@ impl Machine {
     fn initialised(&mut self, how: How, now: Duration) -> Next {
         let waited = now.saturating_sub(self.hunt.since);
         self.told = Told::default();
-        let action = if self.once {
-            self.state = State::Done;
-            Action::End
-        } else if self.watch_given_up {
+        let action = if self.watch_given_up {
             self.state = State::Idle(Idle::new(Watch::GivenUp));
             Action::Rest(self.pace.idle_look_min)
         } else {

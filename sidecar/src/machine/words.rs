@@ -24,8 +24,6 @@ pub enum State {
     Idle(Idle),
     /// An attempt failed; the next comes after a pause.
     Failing,
-    /// Legacy is initialised, and that was all there was to do.
-    Done,
 }
 
 /// What is known of an initialised Legacy.
@@ -63,8 +61,8 @@ pub enum Watch {
 
 impl State {
     /// Each [`State::label`].
-    pub const LABELS: [&'static str; 8] =
-        ["waiting", "looking", "shaking", "verifying", "watching", "polling", "failing", "done"];
+    pub const LABELS: [&'static str; 7] =
+        ["waiting", "looking", "shaking", "verifying", "watching", "polling", "failing"];
 
     /// The state's name in metrics: one of [`State::LABELS`].
     #[must_use]
@@ -77,14 +75,13 @@ impl State {
             Self::Idle(Idle { watch: Watch::GivenUp, .. }) => "polling",
             Self::Idle(_) => "watching",
             Self::Failing => "failing",
-            Self::Done => "done",
         }
     }
 
     /// Whether Legacy is initialised, as far as is known.
     #[must_use]
     pub fn is_ready(self) -> bool {
-        matches!(self, Self::Idle(_) | Self::Done)
+        matches!(self, Self::Idle(_))
     }
 }
 
@@ -156,8 +153,6 @@ pub enum Action {
     Watch,
     /// Do nothing for so long, or until the watch ends if there is one.
     Rest(Duration),
-    /// Nothing is left to do.
-    End,
 }
 
 /// What is worth telling, in the log and in metrics.

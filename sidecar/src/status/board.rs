@@ -180,7 +180,7 @@ impl Display for InWords {
         let View { state, since, failure } = self.view;
         let waited = Spoken(since.elapsed());
         match state {
-            State::Idle(_) | State::Done => return out.write_str("ready: Legacy is initialised\n"),
+            State::Idle(_) => return out.write_str("ready: Legacy is initialised\n"),
             State::Waiting => write!(
                 out,
                 "not ready: waiting for Legacy to listen on port {}, for {waited} now",

@@ -27,7 +27,6 @@ pub(crate) struct Status {
     hold: Duration,
     /// How many more requests may be held.
     held: Semaphore,
-    most_held: usize,
     /// Whether the kubelet takes the pod for ready: the last that it was told is a 200. As long as
     /// it does not, an answer can wait for a better one; when it does, a 503 is urgent.
     told_ready: AtomicBool,
@@ -40,14 +39,8 @@ impl Status {
             legacy_port: args.legacy_port,
             hold: args.hold,
             held: Semaphore::new(usize::from(args.max_held)),
-            most_held: usize::from(args.max_held),
             told_ready: AtomicBool::new(false),
         }
-    }
-
-    /// Whether a request is being held.
-    pub(crate) fn is_holding(&self) -> bool {
-        self.held.available_permits() < self.most_held
     }
 
     async fn answer(&self, method: &Method, uri: &Uri) -> Answer {

@@ -190,11 +190,3 @@ async fn a_restarted_sidecar_sends_nothing_to_an_initialised_legacy() {
     let counts = pod.legacy.counts();
     assert_eq!((counts.secrets(), counts.of("GET /internal/key")), (1, 1));
 }
-
-#[tokio::test]
-async fn with_once_nothing_is_sent_to_an_initialised_legacy_either() {
-    let config = Config { initialized: true, ..Config::default() };
-    let pod = Pod::with(config, |args| args.once = true);
-    assert_eq!(pod.sidecar.ended().await, sidecar::Ended::Done);
-    assert_eq!(pod.legacy.counts().secrets(), 0);
-}

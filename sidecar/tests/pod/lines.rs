@@ -30,7 +30,7 @@ async fn a_good_run_is_a_story_in_a_few_lines() {
         ("INFO ", "Legacy accepted the handshake (202), in ".into()),
         ("INFO ", "Legacy is initialised; ready after ".into()),
         ("WARN ", "Legacy is gone: nothing listens any more. Waiting for it to come back".into()),
-        ("INFO ", "asked to end: ending".into()),
+        ("INFO ", "received SIGTERM, exiting".into()),
     ];
     assert_eq!(lines.len(), expected.len(), "{text}");
     for (line, (level, start)) in lines.iter().zip(expected) {

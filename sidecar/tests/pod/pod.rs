@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use legacy_mock::{Config, Faults, Legacy};
-use sidecar::Ended;
 use sidecar::args::{Args, Listen};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -106,7 +105,7 @@ pub(crate) struct Sidecar {
     pub(crate) log: Lines,
     args: Args,
     stop: oneshot::Sender<()>,
-    ended: JoinHandle<io::Result<Ended>>,
+    ended: JoinHandle<io::Result<()>>,
 }
 
 impl Sidecar {
@@ -155,15 +154,10 @@ impl Sidecar {
         self.metric(&format!("secret_handshake_attempts_total{{outcome=\"{outcome}\"}}")).await
     }
 
-    /// Stops it, and returns how it ended.
-    pub(crate) async fn stop(self) -> Ended {
+    /// Stops it, and waits for its end.
+    pub(crate) async fn stop(self) {
         let _ = self.stop.send(());
-        within("the sidecar's end", self.ended).await.unwrap().unwrap()
-    }
-
-    /// Waits until it ends by itself.
-    pub(crate) async fn ended(self) -> Ended {
-        within("the sidecar's end", self.ended).await.unwrap().unwrap()
+        within("the sidecar's end", self.ended).await.unwrap().unwrap();
     }
 }
 

@@ -15,7 +15,6 @@ pub use certificates::CertificateArgs;
 pub use sidecar::{RunAsUser, SidecarArgs};
 
 use crate::admin::Form;
-use crate::decision::KubernetesVersion;
 use crate::inject::InjectArgs;
 use crate::listen::ListenAddress;
 use crate::log::{Format, Level};
@@ -109,10 +108,6 @@ pub struct ServeArgs {
     /// in]
     #[arg(long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
-
-    /// The version of the API server, such as 1.32 [default: asked for at the start and every hour]
-    #[arg(long, value_name = "VERSION")]
-    pub kubernetes_version: Option<KubernetesVersion>,
 
     /// How to reach the API server [default: the file that the environment variable KUBECONFIG names,
     /// else the pod's service account]
@@ -258,7 +253,7 @@ mod tests {
             ("serve --max-body 6", ErrorKind::ValueValidation),
             ("serve --max-connections 0", ErrorKind::ValueValidation),
             ("serve --listen 8443", ErrorKind::ValueValidation),
-            ("serve --kubernetes-version new", ErrorKind::ValueValidation),
+            ("serve --kubernetes-version 1.37", ErrorKind::UnknownArgument),
             ("serve --sidecar-run-as-user 0", ErrorKind::ValueValidation),
             ("serve --sidecar-memory 12m", ErrorKind::ValueValidation),
             ("serve --log-level loud", ErrorKind::InvalidValue),
@@ -302,7 +297,7 @@ mod tests {
              --sidecar-memory 9Mi --sidecar-run-as-user none --exclude-namespace a \
              --exclude-namespace b",
         );
-        let policy = args.sidecar.policy(Some("own".into()), None);
+        let policy = args.sidecar.policy(Some("own".into()));
         assert_eq!(policy.image, "r/i:1");
         assert_eq!(policy.pull_policy.unwrap().to_string(), "Never");
         assert_eq!((policy.cpu.as_str(), policy.memory.as_str()), ("5m", "9Mi"));

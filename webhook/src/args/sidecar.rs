@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::decision::{Cpu, KubernetesVersion, Memory, Policy, PullPolicy};
+use crate::decision::{Cpu, Memory, Policy, PullPolicy};
 
 /// Flags about the sidecar that pods get; the same for `serve` and `inject`.
 #[derive(Clone, Debug, clap::Args)]
@@ -39,11 +39,7 @@ pub struct SidecarArgs {
 impl SidecarArgs {
     /// The policy that these flags make.
     #[must_use]
-    pub fn policy(
-        self,
-        own_namespace: Option<String>,
-        kubernetes_version: Option<KubernetesVersion>,
-    ) -> Policy {
+    pub fn policy(self, own_namespace: Option<String>) -> Policy {
         let Self {
             sidecar_image,
             sidecar_pull_policy,
@@ -61,7 +57,6 @@ impl SidecarArgs {
             run_as_user: sidecar_run_as_user.0,
             excluded_namespaces: system.into_iter().chain(exclude_namespace).collect(),
             own_namespace,
-            kubernetes_version,
         }
     }
 }

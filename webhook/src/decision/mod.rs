@@ -15,7 +15,6 @@ mod policy;
 mod quantity;
 mod reason;
 pub(crate) mod resources;
-mod version;
 pub(crate) mod workload;
 
 pub use annotations::LogLevel;
@@ -24,7 +23,6 @@ pub use policy::{InvalidPullPolicy, Policy, PullPolicy};
 pub(crate) use quantity::is_zero;
 pub use quantity::{Cpu, InvalidQuantity, Memory};
 pub use reason::Reason;
-pub use version::{InvalidVersion, KubernetesVersion};
 
 /// The name of the sidecar's container, by which an injected pod is known.
 pub const SIDECAR: &str = "secret-handshake";

@@ -1,4 +1,4 @@
-use super::{KubernetesVersion, Reason};
+use super::Reason;
 
 /// What the annotation `secret-handshake/mode` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,11 +15,7 @@ pub enum Mode {
     /// when the pod's own containers have ended.
     Native,
     /// The last of `containers`.
-    Classic {
-        /// Whether the sidecar exits after the handshake. Otherwise a pod that is meant to end
-        /// would wait for the sidecar for ever.
-        once: bool,
-    },
+    Classic,
 }
 
 impl Mode {
@@ -28,37 +24,21 @@ impl Mode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Native => "native",
-            Self::Classic { .. } => "classic",
+            Self::Classic => "classic",
         }
     }
 }
 
-/// Chooses the mode.
+/// Chooses the mode; `restarts` says whether the kubelet always restarts the pod's containers.
 ///
-/// A pod that runs for ever gets classic: the kubelet starts containers only after a native
-/// sidecar runs, so Legacy would wait for the sidecar's image and for the kubelet's next look at
-/// the pod. One that ends gets native, as soon as every kubelet in the cluster must know it.
-pub(super) fn choose(
-    preference: Preference,
-    runs_for_ever: bool,
-    version: Option<KubernetesVersion>,
-) -> Result<Mode, Reason<'static>> {
-    let classic = Mode::Classic { once: !runs_for_ever };
-    match preference {
-        Preference::Classic => Ok(classic),
-        Preference::Native => match version {
-            // An API server that old would drop the restartPolicy, and the pod would wait for the
-            // end of its init container for ever.
-            Some(version) if version < KubernetesVersion::NATIVE_SIDECARS => {
-                Err(Reason::NativeUnsupported { version })
-            }
-            _ => Ok(Mode::Native),
-        },
-        Preference::Auto => {
-            let native_everywhere = version
-                .is_some_and(|version| version >= KubernetesVersion::NATIVE_SIDECARS_EVERYWHERE);
-            Ok(if !runs_for_ever && native_everywhere { Mode::Native } else { classic })
-        }
+/// Such a pod gets classic: the kubelet starts containers only after a native sidecar runs, so Legacy
+/// would wait for the sidecar's image and for the kubelet's next look at the pod. A pod that ends
+/// gets native: a classic sidecar, which never exits, would keep it from ending.
+pub(super) fn choose(preference: Preference, restarts: bool) -> Result<Mode, Reason<'static>> {
+    match (preference, restarts) {
+        (Preference::Auto | Preference::Classic, true) => Ok(Mode::Classic),
+        (Preference::Auto, false) | (Preference::Native, _) => Ok(Mode::Native),
+        (Preference::Classic, false) => Err(Reason::ClassicInPodThatEnds),
     }
 }
 
@@ -67,37 +47,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mode_follows_the_wish_the_restart_policy_and_the_version() {
-        const FOR_EVER: bool = true;
-        const ENDS: bool = false;
-        let stays = Ok(Mode::Classic { once: false });
-        let exits = Ok(Mode::Classic { once: true });
-        let native = Ok(Mode::Native);
-        let old = KubernetesVersion::new(1, 28);
-        let unsupported = Err(Reason::NativeUnsupported { version: old });
-        for (preference, runs_for_ever, expected) in [
-            // In the order of the versions below.
-            (Preference::Auto, FOR_EVER, [&stays, &stays, &stays, &stays, &stays, &stays]),
-            (Preference::Auto, ENDS, [&exits, &exits, &exits, &exits, &native, &native]),
-            (
-                Preference::Native,
-                FOR_EVER,
-                [&native, &unsupported, &native, &native, &native, &native],
-            ),
-            (Preference::Native, ENDS, [&native, &unsupported, &native, &native, &native, &native]),
-            (Preference::Classic, FOR_EVER, [&stays, &stays, &stays, &stays, &stays, &stays]),
-            (Preference::Classic, ENDS, [&exits, &exits, &exits, &exits, &exits, &exits]),
+    fn the_mode_follows_the_annotation_and_the_restart_policy() {
+        for (preference, restarts, expected) in [
+            (Preference::Auto, true, Ok(Mode::Classic)),
+            (Preference::Auto, false, Ok(Mode::Native)),
+            (Preference::Native, true, Ok(Mode::Native)),
+            (Preference::Native, false, Ok(Mode::Native)),
+            (Preference::Classic, true, Ok(Mode::Classic)),
+            (Preference::Classic, false, Err(Reason::ClassicInPodThatEnds)),
         ] {
-            let versions =
-                [None, Some((1, 28)), Some((1, 29)), Some((1, 31)), Some((1, 32)), Some((1, 37))];
-            for (version, expected) in versions.into_iter().zip(expected) {
-                let version = version.map(|(major, minor)| KubernetesVersion::new(major, minor));
-                let mode = choose(preference, runs_for_ever, version);
-                assert_eq!(
-                    mode, *expected,
-                    "{preference:?}, runs for ever: {runs_for_ever}, {version:?}"
-                );
-            }
+            assert_eq!(choose(preference, restarts), expected, "{preference:?}, {restarts}");
         }
     }
 }

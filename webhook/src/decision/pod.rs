@@ -1,5 +1,5 @@
 use super::annotations::{self, Settings};
-use super::mode::{self, Mode};
+use super::mode;
 use super::plan::{Injection, PodDecision, Verdict};
 use super::{NO_TOKEN_VOLUME, Policy, Reason, SECRET_VOLUME, SIDECAR, keys, resources};
 use crate::review::object::{Container, Pod, PodSpec};
@@ -85,7 +85,7 @@ fn plan<'a>(
         return Err(Reason::NoContainers);
     }
     let settings = annotations::settings(pod)?;
-    let mode = mode::choose(settings.mode, spec.runs_for_ever(), policy.kubernetes_version)?;
+    let mode = mode::choose(settings.mode, spec.runs_for_ever())?;
     claim_names(spec)?;
     claim_port(spec, &settings)?;
 
@@ -154,11 +154,4 @@ fn default_container<'a>(pod: &Pod<'_>, spec: &'a PodSpec<'a>) -> Option<&'a str
     let was_silent =
         spec.init_containers().is_empty() && pod.annotation(keys::DEFAULT_CONTAINER).is_none();
     was_silent.then_some(&only.name)
-}
-
-impl Injection<'_> {
-    /// Whether the sidecar is to exit after the handshake.
-    pub(crate) fn once(&self) -> bool {
-        matches!(self.mode, Mode::Classic { once: true })
-    }
 }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::{Cpu, KubernetesVersion, Memory};
+use super::{Cpu, Memory};
 
 /// What the operator of the webhook decides for all pods; a pod's annotations adjust the rest.
 #[derive(Clone, Debug)]
@@ -23,9 +23,6 @@ pub struct Policy {
     pub excluded_namespaces: Vec<String>,
     /// The webhook's own namespace, never changed either; `None` if it runs outside a cluster.
     pub own_namespace: Option<String>,
-    /// The API server's version, for the mode `auto`; `None` (unknown) means the mode that every
-    /// version understands.
-    pub kubernetes_version: Option<KubernetesVersion>,
 }
 
 impl Policy {
@@ -46,7 +43,7 @@ impl Policy {
 
 impl Default for Policy {
     /// The sidecar's image of this very version, 50m and 12Mi, uid 65532, Kubernetes' own
-    /// namespaces excluded, the API server's version unknown.
+    /// namespaces excluded.
     fn default() -> Self {
         Self {
             image: concat!("secret-handshake-sidecar:", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -56,7 +53,6 @@ impl Default for Policy {
             run_as_user: Some(Self::RUN_AS_USER),
             excluded_namespaces: Self::SYSTEM_NAMESPACES.map(str::to_owned).into(),
             own_namespace: None,
-            kubernetes_version: None,
         }
     }
 }

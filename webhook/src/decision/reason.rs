@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::{KubernetesVersion, keys};
+use super::keys;
 
 /// Why an object is left as it is, or refused: the same in the admission warning, in the
 /// annotation `secret-handshake/status`, in the metric and in the log.
@@ -61,11 +61,8 @@ pub enum Reason<'a> {
         /// That name.
         volume: &'static str,
     },
-    /// A native sidecar is asked for where the API server doesn't know them.
-    NativeUnsupported {
-        /// The API server's version.
-        version: KubernetesVersion,
-    },
+    /// A classic sidecar is asked for in a pod that is meant to end.
+    ClassicInPodThatEnds,
     /// The workload is on its way out.
     BeingDeleted,
     /// A Job's pod template can't be changed once it is there.
@@ -98,7 +95,7 @@ impl Reason<'_> {
             Self::SamePort { .. } => "same-port",
             Self::PortTaken { .. } => "port-taken",
             Self::VolumeTaken { .. } => "volume-taken",
-            Self::NativeUnsupported { .. } => "native-unsupported",
+            Self::ClassicInPodThatEnds => "classic-in-pod-that-ends",
             Self::BeingDeleted => "being-deleted",
             Self::JobUpdate => "job-update",
             Self::NoTemplate => "no-template",
@@ -119,7 +116,7 @@ impl Reason<'_> {
                 | Self::SamePort { .. }
                 | Self::PortTaken { .. }
                 | Self::VolumeTaken { .. }
-                | Self::NativeUnsupported { .. }
+                | Self::ClassicInPodThatEnds
         )
     }
 }
@@ -165,11 +162,10 @@ impl fmt::Display for Reason<'_> {
             Self::VolumeTaken { volume } => {
                 write!(f, "the pod has a volume {volume} of its own: the sidecar needs that name")
             }
-            Self::NativeUnsupported { version } => write!(
+            Self::ClassicInPodThatEnds => write!(
                 f,
-                "the annotation {} is \"native\": native sidecars need Kubernetes {}, this is {version}",
+                "the annotation {} is \"classic\", and the restartPolicy says that the pod ends: a classic sidecar would keep it running; \"auto\" or \"native\" lets it end",
                 keys::MODE,
-                KubernetesVersion::NATIVE_SIDECARS,
             ),
             Self::BeingDeleted => f.write_str("it is being deleted"),
             Self::JobUpdate => f.write_str("a Job's pod template can't be changed"),

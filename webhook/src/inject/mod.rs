@@ -17,8 +17,8 @@ use anyhow::{Context, ensure};
 use self::document::Document;
 use self::object::Offline;
 pub use self::object::{Line, Treatment};
+use crate::decision::Policy;
 use crate::decision::pod::says_yes;
-use crate::decision::{KubernetesVersion, Policy};
 
 /// More than any manifest has; what is bigger is no manifest.
 const LIMIT: u64 = 64 << 20;
@@ -38,11 +38,6 @@ pub struct InjectArgs {
     /// The namespace of objects that name none
     #[arg(short, long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
-
-    /// The version of the cluster's API server, such as 1.32, for the mode `auto`. Left out, the
-    /// mode is one that every version understands
-    #[arg(long, value_name = "VERSION")]
-    pub kubernetes_version: Option<KubernetesVersion>,
 }
 
 /// Manifests that went through the injection.
@@ -85,8 +80,8 @@ pub fn run(args: InjectArgs, policy: Policy) -> anyhow::Result<()> {
     io::stdout().lock().write_all(manifests.as_bytes()).context("can't write the manifests")
 }
 
-/// Injects the manifests in `text`, with what `args` say about the cluster; `args.file` and
-/// `args.kubernetes_version` are the caller's to heed.
+/// Injects the manifests in `text`, with what `args` say about the cluster; `args.file` is the
+/// caller's to heed.
 ///
 /// # Errors
 ///
@@ -134,12 +129,7 @@ mod tests {
     const CONFIG: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}   # as it was\ndata:\n  mode: 0444\n  \"on\": yes\n";
 
     fn args() -> InjectArgs {
-        InjectArgs {
-            file: "-".into(),
-            namespace_label: None,
-            namespace: None,
-            kubernetes_version: None,
-        }
+        InjectArgs { file: "-".into(), namespace_label: None, namespace: None }
     }
 
     fn injected(text: &str) -> Injected {

@@ -140,9 +140,6 @@ impl Serialize for Args<'_> {
             args.serialize_element(&format_args!("--namespace={namespace}"))?;
         }
         args.serialize_element(&format_args!("--log-level={}", plan.log_level.as_str()))?;
-        if plan.once() {
-            args.serialize_element("--once")?;
-        }
         args.end()
     }
 }

@@ -15,11 +15,9 @@ mod version;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
@@ -101,7 +99,6 @@ pub async fn bind_with(args: ServeArgs, answer: Option<Box<AnswerFn>>) -> anyhow
         listen,
         admin_listen,
         namespace,
-        kubernetes_version,
         kubeconfig,
         certificates,
         sidecar,
@@ -116,20 +113,11 @@ pub async fn bind_with(args: ServeArgs, answer: Option<Box<AnswerFn>>) -> anyhow
     let mut tasks: Vec<Task> = Vec::new();
 
     let own_namespace = namespace.or_else(own_namespace);
-    let policy =
-        Arc::new(ArcSwap::from_pointee(sidecar.policy(own_namespace.clone(), kubernetes_version)));
-    if kubernetes_version.is_none() {
-        match cluster::client(kubeconfig.as_deref()).await {
-            Ok(client) => {
-                let first = readiness.condition("kubernetes-version", "not asked for yet");
-                tasks.push(Box::pin(version::follow(client, Arc::clone(&policy), first)));
-            }
-            Err(error) => tracing::warn!(
-                error = format!("{error:#}"),
-                "the API server's version is not known, so pods that end get the classic sidecar; \
-                 --kubernetes-version says it"
-            ),
-        }
+    let policy = sidecar.policy(own_namespace.clone());
+    // Without access to the cluster there is nobody to ask: then certificates come from files, and
+    // the webhook may as well be far from any cluster.
+    if let Ok(client) = cluster::client(kubeconfig.as_deref()).await {
+        tasks.push(Box::pin(version::warn_if_too_old(client)));
     }
 
     let around = Surroundings {
@@ -142,9 +130,8 @@ pub async fn bind_with(args: ServeArgs, answer: Option<Box<AnswerFn>>) -> anyhow
         certificates::prepare(certificates, around).await?;
     tasks.extend(more);
     let (connections, times, body_limits) = bounds(&limits);
-    let answer = answer.unwrap_or_else(|| {
-        Box::new(move |endpoint, body| review::answer(endpoint, body, &policy.load()))
-    });
+    let answer = answer
+        .unwrap_or_else(|| Box::new(move |endpoint, body| review::answer(endpoint, body, &policy)));
     let webhook = port(
         listen,
         tls,

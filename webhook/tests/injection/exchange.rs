@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use webhook::decision::{KubernetesVersion, Policy};
+use webhook::decision::Policy;
 use webhook::review::{self, Endpoint, Record};
 
 /// What came back for a request.
@@ -96,11 +96,10 @@ pub(crate) fn workload_review(operation: &str, group: &str, object: &Value) -> V
 }
 
 /// A policy with an image that no release of this project changes.
-pub(crate) fn policy(version: Option<(u32, u32)>) -> Policy {
+pub(crate) fn policy() -> Policy {
     Policy {
         image: "registry.example.com/secret-handshake-sidecar:1.0.0".to_owned(),
         own_namespace: Some("secret-handshake".to_owned()),
-        kubernetes_version: version.map(|(major, minor)| KubernetesVersion::new(major, minor)),
         ..Policy::default()
     }
 }

@@ -1,15 +1,11 @@
-//! Every mode with every restartPolicy on both sides of Kubernetes 1.32.
+//! Every mode with every restartPolicy, and every value of the label.
 
 use serde_json::{Value, json};
 
 use crate::exchange::{Exchange, policy};
 
-/// Where the sidecar stands, and whether it exits after the handshake.
-fn sidecar(
-    mode: Option<&str>,
-    restart_policy: Option<&str>,
-    version: Option<(u32, u32)>,
-) -> String {
+/// Where the sidecar stands, or that the pod is refused.
+fn sidecar(mode: Option<&str>, restart_policy: Option<&str>) -> &'static str {
     let mut pod = json!({
         "metadata": {"labels": {"secret-handshake": "true"}, "annotations": {}},
         "spec": {"containers": [{"name": "legacy"}], "initContainers": [{"name": "prepare"}]},
@@ -20,45 +16,40 @@ fn sidecar(
     if let Some(policy) = restart_policy {
         pod["spec"]["restartPolicy"] = json!(policy);
     }
-    let exchange = Exchange::of_pod(&pod, &policy(version));
+    let exchange = Exchange::of_pod(&pod, &policy());
     if !exchange.allowed() {
-        return "denied".to_owned();
+        return "denied";
     }
     let (list, container) = exchange.sidecar().expect("a sidecar");
     let at_the_end = exchange.object["spec"][list].as_array().and_then(|list| list.last());
     assert_eq!(at_the_end, Some(container), "the sidecar is the last");
     let restarts = container.get("restartPolicy").and_then(Value::as_str).unwrap_or_default();
     assert_eq!(restarts, if list == "initContainers" { "Always" } else { "" });
-    let once = container["args"].as_array().unwrap().last() == Some(&json!("--once"));
-    format!("{list}{}", if once { " once" } else { "" })
+    list
 }
 
 #[test]
-fn mode_restart_policy_and_version_decide_where_the_sidecar_stands() {
+fn mode_and_restart_policy_decide_where_the_sidecar_stands() {
     const CLASSIC: &str = "containers";
-    const ONCE: &str = "containers once";
     const NATIVE: &str = "initContainers";
-    const VERSIONS: [Option<(u32, u32)>; 5] =
-        [None, Some((1, 28)), Some((1, 31)), Some((1, 32)), Some((1, 37))];
     for (mode, restart_policy, expected) in [
-        (None, None, [CLASSIC; 5]),
-        (None, Some("Always"), [CLASSIC; 5]),
-        (None, Some("OnFailure"), [ONCE, ONCE, ONCE, NATIVE, NATIVE]),
-        (None, Some("Never"), [ONCE, ONCE, ONCE, NATIVE, NATIVE]),
-        (Some("auto"), Some("Always"), [CLASSIC; 5]),
-        (Some("auto"), Some("OnFailure"), [ONCE, ONCE, ONCE, NATIVE, NATIVE]),
-        (Some("auto"), Some("Never"), [ONCE, ONCE, ONCE, NATIVE, NATIVE]),
-        (Some("classic"), None, [CLASSIC; 5]),
-        (Some("classic"), Some("Always"), [CLASSIC; 5]),
-        (Some("classic"), Some("OnFailure"), [ONCE; 5]),
-        (Some("classic"), Some("Never"), [ONCE; 5]),
-        (Some("native"), None, [NATIVE, "denied", NATIVE, NATIVE, NATIVE]),
-        (Some("native"), Some("Always"), [NATIVE, "denied", NATIVE, NATIVE, NATIVE]),
-        (Some("native"), Some("OnFailure"), [NATIVE, "denied", NATIVE, NATIVE, NATIVE]),
-        (Some("native"), Some("Never"), [NATIVE, "denied", NATIVE, NATIVE, NATIVE]),
+        (None, None, CLASSIC),
+        (None, Some("Always"), CLASSIC),
+        (None, Some("OnFailure"), NATIVE),
+        (None, Some("Never"), NATIVE),
+        (Some("auto"), Some("Always"), CLASSIC),
+        (Some("auto"), Some("OnFailure"), NATIVE),
+        (Some("auto"), Some("Never"), NATIVE),
+        (Some("classic"), None, CLASSIC),
+        (Some("classic"), Some("Always"), CLASSIC),
+        (Some("classic"), Some("OnFailure"), "denied"),
+        (Some("classic"), Some("Never"), "denied"),
+        (Some("native"), None, NATIVE),
+        (Some("native"), Some("Always"), NATIVE),
+        (Some("native"), Some("OnFailure"), NATIVE),
+        (Some("native"), Some("Never"), NATIVE),
     ] {
-        let actual = VERSIONS.map(|version| sidecar(mode, restart_policy, version));
-        assert_eq!(actual, expected, "{mode:?}, {restart_policy:?}");
+        assert_eq!(sidecar(mode, restart_policy), expected, "{mode:?}, {restart_policy:?}");
     }
 }
 
@@ -79,7 +70,7 @@ fn the_nearest_label_decides_and_only_three_values_say_no() {
             "metadata": {"labels": label.map(|label| json!({"secret-handshake": label}))},
             "spec": {"containers": [{"name": "legacy"}]},
         });
-        let exchange = Exchange::of_pod(&pod, &policy(None));
+        let exchange = Exchange::of_pod(&pod, &policy());
         assert_eq!(exchange.sidecar().is_some(), expected, "{label:?}");
         assert!(expected || exchange.patch.is_none(), "who opts out is left alone");
     }

@@ -57,7 +57,7 @@ fn a_file_is_read_and_a_file_that_is_not_there_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), DEPLOYMENT).unwrap();
     let path = file.path().to_str().unwrap();
-    assert!(inject(&["--file", path, "--kubernetes-version", "1.32"], "").status.success());
+    assert!(inject(&["--file", path], "").status.success());
     let output = inject(&["--file", "/nowhere/legacy.yaml"], "");
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere/legacy.yaml"));
@@ -75,11 +75,4 @@ fn nothing_is_written_when_one_object_cannot_have_what_it_asks_for() {
     assert!(output.stdout.is_empty(), "nothing half-done is applied");
     assert!(errors.contains("injected (classic)\nDeployment/legacy-mock: refused: "), "{errors}");
     assert!(errors.contains("1 of 2 objects"), "{errors}");
-}
-
-#[test]
-fn a_version_that_is_none_is_a_usage_error() {
-    let output = inject(&["-f", "-", "--kubernetes-version", "latest"], DEPLOYMENT);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("expected MAJOR.MINOR"));
 }

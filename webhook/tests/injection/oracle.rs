@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use webhook::decision::{KubernetesVersion, Policy};
+use webhook::decision::Policy;
 
 type Quantities = BTreeMap<String, Quantity>;
 
@@ -52,7 +52,6 @@ pub(crate) fn expected(pod: &Pod, policy: &Policy) -> Expected {
 /// What a pod gets, as its annotations and its spec have it.
 struct Sidecar {
     native: bool,
-    once: bool,
     port: i32,
     health_port: i32,
     secret_name: String,
@@ -80,7 +79,7 @@ fn injected(
     if spec.containers.is_empty() {
         return Err("no-containers");
     }
-    let wanted = wanted(spec, annotations, policy)?;
+    let wanted = wanted(spec, annotations)?;
     let volumes = spec.volumes.clone().unwrap_or_default();
     if volumes.iter().any(|volume| volume.name.starts_with("secret-handshake")) {
         return Err("volume-taken");
@@ -120,11 +119,7 @@ fn injected(
     Ok(pod)
 }
 
-fn wanted(
-    spec: &PodSpec,
-    annotations: &BTreeMap<String, String>,
-    policy: &Policy,
-) -> Result<Sidecar, &'static str> {
+fn wanted(spec: &PodSpec, annotations: &BTreeMap<String, String>) -> Result<Sidecar, &'static str> {
     // The generator's values: these are the bad ones among them.
     let setting = |name: &str, usual: &str, bad: &[&str]| {
         let value = annotations.get(&format!("secret-handshake/{name}")).cloned();
@@ -135,13 +130,9 @@ fn wanted(
     };
     let mode = setting("mode", "auto", &["both"])?;
     let ends = spec.restart_policy.as_deref().is_some_and(|policy| policy != "Always");
-    let at_least = |minor| {
-        policy.kubernetes_version.is_some_and(|version| version >= KubernetesVersion::new(1, minor))
-    };
-    let native = mode == "native" || (mode == "auto" && ends && at_least(32));
+    let native = mode == "native" || (mode == "auto" && ends);
     let wanted = Sidecar {
         native,
-        once: ends && !native,
         port: setting("port", "3000", &["0", "http"])?.parse().expect("a number"),
         health_port: setting("health-port", "13300", &["80"])?.parse().expect("a number"),
         secret_name: setting("secret-name", "secret-handshake", &["-"])?,
@@ -153,14 +144,14 @@ fn wanted(
     if wanted.port == wanted.health_port {
         return Err("same-port");
     }
-    if mode == "native" && policy.kubernetes_version.is_some() && !at_least(29) {
-        return Err("native-unsupported");
+    if mode == "classic" && ends {
+        return Err("classic-in-pod-that-ends");
     }
     Ok(wanted)
 }
 
 fn container(wanted: &Sidecar, spec: &PodSpec, policy: &Policy) -> Container {
-    let mut args = vec![
+    let args = vec![
         format!("--legacy-port={}", wanted.port),
         "--half-file=/etc/secret-handshake/half".to_owned(),
         format!("--listen=:{}", wanted.health_port),
@@ -169,7 +160,6 @@ fn container(wanted: &Sidecar, spec: &PodSpec, policy: &Policy) -> Container {
         "--namespace=legacy".to_owned(),
         format!("--log-level={}", wanted.log_level),
     ];
-    args.extend(wanted.once.then(|| "--once".to_owned()));
     let mount = |name: &str, path: &str| VolumeMount {
         name: name.to_owned(),
         mount_path: path.to_owned(),

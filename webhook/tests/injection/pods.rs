@@ -246,13 +246,12 @@ pub(crate) fn pod() -> impl Strategy<Value = Value> {
 
 /// Any policy.
 pub(crate) fn policies() -> impl Strategy<Value = Policy> {
-    let version = select(vec![None, Some((1, 28)), Some((1, 31)), Some((1, 32)), Some((1, 37))]);
     let pull_policy = select(vec![None, Some(PullPolicy::Always), Some(PullPolicy::Never)]);
     let run_as_user = select(vec![None, Some(65532), Some(1005)]);
-    (version, pull_policy, run_as_user).prop_map(|(version, pull_policy, run_as_user)| Policy {
+    (pull_policy, run_as_user).prop_map(|(pull_policy, run_as_user)| Policy {
         pull_policy,
         run_as_user,
-        ..policy(version)
+        ..policy()
     })
 }
 

@@ -140,7 +140,7 @@ proptest! {
     fn a_workload_keeps_all_but_a_copied_label((group, workload) in pods::workload(), update in any::<bool>()) {
         let operation = if update { "UPDATE" } else { "CREATE" };
         let send = |object: &Value| {
-            Exchange::of(Endpoint::Workloads, &workload_review(operation, group, object), &policy(None))
+            Exchange::of(Endpoint::Workloads, &workload_review(operation, group, object), &policy())
         };
         let exchange = send(&workload);
         prop_assert!(exchange.allowed());

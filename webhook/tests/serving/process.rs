@@ -104,7 +104,7 @@ fn exit_codes() {
         ("serve --idle-timeout=90", 2, "", "expected a number and a unit"),
         ("serve --tls-cert=a", 2, "", "--tls-key"),
         (
-            "serve --kubernetes-version=1.34 --tls-cert=a --tls-key=b --listen=192.0.2.1:1",
+            "serve --tls-cert=a --tls-key=b --listen=192.0.2.1:1",
             1,
             "",
             "can't listen on 192.0.2.1:1",

@@ -139,7 +139,6 @@ impl Files {
             "--tls-poll=10ms".to_owned(),
             "--listen=127.0.0.1:0".to_owned(),
             "--admin-listen=127.0.0.1:0".to_owned(),
-            "--kubernetes-version=1.34".to_owned(),
         ]
     }
 }
