@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use e2e::process::Process;
+use lab::process::Process;
 use rustix::process::Signal;
 use tokio::process::Command;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use e2e::cluster::args::Args;
+use e2e::args::Args;
 use e2e::command_line;
 
 fn main() -> ExitCode {

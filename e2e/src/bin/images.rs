@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, ValueEnum};
-use e2e::image::{
-    self, Architecture, Build, Daemon, Engine, Image, Product, Program, Target, story, throttle,
-};
-use e2e::{artifacts, command_line};
+use e2e::images::{self, story, throttle};
+use e2e::product::{Product, VERSION};
+use e2e::{command_line, workspace};
+use lab::image::{Architecture, Build, Daemon, Engine, Image, Program, Target, builder, load};
 
 /// Builds the images of webhook, sidecar and Legacy's mock.
 ///
@@ -52,7 +52,7 @@ struct Make {
     #[arg(long, default_value = "", hide_default_value = true, value_name = "REGISTRY/")]
     prefix: String,
     /// The images' tag
-    #[arg(long, default_value = image::VERSION)]
+    #[arg(long, default_value = VERSION)]
     tag: String,
     /// The image to build in, instead of the Dockerfiles' own choice: any Debian with Rust
     #[arg(long, env = "RUST_IMAGE", value_name = "IMAGE")]
@@ -96,7 +96,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     print(&made);
     if let Some(target) = arguments.load {
         for one in &made {
-            image::load(target, arguments.cluster.as_deref(), &one.archive()?)?;
+            load(target, arguments.cluster.as_deref(), &one.archive()?)?;
         }
     }
     let large = made.iter().any(|one| one.product.goal().is_some_and(|goal| one.image.size > goal));
@@ -129,7 +129,7 @@ fn daemon(wanted: bool) -> Result<Option<Daemon>> {
 fn test(engine: &Engine, made: &[Made], same_toolchain: bool) -> Result<()> {
     if same_toolchain {
         for one in made {
-            let binary = image::compile(one.product, Architecture::host())?;
+            let binary = images::compile(one.product, Architecture::host())?;
             let here = std::fs::read(&binary)?;
             let path = format!("/{}", one.product.package());
             if engine.file(&one.image.name, &path)? != here {
@@ -166,17 +166,22 @@ impl Make {
     }
 
     fn run(&self, engine: Option<&Engine>, network: Option<&str>) -> Result<Vec<Made>> {
-        let out = artifacts::workspace().join(&self.out);
+        let out = workspace().join(&self.out);
         std::fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
         let rust_image = match engine {
-            Some(engine) if self.local_builder => Some(image::builder(engine)?),
+            Some(engine) if self.local_builder => Some(builder(engine)?),
             _ => self.rust_image.clone(),
         };
-        let mut arguments = vec![format!("VERSION={}", image::VERSION)];
+        let mut arguments = vec![format!("VERSION={VERSION}")];
         arguments.extend(rust_image.map(|image| format!("RUST_IMAGE={image}")));
-        let network = self.network.as_deref().or(network).map(str::to_owned);
-        let architecture = self.arch.unwrap_or(Architecture::host());
-        let build = Build { name: String::new(), architecture, arguments, network };
+        let build = Build {
+            name: "",
+            context: workspace(),
+            dockerfile: "",
+            architecture: self.arch.unwrap_or(Architecture::host()),
+            arguments: &arguments,
+            network: self.network.as_deref().or(network),
+        };
         let products = if self.only.is_empty() { &Product::ALL } else { self.only.as_slice() };
         products.iter().map(|product| self.one(*product, engine, &build, &out)).collect()
     }
@@ -185,14 +190,17 @@ impl Make {
         &self,
         product: Product,
         engine: Option<&Engine>,
-        build: &Build,
+        build: &Build<'_>,
         out: &Path,
     ) -> Result<Made> {
         let name = format!("{}{}:{}", self.prefix, product.image(), self.tag);
         let file = out.join(format!("{}-{}.tar", product.image(), build.architecture.oci()));
         let image = match engine {
-            None => image::make(product, build.architecture, &name, &file)?,
-            Some(engine) => engine.build(product, &Build { name, ..build.clone() })?,
+            None => images::make(product, build.architecture, &name, &file)?,
+            Some(engine) => {
+                let build = Build { name: &name, dockerfile: product.dockerfile(), ..*build };
+                images::build(engine, product, &build)?
+            }
         };
         Ok(Made { product, image, engine: engine.cloned(), file })
     }

@@ -15,8 +15,8 @@ use tokio::process::Command;
 
 use super::manifests::Secret;
 use super::screen::{self, Who};
-use crate::image::Product;
-use crate::process::Process;
+use crate::product::Product;
+use lab::process::Process;
 
 /// The container that the webhook adds.
 const SIDECAR: &str = "secret-handshake";

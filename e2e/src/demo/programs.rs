@@ -6,20 +6,25 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::screen::say;
-use crate::artifacts::{Build, Linkage};
+use crate::product::sidecar;
+use crate::workspace;
+use lab::cargo::{Build, Linkage};
 
 /// All but the sidecar come from one build, with the features that this program itself was built with:
 /// cargo then has most of it already. The sidecar is built alone, for its size.
-const OURS: Build<'_> = Build {
-    packages: &["e2e", "certs", "legacy-mock", "webhook"],
-    programs: &["certs", "legacy-mock", "webhook"],
-    profile: "dev",
-    linkage: Linkage::Host,
-};
+fn ours() -> Build<'static> {
+    Build {
+        workspace: workspace(),
+        packages: &["e2e", "certs", "legacy-mock", "webhook"],
+        programs: &["certs", "legacy-mock", "webhook"],
+        profile: "dev",
+        linkage: Linkage::Host,
+    }
+}
 
 /// Builds what is not up to date. The programs are named as their packages.
 pub(crate) async fn build() -> Result<BTreeMap<String, PathBuf>> {
-    let mut programs = OURS.run(|text| say(text)).await?;
-    programs.append(&mut Build::SIDECAR.run(|text| say(text)).await?);
+    let mut programs = ours().run(|text| say(text)).await?;
+    programs.append(&mut sidecar().run(|text| say(text)).await?);
     Ok(programs)
 }

@@ -65,8 +65,8 @@ fn matches(selector: Option<&LabelSelector>, labels: &Labels) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifacts::workspace;
     use crate::demo::manifests;
+    use crate::workspace;
 
     #[test]
     fn each_pod_that_asks_has_one_entry() {

@@ -17,8 +17,8 @@ use super::probe::Readiness;
 use super::screen::{Who, heading, line, say};
 use super::selection::Entry;
 use super::{LIMIT, difference, manifests, programs, replica_set, selection, webhook};
-use crate::artifacts::workspace;
-use crate::process::Process;
+use crate::workspace;
+use lab::process::Process;
 
 /// The exit status of a Legacy that a signal has stopped.
 const LEGACY_STOPPED: i32 = 2;

@@ -11,8 +11,8 @@ use tokio::time::{sleep, timeout};
 use super::LIMIT;
 use super::curl::get;
 use super::screen::{self, Who};
-use crate::image::Product;
-use crate::process::Process;
+use crate::product::Product;
+use lab::process::Process;
 
 /// Issues a certificate for the webhook's Service into a folder, with a CA of its own.
 pub(crate) async fn issue(certs: &Path, host: &str, folder: &Path) -> Result<()> {

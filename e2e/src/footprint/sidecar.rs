@@ -12,7 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::process::Process;
+use lab::process::Process;
 
 /// The operations half in these measurements.
 const HALF: &str = "-acknowledge";

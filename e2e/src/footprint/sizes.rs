@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::table::{Quantity, Row};
-use crate::artifacts::{Build, Linkage};
-use crate::image::{self, Architecture, Product};
+use crate::images;
+use crate::product::{self, Product};
+use lab::cargo::{Build, Linkage};
+use lab::image::Architecture;
 
 /// The sidecar, linked statically with one C library or another.
 #[derive(Clone, Debug)]
@@ -33,7 +35,7 @@ pub(super) async fn glibc(say: impl Fn(&str)) -> Result<Linked> {
     } else {
         "x86_64-unknown-linux-gnu"
     };
-    let build = Build { linkage: Linkage::Static(target), ..Build::SIDECAR };
+    let build = Build { linkage: Linkage::Static(target), ..product::sidecar() };
     let program = build.run(say).await?.remove("sidecar").context("cargo built no sidecar")?;
     Ok(Linked { name: "glibc", program, size: 2_150_000, memory: 1.9 })
 }
@@ -52,7 +54,7 @@ pub(super) async fn webhook() -> Result<Row> {
 }
 
 async fn compile(product: Product) -> Result<PathBuf> {
-    tokio::task::spawn_blocking(move || image::compile(product, Architecture::host())).await?
+    tokio::task::spawn_blocking(move || images::compile(product, Architecture::host())).await?
 }
 
 fn size(program: &Path) -> Result<Quantity> {

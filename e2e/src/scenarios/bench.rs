@@ -17,9 +17,10 @@ use tokio::net::TcpStream;
 use super::objects::{NAME, annotated};
 use super::running::{HALF, LONG, legacy, set_half};
 use super::scene::Scene;
-use crate::cluster::build::say;
-use crate::cluster::node::{Node, condition};
-use crate::cluster::{http, netns, wait};
+use lab::cluster::node::{Node, condition};
+use lab::progress::say;
+use lab::until::until;
+use lab::{http, netns};
 
 /// How a pod is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +141,7 @@ async fn one(scene: &Scene, namespace: &str, name: &str, way: Way, late: &str) -
             .await
             .context("not Ready in time")??;
     scene.api().delete("Pod", namespace, name, "Background").await?.object()?;
-    wait::until("the pod's end", LONG, async || {
+    until("the pod's end", LONG, async || {
         anyhow::ensure!(!scene.api().exists("Pod", namespace, name).await?, "still there");
         Ok(())
     })

@@ -7,12 +7,12 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::objects::{NAME, labelled, pod, the_sidecar};
+use super::other::OtherWebhook;
 use super::scene::{PATIENCE, Scene};
 use super::{Scenario, scenario};
-use crate::cluster::audit::{Call, Event};
-use crate::cluster::install::CONFIGURATION;
-use crate::cluster::other::OtherWebhook;
-use crate::cluster::wait;
+use crate::product::install::CONFIGURATION;
+use lab::cluster::audit::{Call, Event};
+use lab::until::until;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
@@ -44,7 +44,7 @@ const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// The admission of one pod, by its name in the audit log.
 async fn admission(scene: &Scene, namespace: &str, name: &str) -> Result<Event> {
     let audit = scene.cluster().audit()?;
-    wait::until("the audit log", PATIENCE, async || {
+    until("the audit log", PATIENCE, async || {
         audit
             .events(namespace)?
             .into_iter()
@@ -117,7 +117,7 @@ async fn default_of_a_limit_range(scene: &Scene) -> Result<()> {
     });
     scene.api().create(&range).await?;
     // The plugin's own view of the ranges lags a little: a pod of which it knows comes out with limits.
-    let stored = wait::until("the LimitRange", PATIENCE, async || {
+    let stored = until("the LimitRange", PATIENCE, async || {
         let name = format!("pod-{}", scene.number());
         let stored = scene.api().create(&pod(&namespace, &name)).await?;
         let limited = stored["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "200m";
@@ -165,7 +165,7 @@ async fn reinvocation(scene: &Scene) -> Result<()> {
 }
 
 async fn reinvoked(scene: &Scene, namespace: &str, other: &Arc<OtherWebhook>) -> Result<()> {
-    let stored = wait::until("the other webhook", PATIENCE, async || {
+    let stored = until("the other webhook", PATIENCE, async || {
         let name = format!("pod-{}", scene.number());
         let stored = scene.api().create(&labelled(pod(namespace, &name), "true")).await?;
         let seen = stored["metadata"]["annotations"]["other.example.com/was-here"] == "true";

@@ -13,9 +13,9 @@ use super::objects::{NAME, labelled, pod, the_sidecar};
 use super::replicas::under_load;
 use super::scene::{PATIENCE, Scene};
 use super::{Scenario, scenario};
-use crate::cluster::install::{CA_SECRET, CONFIGURATION, NAMESPACE};
-use crate::cluster::pki::Authority;
-use crate::cluster::wait;
+use crate::product::install::{CA_SECRET, CONFIGURATION, NAMESPACE};
+use lab::cluster::pki::Authority;
+use lab::until::until;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
@@ -90,7 +90,7 @@ async fn bundle(scene: &Scene) -> Result<BTreeSet<String>> {
 /// Waits until pods are admitted, and that several times: each connection may go to another replica.
 async fn admitted(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
-    wait::until("pods to be admitted", PATIENCE, async || {
+    until("pods to be admitted", PATIENCE, async || {
         for _ in 0..10 {
             let stored = scene.api().post(&pod(&namespace, "dry"), "dryRun=All").await?.object()?;
             the_sidecar(&stored)?;
@@ -140,7 +140,7 @@ async fn secret_deleted(scene: &Scene) -> Result<()> {
         replicas.ready().await?;
         let before = bundle(scene).await?;
         scene.api().delete("Secret", NAMESPACE, CA_SECRET, "Background").await?.object()?;
-        wait::until("the Secret to be back", PATIENCE, async || {
+        until("the Secret to be back", PATIENCE, async || {
             ensure!(scene.api().exists("Secret", NAMESPACE, CA_SECRET).await?, "not yet");
             Ok(())
         })
@@ -185,7 +185,7 @@ async fn ca_bundle(scene: &Scene) -> Result<()> {
             .await?
             .object()?;
         let began = Instant::now();
-        wait::until("the repair", PATIENCE, async || {
+        until("the repair", PATIENCE, async || {
             let now = bundle(scene).await?;
             ensure!(now == good, "{} certificates", now.len());
             Ok(())
@@ -205,7 +205,7 @@ async fn rotation(scene: &Scene) -> Result<()> {
     let counted = under_load(scene, &SHORT_LIVES, async |replicas, _| {
         let old = bundle(scene).await?;
         let renewals = replicas.metrics().await?;
-        wait::until("the old CA's end", ROTATION, async || {
+        until("the old CA's end", ROTATION, async || {
             let now = bundle(scene).await?;
             ensure!(
                 now.is_disjoint(&old),
@@ -243,7 +243,7 @@ async fn client_ca(scene: &Scene) -> Result<()> {
         let certified = SocketAddr::from((Ipv4Addr::LOCALHOST, control_plane.certified_port));
         replicas.start_listening(certified, "certified", &[&flag]).await?;
         replicas.call_at(certified).await?;
-        wait::until("a pod by way of the client certificate", PATIENCE, async || {
+        until("a pod by way of the client certificate", PATIENCE, async || {
             let name = format!("pod-{}", scene.number());
             the_sidecar(&scene.api().create(&labelled(pod(&namespace, &name), "true")).await?)
                 .map(drop)
@@ -254,7 +254,7 @@ async fn client_ca(scene: &Scene) -> Result<()> {
         replicas.start("uncertified", &[&flag]).await?;
         replicas.ready().await?;
         replicas.call_at(replicas.address()).await?;
-        wait::until("the refusal of an API server without a certificate", PATIENCE, async || {
+        until("the refusal of an API server without a certificate", PATIENCE, async || {
             let reply = scene.api().post(&pod(&namespace, "none"), "dryRun=All").await?;
             let said = reply.message();
             ensure!(!reply.granted(), "the pod was let through");

@@ -9,9 +9,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::scene::Scene;
 use super::{bench, run};
-use crate::cluster::args::{Args, Bench, Command, Level};
-use crate::cluster::build::say;
-use crate::cluster::{node, state};
+use crate::args::{Args, Bench, Command, Level};
+use lab::cluster::node;
+use lab::progress::say;
+use lab::state;
 
 /// Does what `args` say. The exit code is 0 if all went well, and 1 if not; 130 after a signal.
 #[must_use]

@@ -11,8 +11,9 @@ use super::running::{
 };
 use super::scene::Scene;
 use super::{Scenario, scenario};
-use crate::cluster::node::NAME as NODE;
-use crate::cluster::{http, netns, wait};
+use lab::cluster::node::NAME as NODE;
+use lab::until::until;
+use lab::{http, netns};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
@@ -50,7 +51,7 @@ async fn deleted(scene: &Scene) -> Result<()> {
         for name in [&initialised, &waiting] {
             let asked = Instant::now();
             scene.api().delete("Pod", &namespace, name, "Background").await?.object()?;
-            wait::until("the pod's end", LONG, async || {
+            until("the pod's end", LONG, async || {
                 ensure!(!scene.api().exists("Pod", &namespace, name).await?, "still there");
                 Ok(())
             })
@@ -122,7 +123,7 @@ async fn busy_hour(scene: &Scene) -> Result<()> {
         let mut shaken = 0_usize;
         // As long as probes come, somebody has to answer the sidecar: without a Legacy each one is held.
         while shaken < RESTARTS || !asking.is_finished() {
-            wait::until("a handshake", LONG, async || {
+            until("a handshake", LONG, async || {
                 let answer = http::get(netns::localhost(3000), "/", Duration::from_secs(2)).await?;
                 if answer.status != 200 {
                     bail!("{}", answer.status);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::objects::{NAME, annotated, kept, pod, restricted_pod, the_sidecar};
 use super::scene::{PATIENCE, Scene};
 use super::{Scenario, scenario};
-use crate::cluster::wait;
+use lab::until::until;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
@@ -175,7 +175,7 @@ async fn quota(scene: &Scene, namespace: &str, hard: &Value) -> Result<()> {
         "spec": { "hard": hard },
     });
     scene.api().create(&quota).await?;
-    wait::until("the quota", PATIENCE, async || {
+    until("the quota", PATIENCE, async || {
         let quota = scene.api().get("ResourceQuota", namespace, "quota").await?;
         ensure!(quota["status"]["hard"] == quota["spec"]["hard"], "it does not count yet");
         Ok(())
@@ -184,7 +184,7 @@ async fn quota(scene: &Scene, namespace: &str, hard: &Value) -> Result<()> {
     // It does count: a pod that says nothing is refused, and that without any sidecar.
     let mut bare = pod(namespace, "bare");
     bare["metadata"]["labels"] = json!({ NAME: "false" });
-    wait::until("the quota's effect", PATIENCE, async || {
+    until("the quota's effect", PATIENCE, async || {
         let reply = scene.api().post(&bare, "dryRun=All").await?;
         ensure!(reply.status == 403, "a pod that says nothing gets {}", reply.status);
         Ok(())
@@ -207,7 +207,7 @@ async fn limit_range(scene: &Scene) -> Result<()> {
         pod["spec"]["containers"][0]["resources"] = limits.clone();
         pod
     };
-    let refused = wait::until("the LimitRange's effect", PATIENCE, async || {
+    let refused = until("the LimitRange's effect", PATIENCE, async || {
         let reply = scene.api().post(&legacy("too-small"), "dryRun=All").await?;
         ensure!(reply.status == 403, "a sidecar below the minimum gets {}", reply.status);
         Ok(reply)

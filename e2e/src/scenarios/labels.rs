@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::objects::{NAME, labelled, no_sidecar, pod, template, the_sidecar, workload};
 use super::scene::{PATIENCE, Scene};
 use super::{Scenario, scenario};
-use crate::cluster::wait;
+use lab::until::until;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
@@ -87,7 +87,7 @@ async fn followed(scene: &Scene, apply: &[&str], diff: &[&str]) -> Result<()> {
 
         // What was applied is what is there, as far as its author can see. The controller may be
         // writing the status at this very moment.
-        wait::until("an empty kubectl diff", PATIENCE, async || {
+        until("an empty kubectl diff", PATIENCE, async || {
             let printed = scene.kubectl().call(diff, &manifest.to_string()).await?;
             ensure!(printed.success, "it finds\n{}{}", printed.stdout, printed.stderr);
             Ok(())
@@ -119,7 +119,7 @@ async fn followed(scene: &Scene, apply: &[&str], diff: &[&str]) -> Result<()> {
 
 /// Waits until the Deployment's controller has seen generation `number`, and gives the ReplicaSet of it.
 async fn settled(scene: &Scene, namespace: &str, number: u64) -> Result<Value> {
-    wait::until("the rollout", PATIENCE, async || {
+    until("the rollout", PATIENCE, async || {
         let deployment = scene.api().get("Deployment", namespace, "legacy").await?;
         let generation = deployment["metadata"]["generation"].as_u64();
         ensure!(generation == Some(number), "its generation is {generation:?} instead of {number}");
@@ -147,7 +147,7 @@ async fn settled(scene: &Scene, namespace: &str, number: u64) -> Result<Value> {
 async fn newest_pod(scene: &Scene, namespace: &str, set: &Value) -> Result<Value> {
     let hash = set["metadata"]["labels"]["pod-template-hash"].as_str().context("no hash")?;
     let query = format!("labelSelector=pod-template-hash%3D{hash}");
-    wait::until("a pod", PATIENCE, async || {
+    until("a pod", PATIENCE, async || {
         let pods = scene.api().list("Pod", namespace, &query).await?;
         pods.into_iter().next().context("there is none yet")
     })
@@ -210,7 +210,7 @@ async fn each_kind(scene: &Scene, namespace: &str) -> Result<()> {
         ("Job", "job-name%3Djob"),
         ("CronJob", "job-name%3Dnightly"),
     ] {
-        let pod = wait::until(&format!("the pod of a {kind}"), PATIENCE, async || {
+        let pod = until(&format!("the pod of a {kind}"), PATIENCE, async || {
             let pods =
                 scene.api().list("Pod", namespace, &format!("labelSelector={query}")).await?;
             pods.into_iter().next().context("there is none yet")
@@ -242,7 +242,7 @@ async fn job_update(scene: &Scene) -> Result<()> {
         let patch = json!({ "spec": { "suspend": suspend } });
         scene.api().merge("Job", &namespace, "job", &patch).await?.object()?;
     }
-    let pod = wait::until("the Job's pod", PATIENCE, async || {
+    let pod = until("the Job's pod", PATIENCE, async || {
         let pods = scene.api().list("Pod", &namespace, "").await?;
         pods.into_iter().next().context("there is none yet")
     })
@@ -275,7 +275,7 @@ async fn commands(scene: &Scene) -> Result<()> {
     ensure!(template(&stored)["metadata"]["labels"][NAME] == "true", "the label is gone");
     // A pod by hand, for comparison: nobody's label, no sidecar.
     no_sidecar(&scene.api().create(&pod(&namespace, "by-hand")).await?)?;
-    wait::until("pods with sidecars", PATIENCE, async || {
+    until("pods with sidecars", PATIENCE, async || {
         let pods = scene.api().list("Pod", &namespace, "labelSelector=app%3Dlegacy").await?;
         let with = pods.iter().filter(|pod| the_sidecar(pod).is_ok()).count();
         ensure!(with >= 2, "{with} pods of {} have a sidecar", pods.len());

@@ -13,9 +13,9 @@ use super::running::{
 };
 use super::scene::{Scene, Skip};
 use super::{Scenario, scenario};
-use crate::cluster::install;
-use crate::cluster::node::condition;
-use crate::cluster::wait;
+use crate::product::install;
+use lab::cluster::node::condition;
+use lab::until::until;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
@@ -61,7 +61,7 @@ async fn demo(scene: &Scene) -> Result<()> {
         if start > 1 {
             let scale = |replicas: u32| json!({ "spec": { "replicas": replicas } });
             scene.api().merge("Deployment", DEMO, "legacy-mock", &scale(0)).await?.object()?;
-            wait::until("the end of the pod before", LONG, async || {
+            until("the end of the pod before", LONG, async || {
                 let pods = scene.api().list("Pod", DEMO, "labelSelector=app%3Dlegacy-mock").await?;
                 ensure!(pods.is_empty(), "{} are there", pods.len());
                 Ok(())
@@ -137,7 +137,7 @@ async fn killed(scene: &Scene) -> Result<()> {
         }
     };
     let lost = tokio::time::timeout(LONG, lost).await.context("Ready never became False")??;
-    let pod = wait::until("a second start", LONG, async || {
+    let pod = until("a second start", LONG, async || {
         let pod = scene.api().get("Pod", &namespace, &name).await?;
         ensure!(restarts(&pod, "legacy") == 1, "{} restarts", restarts(&pod, "legacy"));
         ensure!(condition(&pod, "Ready")["status"] == "True", "not Ready");

@@ -15,6 +15,7 @@ mod legacy;
 mod modes;
 mod network;
 mod objects;
+mod other;
 mod outage;
 mod refusals;
 mod replicas;
@@ -29,7 +30,7 @@ use std::pin::Pin;
 
 use anyhow::Result;
 
-use crate::cluster::args::Level;
+use crate::args::Level;
 pub use command::main;
 use scene::Scene;
 
@@ -56,7 +57,7 @@ macro_rules! scenario {
         $crate::scenarios::Scenario {
             name: $name,
             shows: $shows,
-            level: $crate::cluster::args::Level::$level,
+            level: $crate::args::Level::$level,
             alone: $crate::scenarios::$company,
             play: |scene| Box::pin($play(scene)),
         }

@@ -12,9 +12,9 @@ use super::running::{
 };
 use super::scene::Scene;
 use super::{Scenario, scenario};
-use crate::cluster::node::condition;
-use crate::cluster::wait;
-use crate::image::Product;
+use crate::product::{Product, pods};
+use lab::cluster::node::condition;
+use lab::until::until;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(Node, TOGETHER, "modes/jobs", "Jobs complete, native and auto", jobs),
@@ -80,14 +80,14 @@ async fn complete(scene: &Scene, namespace: &str, name: &str) -> Result<Value> {
         let pods = scene.api().list("Pod", namespace, &query).await?;
         pods.into_iter().next().context("there is no pod yet")
     };
-    let running = wait::until(&format!("the Job {name} to be initialised"), LONG, async || {
+    let running = until(&format!("the Job {name} to be initialised"), LONG, async || {
         let pod = pod().await?;
         ensure!(condition(&pod, "Ready")["status"] == "True", "{}", why_not(&pod));
         Ok(pod)
     })
     .await?;
     scene.node()?.signal_container(&running, "worker", "SIGTERM")?;
-    wait::until(&format!("the Job {name} to complete"), LONG, async || {
+    until(&format!("the Job {name} to complete"), LONG, async || {
         let job = scene.api().get("Job", namespace, name).await?;
         let pod = pod().await?;
         ensure!(condition(&job, "Complete")["status"] == "True", "{}", why_not(&pod));
@@ -160,7 +160,7 @@ async fn sidecar_killed(scene: &Scene) -> Result<()> {
         let caller = Caller::start(Way::to(scene, &namespace, mode).await?);
         caller.until(Seen::Works, Instant::now()).await?;
         node.kill_container(&pod, NAME)?;
-        let pod = wait::until("the sidecar to be back", LONG, async || {
+        let pod = until("the sidecar to be back", LONG, async || {
             let pod = scene.api().get("Pod", &namespace, mode).await?;
             ensure!(restarts(&pod, NAME) == 1, "{mode}: {} restarts", restarts(&pod, NAME));
             ensure!(condition(&pod, "Ready")["status"] == "True", "{mode}: {}", why_not(&pod));
@@ -183,11 +183,11 @@ async fn image_missing(scene: &Scene) -> Result<()> {
     let node = scene.node()?;
     let namespace = scene.namespace(&[]).await?;
     set_half(scene, &namespace, NAME, "half", HALF).await?;
-    node.forget_image(Product::Sidecar)?;
+    node.forget_image(&pods::full_name(Product::Sidecar))?;
     let shown = async {
         scene.api().create(&legacy(&namespace, "legacy", &[])).await?;
         let pod = running(scene, &namespace, "legacy", "legacy").await?;
-        wait::until("the kubelet to miss the image", LONG, async || {
+        until("the kubelet to miss the image", LONG, async || {
             let pod = scene.api().get("Pod", &namespace, "legacy").await?;
             let state = &super::running::container_status(&pod, NAME)["state"];
             let reason = state["waiting"]["reason"].as_str().unwrap_or_default();
@@ -196,17 +196,16 @@ async fn image_missing(scene: &Scene) -> Result<()> {
         })
         .await?;
         let legacy = super::running::address(&pod, 3000)?;
-        wait::until("Legacy to answer", LONG, async || {
+        until("Legacy to answer", LONG, async || {
             let answer =
-                crate::cluster::http::get(legacy, "/health", std::time::Duration::from_secs(2))
-                    .await?;
+                lab::http::get(legacy, "/health", std::time::Duration::from_secs(2)).await?;
             ensure!(answer.status == 200, "{}", answer.status);
             Ok(())
         })
         .await
     }
     .await;
-    node.load_image(Product::Sidecar)?;
+    pods::load_image(scene.cluster(), Product::Sidecar)?;
     shown?;
     // The kubelet tries again after some time, and finds it.
     ready(scene, &namespace, "legacy").await?;

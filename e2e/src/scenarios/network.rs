@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::scene::Scene;
 use super::{Scenario, scenario};
-use crate::cluster::install::{NAMESPACE, WEBHOOK};
+use crate::product::install::{NAMESPACE, WEBHOOK};
 
 pub(super) const SCENARIOS: &[Scenario] = &[scenario!(
     Node,

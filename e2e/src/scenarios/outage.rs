@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::objects::{NAME, labelled, no_sidecar, pod, template, the_sidecar, workload};
 use super::scene::{PATIENCE, Scene};
 use super::{Scenario, scenario};
-use crate::cluster::install::{NAMESPACE, WEBHOOK};
-use crate::cluster::wait;
+use crate::product::install::{NAMESPACE, WEBHOOK};
+use lab::until::until;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
@@ -103,7 +103,7 @@ async fn what_goes_on(scene: &Scene) -> Result<()> {
     pods_of(scene, &doomed, "legacy", 1).await?;
     without_webhook(scene, async || {
         scene.api().delete("Namespace", "", &doomed, "Background").await?.object()?;
-        wait::until("the end of the namespace", PATIENCE, async || {
+        until("the end of the namespace", PATIENCE, async || {
             ensure!(!scene.api().exists("Namespace", "", &doomed).await?, "still there");
             Ok(())
         })
@@ -144,7 +144,7 @@ async fn worked_on(scene: &Scene, namespace: &str) -> Result<()> {
         [("background", "Background"), ("foreground", "Foreground"), ("orphan", "Orphan")]
     {
         scene.api().delete("Deployment", namespace, name, propagation).await?.object()?;
-        wait::until(&format!("a {propagation} deletion"), PATIENCE, async || {
+        until(&format!("a {propagation} deletion"), PATIENCE, async || {
             ensure!(
                 !scene.api().exists("Deployment", namespace, name).await?,
                 "the Deployment is there"
@@ -175,7 +175,7 @@ async fn evicted(scene: &Scene, namespace: &str) -> Result<()> {
         .await?
         .object()
         .context("eviction")?;
-    wait::until("the end of the evicted pod", PATIENCE, async || {
+    until("the end of the evicted pod", PATIENCE, async || {
         ensure!(!scene.api().exists("Pod", namespace, "by-hand").await?, "still there");
         Ok(())
     })
@@ -184,7 +184,7 @@ async fn evicted(scene: &Scene, namespace: &str) -> Result<()> {
 
 /// Waits until an app has this many pods, and gives them.
 async fn pods_of(scene: &Scene, namespace: &str, app: &str, count: usize) -> Result<Vec<Value>> {
-    wait::until(&format!("{count} pods of {app}"), PATIENCE, async || {
+    until(&format!("{count} pods of {app}"), PATIENCE, async || {
         let pods =
             scene.api().list("Pod", namespace, &format!("labelSelector=app%3D{app}")).await?;
         ensure!(pods.len() == count, "there are {}", pods.len());
@@ -206,7 +206,7 @@ async fn recovery(scene: &Scene) -> Result<()> {
         let query = format!("labelSelector=app.kubernetes.io%2Fname%3D{WEBHOOK}");
         for replicas in [0, 2] {
             scene.api().merge("Deployment", NAMESPACE, WEBHOOK, &own(replicas)).await?.object()?;
-            wait::until("the webhook's own pods", PATIENCE, async || {
+            until("the webhook's own pods", PATIENCE, async || {
                 let pods = scene.api().list("Pod", NAMESPACE, &query).await?;
                 ensure!(pods.len() == replicas as usize, "there are {}", pods.len());
                 pods.iter().try_for_each(no_sidecar)
@@ -216,7 +216,7 @@ async fn recovery(scene: &Scene) -> Result<()> {
         // Legacy's pod goes, and can't come back for now.
         let name = pods[0]["metadata"]["name"].as_str().context("no name")?;
         scene.api().delete("Pod", &namespace, name, "Background").await?.object()?;
-        wait::until("the refusal of the next pod", PATIENCE, async || {
+        until("the refusal of the next pod", PATIENCE, async || {
             let events = scene.api().list("Event", &namespace, "").await?;
             let refused = events.iter().any(|event| {
                 let text = event["message"].as_str().unwrap_or_default();

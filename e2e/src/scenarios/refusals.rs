@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::objects::{NAME, annotated, labelled, no_sidecar, pod, workload};
 use super::scene::{PATIENCE, Scene};
 use super::{Scenario, scenario};
-use crate::cluster::wait;
+use lab::until::until;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
@@ -119,7 +119,7 @@ async fn of_a_controller(scene: &Scene) -> Result<()> {
         "kubectl printed {:?}",
         printed.stderr
     );
-    wait::until("the ReplicaSet's event", PATIENCE, async || {
+    until("the ReplicaSet's event", PATIENCE, async || {
         let events = scene.api().list("Event", &namespace, "").await?;
         let told = events.iter().any(|event| {
             let text = event["message"].as_str().unwrap_or_default();

@@ -6,8 +6,8 @@ use serde_json::json;
 use super::objects::{NAME, pod, sidecar};
 use super::scene::Scene;
 use super::{Scenario, scenario};
-use crate::cluster::load::{Counted, Load};
-use crate::cluster::replicas::Replicas;
+use crate::product::replicas::Replicas;
+use lab::load::{Counted, Load};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(

@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::certificates::{SHORT_LIVES, from_nothing};
 use super::scene::{PATIENCE, Scene};
 use super::{Scenario, scenario};
-use crate::cluster::audit::Event;
-use crate::cluster::install::{self, NAMESPACE, WEBHOOK};
-use crate::cluster::wait;
+use crate::product::install::{self, NAMESPACE, WEBHOOK};
+use lab::cluster::audit::Event;
+use lab::until::until;
 
 pub(super) const SCENARIOS: &[Scenario] = &[scenario!(
     ControlPlane,
@@ -42,7 +42,7 @@ async fn used_and_enough(scene: &Scene) -> Result<()> {
     let shown = async {
         replicas.start("short-lived", &SHORT_LIVES).await?;
         replicas.ready().await?;
-        wait::until("every right to be used", PATIENCE * 2, async || {
+        until("every right to be used", PATIENCE * 2, async || {
             let unused = unused(scene, &rights)?;
             ensure!(unused.is_empty(), "nobody has needed {unused:?}");
             Ok(())

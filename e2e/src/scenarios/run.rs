@@ -12,12 +12,14 @@ use tokio::sync::RwLock;
 
 use super::scene::{self, Scene, Skip, Stage};
 use super::{Scenario, all, wanted};
-use crate::artifacts::{Build, Linkage};
-use crate::cluster::args::{Args, Command, Level};
-use crate::cluster::build::say;
-use crate::cluster::replicas::Replicas;
-use crate::cluster::state::State;
-use crate::cluster::{Cluster, node, pods};
+use crate::args::{Args, Command, Level};
+use crate::product::pods;
+use crate::product::replicas::Replicas;
+use crate::workspace;
+use lab::cargo::{Build, Linkage};
+use lab::cluster::{Cluster, node};
+use lab::progress::say;
+use lab::state::State;
 
 /// The longest that a scenario may take. Each wait in it has its own, shorter limit.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -130,6 +132,7 @@ async fn prepare(level: Level, args: &Args) -> Ground {
 /// It does not start.
 pub async fn control_plane(args: &Args) -> Result<Stage> {
     let build = Build {
+        workspace: workspace(),
         packages: &["webhook"],
         programs: &["webhook"],
         profile: "dev",
@@ -166,7 +169,9 @@ pub async fn with_pods(args: &Args) -> Result<Stage> {
         Cluster::existing(context).await?
     } else {
         let version = args.kubernetes.unwrap_or_default().resolve()?;
-        Cluster::with_node(version, state(args)?).await?
+        let cluster = Cluster::with_node(version, state(args)?).await?;
+        pods::load_images(&cluster).inspect_err(|_| cluster.keep_logs())?;
+        cluster
     };
     let installed = pods::install(&cluster).await.inspect_err(|_| cluster.keep_logs())?;
     Ok(Stage::new(Arc::new(cluster), None, installed))

@@ -11,9 +11,10 @@ use tokio::task::JoinHandle;
 
 use super::objects::{NAME, pod};
 use super::scene::Scene;
-use crate::cluster::node::condition;
-use crate::cluster::{http, wait};
-use crate::image::Product;
+use crate::product::Product;
+use lab::cluster::node::condition;
+use lab::http;
+use lab::until::until;
 
 /// How long a pod may take for what it does, on a slow machine that is busy with other things.
 pub(super) const LONG: Duration = Duration::from_secs(120);
@@ -75,7 +76,7 @@ pub(super) async fn set_half(
 
 /// Waits until a pod is Ready, and gives it.
 pub(super) async fn ready(scene: &Scene, namespace: &str, name: &str) -> Result<Value> {
-    wait::until(&format!("{name} to be Ready"), LONG, async || {
+    until(&format!("{name} to be Ready"), LONG, async || {
         let pod = scene.api().get("Pod", namespace, name).await?;
         let status = condition(&pod, "Ready");
         ensure!(status["status"] == "True", "{}", why_not(&pod));
@@ -86,7 +87,7 @@ pub(super) async fn ready(scene: &Scene, namespace: &str, name: &str) -> Result<
 
 /// Waits until the one pod of an app is Ready, and gives it.
 pub(super) async fn ready_app(scene: &Scene, namespace: &str, app: &str) -> Result<Value> {
-    wait::until(&format!("the pod of {app} to be Ready"), LONG, async || {
+    until(&format!("the pod of {app} to be Ready"), LONG, async || {
         let pods =
             scene.api().list("Pod", namespace, &format!("labelSelector=app%3D{app}")).await?;
         let [pod] = pods.as_slice() else { bail!("there are {} pods", pods.len()) };
@@ -103,7 +104,7 @@ pub(super) async fn running(
     name: &str,
     container: &str,
 ) -> Result<Value> {
-    wait::until(&format!("{container} of {name} to run"), LONG, async || {
+    until(&format!("{container} of {name} to run"), LONG, async || {
         let pod = scene.api().get("Pod", namespace, name).await?;
         let status = container_status(&pod, container);
         ensure!(!status["state"]["running"].is_null(), "{}", why_not(&pod));
@@ -167,7 +168,7 @@ pub(super) async fn sidecar_says(
     pod: &str,
     words: &[&str],
 ) -> Result<String> {
-    wait::until(&format!("the sidecar to say {}", words.join(" … ")), LONG, async || {
+    until(&format!("the sidecar to say {}", words.join(" … ")), LONG, async || {
         let log = log(scene, namespace, pod, NAME).await?;
         log.lines()
             .find(|line| words.iter().all(|word| line.contains(word)))
@@ -200,7 +201,7 @@ pub(super) enum Way {
     /// By its own address, on the node.
     Address(SocketAddr),
     /// Through the API server, from anywhere.
-    Proxy(crate::cluster::api::Api, String),
+    Proxy(lab::cluster::api::Api, String),
 }
 
 impl Way {
@@ -260,7 +261,7 @@ impl Caller {
 
     /// Waits until what it has seen after `since` has one of `wanted`.
     pub(super) async fn until(&self, wanted: Seen, since: Instant) -> Result<Instant> {
-        wait::until(&format!("{wanted:?} through the Service"), LONG, async || {
+        until(&format!("{wanted:?} through the Service"), LONG, async || {
             let seen = self.seen().await;
             let found = seen.iter().find(|(when, what)| *when >= since && *what == wanted);
             found.map(|(when, _)| *when).with_context(|| format!("last: {:?}", seen.last()))

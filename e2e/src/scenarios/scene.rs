@@ -8,11 +8,12 @@ use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
-use crate::cluster::api::Api;
-use crate::cluster::kubectl::Kubectl;
-use crate::cluster::node::Node;
-use crate::cluster::replicas::Replicas;
-use crate::cluster::{Cluster, wait};
+use crate::product::replicas::Replicas;
+use lab::cluster::Cluster;
+use lab::cluster::api::Api;
+use lab::cluster::kubectl::Kubectl;
+use lab::cluster::node::Node;
+use lab::until::until;
 
 /// How long a scenario waits for a thing that a controller or a kubelet does, unless it says otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -151,7 +152,7 @@ impl Scene {
         self.api().create(&namespace).await?;
         self.namespaces.lock().await.push(name.to_owned());
         // Without it no pod is admitted.
-        wait::until("the namespace's service account", PATIENCE, async || {
+        until("the namespace's service account", PATIENCE, async || {
             self.api().get("ServiceAccount", name, "default").await
         })
         .await?;
@@ -178,7 +179,7 @@ impl Scene {
 ///
 /// Some are still there.
 pub async fn gone(cluster: &Cluster) -> Result<()> {
-    wait::until("the end of this run's namespaces", Duration::from_secs(120), async || {
+    until("the end of this run's namespaces", Duration::from_secs(120), async || {
         let query = format!("labelSelector={MARK}");
         let left = cluster.api.list("Namespace", "", &query).await?;
         let mine = format!("e2e-{}-", std::process::id());

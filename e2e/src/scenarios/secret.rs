@@ -7,7 +7,7 @@ use super::objects::{NAME, annotated};
 use super::running::{HALF, legacy, log, ready, restarts, running, set_half, sidecar_says};
 use super::scene::Scene;
 use super::{Scenario, scenario};
-use crate::cluster::node::condition;
+use lab::cluster::node::condition;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(

@@ -9,9 +9,9 @@ use serde_json::json;
 use super::objects::{annotated, labelled, no_sidecar, pod, restricted_pod, sidecar, workload};
 use super::scene::Scene;
 use super::{Scenario, scenario};
-use crate::cluster::audit::{Call, Event};
-use crate::cluster::install::NAMESPACE;
-use crate::cluster::wait;
+use crate::product::install::NAMESPACE;
+use lab::cluster::audit::{Call, Event};
+use lab::until::until;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
@@ -173,7 +173,7 @@ async fn audited(
     namespaces: &BTreeMap<Option<&str>, String>,
 ) -> Result<Vec<Event>> {
     let audit = scene.cluster().audit()?;
-    wait::until("the audit log", Duration::from_secs(20), async || {
+    until("the audit log", Duration::from_secs(20), async || {
         let events: Vec<Event> = audit
             .events("dryRun=All")?
             .into_iter()
@@ -208,7 +208,7 @@ async fn left_out(scene: &Scene) -> Result<()> {
         let admitted = scene.api().post(&pod, "dryRun=All").await?.object().context(case)?;
         no_sidecar(&admitted).context(case)?;
     }
-    wait::until("the audit log", Duration::from_secs(20), async || {
+    until("the audit log", Duration::from_secs(20), async || {
         let events = scene.cluster().audit()?.events(&name)?;
         ensure!(events.len() == count, "{} of {count} lines are there", events.len());
         for event in events {

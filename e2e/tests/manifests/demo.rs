@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use e2e::artifacts::workspace;
-use e2e::image::Product;
+use e2e::product::Product;
+use e2e::workspace;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1::Ingress;

@@ -1,7 +1,7 @@
 //! Images: the same names, versions, users and labels wherever they are named.
 
-use e2e::artifacts::workspace;
-use e2e::image::{Product, VERSION};
+use e2e::product::{Product, VERSION};
+use e2e::workspace;
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::Value;
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use clap::Parser as _;
-use e2e::artifacts::workspace;
+use e2e::workspace;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as core;

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use super::release::Wanted;
+use lab::cluster::release::Wanted;
 
 /// Shows on a real Kubernetes what the project promises.
 ///

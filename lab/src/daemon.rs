@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal};
 
-use super::state::State;
-use super::wait::{self, Hopeless};
+use crate::state::State;
+use crate::until::{Hopeless, until};
 
 /// How much of a log a message carries.
 const TAIL_LINES: usize = 15;
@@ -95,7 +95,7 @@ impl Daemon {
         let pid = Pid::from_child(&self.child);
         rustix::process::kill_process(pid, Signal::TERM)?;
         let name = self.name.clone();
-        wait::until(&format!("the end of {name} after SIGTERM"), limit, async || {
+        until(&format!("the end of {name} after SIGTERM"), limit, async || {
             self.child.try_wait()?.context("still running")
         })
         .await?;

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::api::Api;
+use crate::cluster::api::Api;
 
 /// How many clients create pods at the same time.
 const CLIENTS: usize = 4;
@@ -103,7 +103,7 @@ impl Load {
     /// They are not, in time.
     pub async fn more(&self, more: u64) -> Result<()> {
         let wanted = self.so_far().created + more;
-        super::wait::until("more pods", std::time::Duration::from_secs(120), async || {
+        crate::until::until("more pods", std::time::Duration::from_secs(120), async || {
             let counted = self.so_far();
             ensure!(counted.created >= wanted, "{counted}");
             Ok(())

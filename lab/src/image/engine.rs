@@ -10,8 +10,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use super::command::{command, read, show, succeeds};
-use super::{Architecture, Image, Product};
-use crate::artifacts::workspace;
+use super::{Architecture, Image, Spec};
 
 /// An engine that can be asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -34,17 +33,21 @@ pub enum Program {
     Buildah,
 }
 
-/// What is built, beside which image.
-#[derive(Clone, Debug)]
-pub struct Build {
+/// What is built, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Build<'a> {
     /// The reference that the image gets.
-    pub name: String,
+    pub name: &'a str,
+    /// The folder that the build sees.
+    pub context: &'a Path,
+    /// The Dockerfile, relative to it.
+    pub dockerfile: &'a str,
     /// What it is to run on.
     pub architecture: Architecture,
     /// Handed on as `--build-arg NAME=VALUE`; `RUST_IMAGE=…` names another builder image.
-    pub arguments: Vec<String>,
+    pub arguments: &'a [String],
     /// The network of the build (`host` where the engine has no bridge); the engine's own if none.
-    pub network: Option<String>,
+    pub network: Option<&'a str>,
 }
 
 impl Program {
@@ -91,64 +94,56 @@ impl Engine {
     }
 
     /// A command to it, with nothing on its standard input.
-    pub(super) fn command<S: AsRef<OsStr>>(
-        &self,
-        arguments: impl IntoIterator<Item = S>,
-    ) -> Command {
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let host = self.host.iter().map(|host| format!("--host={host}"));
         let mut command = command(self.program.name(), host);
         command.args(arguments);
         command
     }
 
-    /// Builds `product` from its Dockerfile; progress goes to stderr.
+    /// Builds a Dockerfile; progress goes to stderr.
     ///
     /// # Errors
     ///
     /// When the engine can't be run or the build fails.
-    pub fn build(&self, product: Product, build: &Build) -> Result<Image> {
-        let mut engine = self.command(["build", "--file", product.dockerfile()]);
+    pub fn build(&self, build: &Build<'_>) -> Result<()> {
+        let mut engine = self.command(["build", "--file", build.dockerfile]);
         engine.arg(format!("--tag={}", build.name));
-        let is_foreign = build.architecture != Architecture::host();
-        let knows_platforms = self.knows_platforms();
-        if is_foreign {
+        if build.architecture != Architecture::host() {
             let oci = build.architecture.oci();
             engine.arg(format!("--build-arg=TARGETARCH={oci}"));
-            if knows_platforms {
+            if self.knows_platforms() {
                 engine.arg(format!("--platform=linux/{oci}"));
             }
         }
-        for argument in &build.arguments {
+        for argument in build.arguments {
             engine.arg(format!("--build-arg={argument}"));
         }
-        if let Some(network) = &build.network {
+        if let Some(network) = build.network {
             engine.arg(format!("--network={network}"));
         }
-        show(engine.arg(".").current_dir(workspace()))?;
-        if is_foreign && !knows_platforms {
-            self.name_architecture(product, build)?;
-        }
-        self.inspect(&build.name)
+        show(engine.arg(".").current_dir(build.context))
     }
 
     /// Whether one build may have stages of two platforms. Docker's old builder, which is what there is
     /// without buildx, says that they don't match.
-    fn knows_platforms(&self) -> bool {
+    #[must_use]
+    pub fn knows_platforms(&self) -> bool {
         self.program != Program::Docker
             || (std::env::var_os("DOCKER_BUILDKIT").is_none_or(|value| value != "0")
                 && succeeds(&mut self.command(["buildx", "version"])))
     }
 
-    /// Docker's old builder takes all that it builds for the architecture of its own machine: this puts
-    /// the same program into an image that says what it is for.
-    fn name_architecture(&self, product: Product, build: &Build) -> Result<()> {
-        let program = self.file(&build.name, &format!("/{}", product.package()))?;
+    /// Puts the image that `spec` describes into the engine.
+    ///
+    /// # Errors
+    ///
+    /// When the engine does not take it.
+    pub fn load(&self, spec: &Spec) -> Result<()> {
         let archive = tempfile::NamedTempFile::new()?;
-        let spec = product.spec(build.architecture, &build.name, program)?;
-        super::write(&spec, archive.path())?;
+        super::write(spec, archive.path())?;
         let path = archive.path().display();
-        read(&mut self.command(["load", &format!("--input={path}")]))?;
-        Ok(())
+        read(&mut self.command(["load", &format!("--input={path}")])).map(drop)
     }
 
     /// The image `name` as the engine has it.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
+use std::io::{BufRead as _, BufReader, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::release::{ETCD, Version};
+use crate::progress::{eprint, say};
 
 /// A program of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -383,16 +384,6 @@ fn clock(seconds: u64) -> String {
 
 fn shortened(text: &str, most: usize) -> String {
     text.chars().take(most).collect()
-}
-
-/// One line of progress, on standard error: standard output is for results.
-pub(crate) fn say(line: &str) {
-    eprint(&format!("{line}\n"));
-}
-
-fn eprint(text: &str) {
-    // Nobody is left to be told of a standard error that is closed.
-    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 #[cfg(test)]

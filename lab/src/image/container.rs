@@ -12,7 +12,7 @@ use super::command::read;
 
 /// A container, removed when this is dropped.
 #[derive(Debug)]
-pub(super) struct Container<'a> {
+pub struct Container<'a> {
     engine: &'a Engine,
     id: String,
     image: String,
@@ -20,14 +20,16 @@ pub(super) struct Container<'a> {
 
 /// How a container ended.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct End {
-    pub(super) code: i64,
-    pub(super) took: Duration,
+pub struct End {
+    /// Its exit code.
+    pub code: i64,
+    /// From the signal to the end.
+    pub took: Duration,
 }
 
 impl<'a> Container<'a> {
     /// Starts `image` with the arguments for its entry point; `flags` are `docker run`'s.
-    pub(super) fn run(
+    pub fn run(
         engine: &'a Engine,
         image: &str,
         flags: &[String],
@@ -39,12 +41,12 @@ impl<'a> Container<'a> {
     }
 
     /// The flag that puts another container into this one's network namespace.
-    pub(super) fn network(&self) -> String {
+    pub fn network(&self) -> String {
         format!("--network=container:{}", self.id)
     }
 
     /// The process id, as this machine counts.
-    pub(super) fn pid(&self) -> Result<u32> {
+    pub fn pid(&self) -> Result<u32> {
         let pid = self.state()?["Pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
         match pid {
             Some(pid) if pid > 0 => Ok(pid),
@@ -53,14 +55,14 @@ impl<'a> Container<'a> {
     }
 
     /// What Docker knows of its state.
-    pub(super) fn state(&self) -> Result<Value> {
+    pub fn state(&self) -> Result<Value> {
         let text =
             read(&mut self.engine.command(["inspect", "--format={{json .State}}", &self.id]))?;
         serde_json::from_str(&text).context("what docker says of a container")
     }
 
     /// All that it has written, to stdout and to stderr.
-    pub(super) fn logs(&self) -> Result<String> {
+    pub fn logs(&self) -> Result<String> {
         let output =
             self.engine.command(["logs", &self.id]).output().context("can't run docker logs")?;
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -69,7 +71,7 @@ impl<'a> Container<'a> {
     }
 
     /// Sends SIGTERM and waits for the end, as a kubelet does; after 10 s Docker sends SIGKILL.
-    pub(super) fn stop(&self) -> Result<End> {
+    pub fn stop(&self) -> Result<End> {
         let started = Instant::now();
         read(&mut self.engine.command(["stop", "--time=10", &self.id]))?;
         let took = started.elapsed();
@@ -79,12 +81,12 @@ impl<'a> Container<'a> {
     }
 
     /// Starts it again after its end.
-    pub(super) fn start(&self) -> Result<()> {
+    pub fn start(&self) -> Result<()> {
         read(&mut self.engine.command(["start", &self.id])).map(drop)
     }
 
     /// The most memory that it has used, in bytes, where the kernel's accounting can be found.
-    pub(super) fn peak_memory(&self) -> Option<u64> {
+    pub fn peak_memory(&self) -> Option<u64> {
         let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", self.pid().ok()?)).ok()?;
         groups.lines().find_map(|line| {
             let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
@@ -107,7 +109,7 @@ impl Drop for Container<'_> {
 
 /// The flags of `docker run` that come to the same as the container's limits and security context in
 /// a pod. The user is left to the image, as it is for whoever runs it without Kubernetes.
-pub(super) fn hardening(container: &core::Container) -> Result<Vec<String>> {
+pub fn hardening(container: &core::Container) -> Result<Vec<String>> {
     let mut flags = Vec::new();
     let context = container.security_context.clone().unwrap_or_default();
     if context.read_only_root_filesystem == Some(true) {
@@ -136,7 +138,7 @@ pub(super) fn hardening(container: &core::Container) -> Result<Vec<String>> {
 }
 
 /// A Kubernetes CPU quantity, such as `50m`, as the decimal number that Docker takes.
-pub(super) fn cpus(quantity: &str) -> Result<String> {
+pub fn cpus(quantity: &str) -> Result<String> {
     let Some(thousandths) = quantity.strip_suffix('m') else {
         return Ok(quantity.to_owned());
     };

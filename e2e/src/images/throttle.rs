@@ -13,8 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::Engine;
-use super::container::{Container, cpus};
+use lab::image::{Container, Engine, cpus};
 
 /// The limits that are compared, from the least that Docker takes; the last is none.
 const LIMITS: [Option<&str>; 5] = [Some("10m"), Some("20m"), Some("50m"), Some("100m"), None];

@@ -22,10 +22,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use super::pki::Authority;
+use lab::cluster::pki::Authority;
 
 /// A webhook that adds the annotation `other.example.com/was-here`.
-pub struct OtherWebhook {
+pub(super) struct OtherWebhook {
     address: SocketAddr,
     ca: String,
     calls: AtomicU64,
@@ -38,7 +38,7 @@ impl OtherWebhook {
     /// # Errors
     ///
     /// The folder can't be written.
-    pub async fn start(folder: &Path) -> Result<Arc<Self>> {
+    pub(super) async fn start(folder: &Path) -> Result<Arc<Self>> {
         let authority = Authority::new(folder, "other-webhook")?;
         let pair = authority.issue("other-webhook-leaf", "other-webhook", &[], &["127.0.0.1"])?;
         let chain = CertificateDer::pem_slice_iter(&fs::read(pair.certificate)?)
@@ -70,19 +70,19 @@ impl OtherWebhook {
 
     /// Where it is called.
     #[must_use]
-    pub fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("https://{}/mutate", self.address)
     }
 
     /// What its configuration says as `caBundle`.
     #[must_use]
-    pub fn ca_bundle(&self) -> String {
+    pub(super) fn ca_bundle(&self) -> String {
         STANDARD.encode(&self.ca)
     }
 
     /// How often it has been called.
     #[must_use]
-    pub fn calls(&self) -> u64 {
+    pub(super) fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }
 

@@ -1,20 +1,21 @@
 //! etcd, the API server, the controllers and the scheduler, for one run.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::json;
 
 use super::api::Api;
 use super::build::{Program, Programs};
-use super::daemon::Daemon;
 use super::pki::{Authority, Credentials, Pair, kubeconfig, service_account_key};
-use super::state::State;
-use super::wait;
+use crate::daemon::Daemon;
+use crate::netns::free_port;
+use crate::state::State;
+use crate::until::until;
 
 /// The addresses of Services: a range that neither docker nor podman nor kind take by themselves.
 pub const SERVICE_RANGE: &str = "10.232.0.0/16";
@@ -106,7 +107,7 @@ impl ControlPlane {
             Daemon::start(state, "kube-apiserver", api_server)?,
         ];
         let api = Api::connect(Some(&config), None).await?;
-        wait::until("the API server", START, async || {
+        until("the API server", START, async || {
             daemons.iter_mut().try_for_each(Daemon::alive)?;
             api.text("/readyz").await
         })
@@ -141,7 +142,7 @@ impl ControlPlane {
                 kubeconfig(&own, &url, &pki.ca, &Credentials::Certificate(pair))?;
             }
         }
-        wait::until("the controllers", START, async || {
+        until("the controllers", START, async || {
             daemons.iter_mut().try_for_each(Daemon::alive)?;
             api.get("ServiceAccount", "default", "default").await
         })
@@ -321,14 +322,4 @@ fn admission(state: &State, pki: &Pki, port: u16) -> Result<serde_json::Value> {
             },
         }],
     }))
-}
-
-/// A port of this machine that nobody listens on right now.
-///
-/// # Errors
-///
-/// There is none.
-pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
-    Ok(listener.local_addr()?.port())
 }

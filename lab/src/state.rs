@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use super::build::say;
+use crate::progress::say;
 
 /// The argument with which this program becomes the guard of a state directory.
 pub const GUARD: &str = "guard";

@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use super::Cluster;
-use super::control_plane::free_port;
-use super::daemon::Daemon;
-use super::front::Front;
-use super::http;
 use super::install::{self, NAMESPACE, WEBHOOK};
-use super::metrics::Metrics;
-use super::pki::{Credentials, kubeconfig};
-use super::wait;
+use lab::cluster::Cluster;
+use lab::cluster::pki::{Credentials, kubeconfig};
+use lab::daemon::Daemon;
+use lab::front::Front;
+use lab::http;
+use lab::metrics::Metrics;
+use lab::netns::free_port;
+use lab::until::until;
 
 /// How long a replica may take until it is ready, and until it has ended.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -103,7 +103,7 @@ impl Replicas {
         self.kill_all().await?;
         self.probes.abort();
         self.start_at(self.front.address(), "webhook", &[]).await?;
-        wait::until("the webhook", PATIENCE, async || {
+        until("the webhook", PATIENCE, async || {
             let mut running = self.running.lock().await;
             for replica in running.iter_mut() {
                 replica.is_ready().await?;
@@ -161,7 +161,7 @@ impl Replicas {
     ///
     /// One has ended, or is not ready in time; the message has its own reason.
     pub async fn ready(&self) -> Result<()> {
-        wait::until("the webhook", PATIENCE, async || {
+        until("the webhook", PATIENCE, async || {
             let mut running = self.running.lock().await;
             for replica in running.iter_mut() {
                 replica.is_ready().await?;

@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use super::{Architecture, Product};
-use crate::artifacts::{self, Linkage};
+use lab::cargo::{Build, Linkage};
+use lab::image::Architecture;
+
+use crate::product::Product;
+use crate::workspace;
 
 /// Builds `product` as a static binary for `architecture` and returns where it is: the same bytes that
 /// its Dockerfile gives.
@@ -14,7 +17,8 @@ use crate::artifacts::{self, Linkage};
 ///
 /// When cargo fails; what it says is on stderr then. The remedy for a missing target is in the error.
 pub fn compile(product: Product, architecture: Architecture) -> Result<PathBuf> {
-    let build = artifacts::Build {
+    let build = Build {
+        workspace: workspace(),
         packages: &[product.package()],
         programs: &[product.package()],
         profile: product.profile(),

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::control_plane::free_port;
+use crate::netns::free_port;
 
 /// An address in front of others.
 #[derive(Debug)]

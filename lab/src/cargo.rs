@@ -1,4 +1,4 @@
-//! The project's own programs, built by cargo when they are not up to date.
+//! Programs of a cargo workspace, built when they are not up to date.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
@@ -15,6 +15,8 @@ const WORTH_MENTIONING: Duration = Duration::from_secs(1);
 /// What to build.
 #[derive(Clone, Copy, Debug)]
 pub struct Build<'a> {
+    /// The folder of the workspace.
+    pub workspace: &'a Path,
     /// The packages, for `-p`: cargo unifies features over them, so a program whose size counts is
     /// built alone.
     pub packages: &'a [&'a str],
@@ -37,13 +39,6 @@ pub enum Linkage {
     Static(&'static str),
 }
 
-/// The workspace's folder.
-#[must_use]
-pub fn workspace() -> &'static Path {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().unwrap_or(package)
-}
-
 /// Whether the toolchain has the standard library for `target`.
 #[must_use]
 pub fn has_target(target: &str) -> bool {
@@ -52,14 +47,6 @@ pub fn has_target(target: &str) -> bool {
 }
 
 impl Build<'_> {
-    /// The sidecar as pods get it, but for this machine's own C library.
-    pub const SIDECAR: Self = Build {
-        packages: &["sidecar"],
-        programs: &["sidecar"],
-        profile: "sidecar",
-        linkage: Linkage::Host,
-    };
-
     /// Builds, and returns where each program is. On a terminal cargo shows its progress; `say` is
     /// told what is being built, and how long it took if that was noticeable.
     ///
@@ -134,7 +121,7 @@ impl Build<'_> {
             // Added to what `.cargo/config.toml` says for the target; RUSTFLAGS would replace it.
             command.arg(format!("--config=target.{target}.rustflags={flags}"));
         }
-        command.current_dir(workspace()).stdin(Stdio::null()).stderr(Stdio::inherit());
+        command.current_dir(self.workspace).stdin(Stdio::null()).stderr(Stdio::inherit());
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(is_about_this_package) {
                 command.env_remove(name);
@@ -198,6 +185,16 @@ fn executables(messages: &[u8]) -> BTreeMap<String, PathBuf> {
 mod tests {
     use super::*;
 
+    fn build() -> Build<'static> {
+        Build {
+            workspace: Path::new("."),
+            packages: &["one"],
+            programs: &["one"],
+            profile: "small",
+            linkage: Linkage::Host,
+        }
+    }
+
     #[test]
     fn programs_are_found_by_their_names() {
         let messages = concat!(
@@ -214,7 +211,7 @@ mod tests {
     #[test]
     fn the_environment_of_this_package_is_not_passed_on() {
         assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
-        let command = Build::SIDECAR.command();
+        let command = build().command();
         let removed = |wanted: &str| {
             let mut changes = command.get_envs();
             changes.any(|(name, value)| name == wanted && value.is_none())
@@ -224,12 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn the_sidecar_is_built_alone() {
-        let command = Build::SIDECAR.command();
+    fn a_package_is_built_alone() {
+        let command = build().command();
         let arguments: Vec<_> = command.get_args().filter_map(|arg| arg.to_str()).collect();
         let packages = arguments.iter().filter(|argument| **argument == "-p").count();
         assert_eq!(packages, 1, "{arguments:?}");
-        assert!(arguments.windows(2).any(|pair| pair == ["--profile", "sidecar"]));
+        assert!(arguments.windows(2).any(|pair| pair == ["--profile", "small"]));
     }
     #[test]
     fn a_static_program_has_no_folder_of_this_machine_in_it() {

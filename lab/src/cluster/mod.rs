@@ -17,35 +17,23 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 pub mod api;
-pub mod args;
 pub mod audit;
 pub mod build;
 pub mod control_plane;
-pub mod daemon;
-pub mod front;
-pub mod http;
-pub mod install;
 pub mod kubectl;
-pub mod load;
-pub mod metrics;
-pub mod netns;
 pub mod node;
-pub mod other;
 pub mod pki;
-pub mod pods;
 pub mod release;
-pub mod replicas;
-pub mod state;
-pub mod wait;
 
+use crate::progress::say;
+use crate::state::State;
 use api::Api;
 use audit::AuditLog;
-use build::{Program, Programs, say};
+use build::{Program, Programs};
 use control_plane::{ControlPlane, Reach};
 use kubectl::Kubectl;
 use node::Node;
 use release::Version;
-use state::State;
 
 /// A cluster that scenarios are run on.
 pub struct Cluster {
@@ -81,11 +69,11 @@ impl Cluster {
         Self::own(Own { control_plane, node: None, programs, state }).await
     }
 
-    /// Makes a cluster with a node, and puts the product's images on it.
+    /// Makes a cluster with a node.
     ///
     /// # Errors
     ///
-    /// Its programs or the images can't be had, or it does not start.
+    /// Its programs can't be had, or it does not start.
     pub async fn with_node(version: Version, state: State) -> Result<Self> {
         let wanted = [Program::CONTROL_PLANE, Program::NODE].concat();
         let programs = Programs::provide(version, &wanted)?;
@@ -99,7 +87,6 @@ impl Cluster {
             let control_plane = ControlPlane::start(&programs, &state, reach).await?;
             let api = Api::connect(Some(&control_plane.kubeconfig), None).await?;
             let node = Node::start(&programs, &state, &control_plane, &api).await?;
-            node.load_product()?;
             anyhow::Ok((control_plane, node))
         };
         let (control_plane, node) = started.await.inspect_err(|_| state.keep_logs())?;

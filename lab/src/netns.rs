@@ -1,7 +1,7 @@
 //! Inside a pod's network namespace, without being in the pod.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
@@ -41,4 +41,14 @@ where
 #[must_use]
 pub fn localhost(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// A port of this machine that nobody listens on right now.
+///
+/// # Errors
+///
+/// There is none.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
+    Ok(listener.local_addr()?.port())
 }

@@ -18,10 +18,9 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::container::{Container, End, hardening};
-use super::network::{Network, ask};
-use super::{Engine, Product};
-use crate::artifacts::workspace;
+use crate::product::Product;
+use crate::workspace;
+use lab::image::{Container, End, Engine, Network, ask, hardening};
 
 const LEGACY: u16 = 3000;
 const SIDECAR: u16 = 13300;

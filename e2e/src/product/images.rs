@@ -5,10 +5,25 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use super::archive::{File, Spec};
+use lab::cargo::{Build, Linkage};
+use lab::image::{Architecture, File, Spec};
+
+use crate::workspace;
 
 /// The version that all images carry as their tag: the workspace's.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The sidecar as pods get it, but for this machine's own C library.
+#[must_use]
+pub fn sidecar() -> Build<'static> {
+    Build {
+        workspace: workspace(),
+        packages: &["sidecar"],
+        programs: &["sidecar"],
+        profile: "sidecar",
+        linkage: Linkage::Host,
+    }
+}
 
 /// One of the three images.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -154,40 +169,5 @@ fn source_date_epoch() -> Result<u64> {
             .parse()
             .with_context(|| format!("SOURCE_DATE_EPOCH is {text:?}, not a number of seconds")),
         Err(_) => Ok(0),
-    }
-}
-
-/// A processor architecture that images are built for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Architecture {
-    /// x86-64.
-    Amd64,
-    /// 64-bit ARM.
-    Arm64,
-}
-
-impl Architecture {
-    /// The architecture of the machine that this runs on; amd64 where it is neither.
-    #[must_use]
-    pub const fn host() -> Self {
-        if cfg!(target_arch = "aarch64") { Self::Arm64 } else { Self::Amd64 }
-    }
-
-    /// The name in an image's configuration, which is Go's `GOARCH`.
-    #[must_use]
-    pub const fn oci(self) -> &'static str {
-        match self {
-            Self::Amd64 => "amd64",
-            Self::Arm64 => "arm64",
-        }
-    }
-
-    /// The Rust target whose binaries are static.
-    #[must_use]
-    pub const fn target(self) -> &'static str {
-        match self {
-            Self::Amd64 => "x86_64-unknown-linux-musl",
-            Self::Arm64 => "aarch64-unknown-linux-musl",
-        }
     }
 }

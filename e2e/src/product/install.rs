@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::Cluster;
-use crate::artifacts::workspace;
+use crate::workspace;
+use lab::cluster::Cluster;
 
 /// The product's namespace.
 pub const NAMESPACE: &str = "secret-handshake";

@@ -13,18 +13,18 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// The network namespace that a process is in, kept open for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Network(File);
+pub struct Network(File);
 
 impl Network {
     /// That of the process `pid`.
-    pub(super) fn of(pid: u32) -> Result<Self> {
+    pub fn of(pid: u32) -> Result<Self> {
         let path = format!("/proc/{pid}/ns/net");
         Ok(Self(File::open(&path).with_context(|| format!("opening {path}"))?))
     }
 
     /// Connects to `port` on the namespace's own localhost. Sockets stay in the namespace that they
     /// were made in, so only a thread of its own ever enters it.
-    pub(super) fn connect(&self, port: u16) -> Result<TcpStream> {
+    pub fn connect(&self, port: u16) -> Result<TcpStream> {
         let connect = || -> Result<TcpStream> {
             move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network))
                 .context("entering a network namespace, which only root can")?;
@@ -39,7 +39,7 @@ impl Network {
     }
 
     /// `GET path` on `port`: the status and the body.
-    pub(super) fn get(&self, port: u16, path: &str) -> Result<(u16, String)> {
+    pub fn get(&self, port: u16, path: &str) -> Result<(u16, String)> {
         let mut stream = self.connect(port)?;
         ask(&mut stream, path)?;
         let mut answer = String::new();
@@ -51,7 +51,7 @@ impl Network {
 }
 
 /// Writes a GET request and leaves the answer to be read.
-pub(super) fn ask(stream: &mut TcpStream, path: &str) -> Result<()> {
+pub fn ask(stream: &mut TcpStream, path: &str) -> Result<()> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     Ok(stream.write_all(request.as_bytes())?)
 }

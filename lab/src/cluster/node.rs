@@ -17,13 +17,15 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::api::Api;
-use super::build::{Program, Programs, cache, say};
-use super::control_plane::{ControlPlane, Reach, free_port};
-use super::daemon::Daemon;
-use super::state::State;
-use super::wait;
-use crate::artifacts;
-use crate::image::{self, Architecture, Product, Spec};
+use super::build::{Program, Programs, cache};
+use super::control_plane::{ControlPlane, Reach};
+use crate::cargo;
+use crate::daemon::Daemon;
+use crate::image::{self, Architecture, Spec};
+use crate::netns::free_port;
+use crate::progress::say;
+use crate::state::State;
+use crate::until::until;
 
 /// The node's name.
 pub const NAME: &str = "e2e";
@@ -82,7 +84,7 @@ pub fn missing() -> Vec<String> {
         ));
     }
     let target = Architecture::host().target();
-    if !artifacts::has_target(target) {
+    if !cargo::has_target(target) {
         missing.push(format!("Rust's target {target} (`rustup target add {target}`)"));
     }
     missing
@@ -183,13 +185,13 @@ impl Node {
         let proxy = Daemon::start(state, "kube-proxy", proxy)?;
 
         let mut node = Self { containers, proxy, dir };
-        wait::until("containerd", START, async || {
+        until("containerd", START, async || {
             node.alive()?;
             node.ctr(&["version"])
         })
         .await?;
         node.load(&pause()?)?;
-        wait::until("the node", START, async || {
+        until("the node", START, async || {
             node.alive()?;
             let found = api.get("Node", "", NAME).await?;
             let ready = condition(&found, "Ready");
@@ -220,45 +222,17 @@ impl Node {
         self.ctr(&["images", "import", archive]).map(drop)
     }
 
-    /// Builds the product's images and puts them where the kubelet finds them.
-    ///
-    /// # Errors
-    ///
-    /// One can't be built, or containerd does not take it.
-    pub fn load_product(&self) -> Result<()> {
-        for product in Product::ALL {
-            say(&format!("building the image {}", product.reference()));
-            image::make(
-                product,
-                Architecture::host(),
-                &full_name(product),
-                &self.archive(product),
-            )?;
-            self.load_image(product)?;
-        }
-        Ok(())
-    }
-
-    /// Puts an image of the product that was built before where the kubelet finds it.
-    ///
-    /// # Errors
-    ///
-    /// containerd does not take it.
-    pub fn load_image(&self, product: Product) -> Result<()> {
-        self.load(&self.archive(product))
-    }
-
-    /// Removes an image of the product by all its names. Containers that run are not touched.
+    /// Removes an image, named in full (`docker.io/library/x:1`), by all its names. Containers that run
+    /// are not touched.
     ///
     /// # Errors
     ///
     /// There is no such image.
-    pub fn forget_image(&self, product: Product) -> Result<()> {
+    pub fn forget_image(&self, name: &str) -> Result<()> {
         let all = self.ctr(&["images", "ls"])?;
         let rows: Vec<Vec<&str>> =
             all.lines().map(|line| line.split_whitespace().collect()).collect();
-        let name = full_name(product);
-        let digest = rows.iter().find(|row| row.first() == Some(&name.as_str()));
+        let digest = rows.iter().find(|row| row.first() == Some(&name));
         let digest =
             digest.and_then(|row| row.get(2)).with_context(|| format!("no image {name}"))?;
         for row in rows.iter().filter(|row| row.get(2) == Some(digest)) {
@@ -290,10 +264,6 @@ impl Node {
             .and_then(|status| status["containerID"].as_str()?.strip_prefix("containerd://"))
             .with_context(|| format!("{name} does not run"))?;
         self.ctr(&["tasks", "kill", "--signal", signal, id]).map(drop)
-    }
-
-    fn archive(&self, product: Product) -> PathBuf {
-        self.dir.join(format!("{}.tar", product.image()))
     }
 
     /// containerd's own client, for what the kubelet does not show.
@@ -333,11 +303,6 @@ impl Node {
         let first = children.split_whitespace().next().context("the node has ended")?;
         Ok(first.parse()?)
     }
-}
-
-/// An image's name as containerd stores it: what the manifests leave out is filled in.
-fn full_name(product: Product) -> String {
-    format!("docker.io/library/{}", product.reference())
 }
 
 /// The condition `kind` of an object's status; null if there is none.

@@ -1,0 +1,30 @@
+//! Images without an engine, with whatever engine is there, and in the nodes of a cluster.
+//!
+//! ```text
+//!     files ─▶ archive ───────┐      no engine: one tar, no root
+//!                             ├─▶ load ─▶ kind, k3d, minikube, containerd
+//!     Dockerfile ─▶ engine ───┘      docker, podman, nerdctl, buildah
+//!                    │
+//!                    ├─ daemon     a dockerd of our own, where none runs
+//!                    ├─ builder    an image to build in, where no registry can be reached
+//!                    └─ container  what runs, with a pod's limits and restrictions
+//! ```
+
+mod architecture;
+mod archive;
+mod builder;
+mod command;
+mod container;
+mod daemon;
+mod engine;
+mod load;
+mod network;
+
+pub use architecture::Architecture;
+pub use archive::{File, Image, Spec, write};
+pub use builder::builder;
+pub use container::{Container, End, cpus, hardening};
+pub use daemon::Daemon;
+pub use engine::{Build, Engine, Program};
+pub use load::{Target, load};
+pub use network::{Network, ask};

@@ -1,0 +1,16 @@
+//! What a bare machine lacks to try a Kubernetes product: a cluster from Kubernetes' own Go modules, a
+//! node, images and containers with and without an engine.
+
+pub mod cargo;
+pub mod cluster;
+pub mod daemon;
+pub mod front;
+pub mod http;
+pub mod image;
+pub mod load;
+pub mod metrics;
+pub mod netns;
+pub mod process;
+pub mod progress;
+pub mod state;
+pub mod until;
