@@ -20,6 +20,7 @@ pub mod api;
 pub mod audit;
 pub mod build;
 pub mod control_plane;
+mod go;
 pub mod kubectl;
 pub mod node;
 pub mod pki;

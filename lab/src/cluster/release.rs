@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::build::Go;
+use super::go::Go;
 
 /// The patch releases that this project is run against, newest first: what `--kubernetes 1.37` means,
 /// and the first is the default. Any other release can be asked for too.
