@@ -10,19 +10,20 @@
 //!   ▲ certificates: files, or the certs crate
 //!
 //! serve   puts these together and ends them in order; admin and metrics tell how they are
-//! inject  offline: manifests ─▶ decision ─▶ patch ─▶ manifests
 //! ```
 
 pub mod admin;
 pub mod args;
-pub mod cert;
 pub mod cluster;
+#[doc(hidden)]
+#[allow(clippy::must_use_candidate, reason = "on its way into a crate of its own")]
 pub mod decision;
 pub mod http;
-pub mod inject;
 pub mod listen;
 pub mod log;
 pub mod metrics;
+#[doc(hidden)]
+#[allow(clippy::must_use_candidate, reason = "on its way into a crate of its own")]
 pub mod patch;
 pub mod review;
 pub mod serve;

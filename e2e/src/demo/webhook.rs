@@ -29,7 +29,7 @@ pub(crate) async fn issue(certs: &Path, host: &str, folder: &Path) -> Result<()>
 pub(crate) async fn serve(webhook: &Path, certificates: &Path) -> Result<(Process, SocketAddr)> {
     let [certificate, key] = ["tls.crt", "tls.key"].map(|file| certificates.join(file));
     let mut command = Command::new(webhook);
-    command.args(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
+    command.args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
     command.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);
     command.args(["--namespace=secret-handshake", "--drain=0s"]);
     command.arg(format!("--sidecar-image={}", Product::Sidecar.reference()));

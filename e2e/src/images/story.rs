@@ -1,6 +1,6 @@
 //! The demo's story with three containers in one network namespace, hardened as in a cluster.
 //!
-//! The webhook's own container says what the pod looks like (`webhook inject`); the sidecar runs with
+//! The injection says what the pod looks like (`cli::inject`); the sidecar runs with
 //! just those arguments, limits and restrictions. Whatever is broken in an image (the user, the entry
 //! point, what it does as process 1, what it needs of memory and of a file system) ends the story with
 //! an error.
@@ -9,14 +9,15 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use cli::inject::InjectArgs;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
+use webhook::decision::Policy;
 
 use crate::product::Product;
 use crate::workspace;
@@ -54,7 +55,7 @@ pub struct Names {
 /// At the first thing that isn't as it should be.
 pub fn tell(engine: &Engine, names: &Names, mut say: impl FnMut(&str)) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let pod = inject(engine, names)?;
+    let pod = inject(names)?;
     let sidecar = sidecar_of(&pod)?;
     ensure!(sidecar.image.as_deref() == Some(&names.sidecar), "another image: {:?}", sidecar.image);
     say("the webhook's image injects the sidecar into Legacy's manifest");
@@ -107,8 +108,8 @@ pub fn tell(engine: &Engine, names: &Names, mut say: impl FnMut(&str)) -> Result
     ended(&webhook, "the webhook", &mut say)
 }
 
-/// Legacy's Deployment, a Guaranteed one, as the webhook's image returns it.
-fn inject(engine: &Engine, names: &Names) -> Result<core::PodSpec> {
+/// Legacy's Deployment, a Guaranteed one, with the sidecar.
+fn inject(names: &Names) -> Result<core::PodSpec> {
     let manifest = fs::read_to_string(workspace().join("deploy/demo/legacy.yaml"))?;
     let mut deployment: Value = manifest
         .split("\n---\n")
@@ -119,23 +120,11 @@ fn inject(engine: &Engine, names: &Names) -> Result<core::PodSpec> {
     let container = &mut deployment["spec"]["template"]["spec"]["containers"][0];
     let size = json!({"cpu": "1", "memory": "64Mi"});
     container["resources"] = json!({"requests": size, "limits": size});
-    let image = format!("--sidecar-image={}", names.sidecar);
-    let mut child = engine
-        .command(["run", "--rm", "--interactive", "--network=none", "--read-only"])
-        .args([&names.webhook, "inject", "--file=-", "--namespace-label=true", &image])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("can't run docker")?;
-    child
-        .stdin
-        .take()
-        .context("no standard input")?
-        .write_all(deployment.to_string().as_bytes())?;
-    let output = child.wait_with_output()?;
-    ensure!(output.status.success(), "`webhook inject` in its container: {}", output.status);
-    let text = String::from_utf8(output.stdout)?;
-    let deployment: Deployment = serde_saphyr::from_str(&text).context("what `inject` returned")?;
+    let args =
+        InjectArgs { file: "-".into(), namespace_label: Some("true".to_owned()), namespace: None };
+    let policy = Policy { image: names.sidecar.clone(), ..Policy::default() };
+    let manifests = cli::inject::inject(&deployment.to_string(), args, policy)?.manifests;
+    let deployment: Deployment = serde_saphyr::from_str(&manifests)?;
     deployment.spec.template.spec.context("a Deployment without a pod")
 }
 
@@ -157,7 +146,6 @@ fn webhook<'a>(engine: &'a Engine, names: &Names, folder: &Path) -> Result<Conta
     flags.push("--network=none".to_owned());
     flags.push(format!("--volume={}:/tls:ro", tls.display()));
     let arguments = [
-        "serve",
         "--tls-cert=/tls/tls.crt",
         "--tls-key=/tls/tls.key",
         "--namespace=secret-handshake",

@@ -126,7 +126,6 @@ impl Replicas {
         let admin = loopback(free_port()?);
         let mut command = Command::new(&self.program);
         command
-            .arg("serve")
             .arg(format!("--listen={serving}"))
             .arg(format!("--admin-listen={admin}"))
             .arg(format!("--namespace={NAMESPACE}"))

@@ -12,7 +12,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as core;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use webhook::args::{Args, Command as WebhookCommand, ServeArgs};
+use webhook::args::{Args, ServeArgs};
 
 pub(crate) const NAMESPACE: &str = "secret-handshake";
 pub(crate) const NAME: &str = "secret-handshake-webhook";
@@ -101,10 +101,7 @@ pub(crate) fn flags(deployment: &Deployment) -> ServeArgs {
     let arguments: Vec<_> = container.args.unwrap().iter().map(expand).collect();
     assert!(arguments.iter().all(|argument| !argument.contains("$(")), "{arguments:?}");
     let arguments = std::iter::once("webhook".to_owned()).chain(arguments);
-    match Args::try_parse_from(arguments).unwrap().command {
-        WebhookCommand::Serve(args) => *args,
-        other => panic!("not `serve`: {other:?}"),
-    }
+    Args::try_parse_from(arguments).unwrap().serve
 }
 
 pub(crate) fn configuration() -> Vec<MutatingWebhook> {

@@ -9,32 +9,30 @@ use std::time::Duration;
 
 use certs::settings::{Settings, SettingsError};
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser};
 
 pub use certificates::CertificateArgs;
 pub use sidecar::{RunAsUser, SidecarArgs};
 
-use crate::admin::Form;
-use crate::inject::InjectArgs;
 use crate::listen::ListenAddress;
 use crate::log::{Format, Level};
 use units::{duration, duration_or_zero, size};
 
-/// Adds the handshake sidecar to pods that ask for it: as an admission webhook, or offline.
+/// Serves the admission webhook that adds the handshake sidecar to pods that ask for it.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "webhook", version)]
 pub struct Args {
     /// From which severity on log lines are written, to the standard error
-    #[arg(long, global = true, value_enum, value_name = "LEVEL", default_value = "info")]
+    #[arg(long, value_enum, value_name = "LEVEL", default_value = "info")]
     pub log_level: Level,
 
     /// How a log line looks
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value = "text")]
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     pub log_format: Format,
 
-    /// What to do
-    #[command(subcommand)]
-    pub command: Command,
+    /// Everything else
+    #[command(flatten)]
+    pub serve: ServeArgs,
 }
 
 impl Args {
@@ -50,49 +48,11 @@ impl Args {
 
     /// Checks what no flag can be told alone.
     fn check(&self) -> Result<(), SettingsError> {
-        match &self.command {
-            Command::Serve(args) => Settings::try_from(&args.certificates.life).map(drop),
-            Command::Inject { .. } | Command::Cert(_) => Ok(()),
-        }
+        Settings::try_from(&self.serve.certificates.life).map(drop)
     }
 }
 
-/// What the webhook's binary can do.
-#[derive(Clone, Debug, Subcommand)]
-pub enum Command {
-    /// Serve admission requests
-    Serve(Box<ServeArgs>),
-    /// Read manifests, write them with the sidecar in them
-    Inject {
-        /// What to read, and what is known about the cluster
-        #[command(flatten)]
-        inject: InjectArgs,
-        /// The sidecar
-        #[command(flatten)]
-        sidecar: SidecarArgs,
-    },
-    /// Ask running webhooks about their certificates
-    #[command(subcommand)]
-    Cert(CertCommand),
-}
-
-/// Questions about certificates.
-#[derive(Clone, Debug, Subcommand)]
-pub enum CertCommand {
-    /// Which certificates are in use, until when, and what happens next
-    Status {
-        /// The admin port of a running webhook, ADDRESS:PORT. Can be given several times. In a
-        /// cluster: kubectl exec -n NAMESPACE POD -- webhook cert status
-        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-        admin: Vec<String>,
-
-        /// A screen for a person, or JSON
-        #[arg(short, long, value_enum, value_name = "FORM", default_value = "text")]
-        output: Form,
-    },
-}
-
-/// Flags of `webhook serve`.
+/// Flags about serving.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeArgs {
     /// Where to serve HTTPS: `:PORT` (all addresses, IPv6 and IPv4) or ADDRESS:PORT; port 0 takes a
@@ -204,10 +164,7 @@ mod tests {
     }
 
     fn serve(line: &str) -> ServeArgs {
-        match parse(&format!("serve {line}")).unwrap().command {
-            Command::Serve(args) => *args,
-            other => panic!("{other:?}"),
-        }
+        parse(line).unwrap().serve
     }
 
     #[test]
@@ -240,25 +197,23 @@ mod tests {
     #[test]
     fn bad_usage_is_told_apart() {
         for (line, expected) in [
-            ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
-            ("dance", ErrorKind::InvalidSubcommand),
-            ("serve --what", ErrorKind::UnknownArgument),
-            ("serve extra", ErrorKind::UnknownArgument),
-            ("serve --tls-cert a.pem", ErrorKind::MissingRequiredArgument),
-            ("serve --tls-key a.pem", ErrorKind::MissingRequiredArgument),
-            ("serve --ca-bundle a.pem", ErrorKind::MissingRequiredArgument),
-            ("serve --ca-life soon", ErrorKind::ValueValidation),
-            ("serve --idle-timeout 90", ErrorKind::ValueValidation),
-            ("serve --idle-timeout 0s", ErrorKind::ValueValidation),
-            ("serve --max-body 6", ErrorKind::ValueValidation),
-            ("serve --max-connections 0", ErrorKind::ValueValidation),
-            ("serve --listen 8443", ErrorKind::ValueValidation),
-            ("serve --kubernetes-version 1.37", ErrorKind::UnknownArgument),
-            ("serve --sidecar-run-as-user 0", ErrorKind::ValueValidation),
-            ("serve --sidecar-memory 12m", ErrorKind::ValueValidation),
-            ("serve --log-level loud", ErrorKind::InvalidValue),
+            ("--what", ErrorKind::UnknownArgument),
+            ("extra", ErrorKind::UnknownArgument),
+            ("--tls-cert a.pem", ErrorKind::MissingRequiredArgument),
+            ("--tls-key a.pem", ErrorKind::MissingRequiredArgument),
+            ("--ca-bundle a.pem", ErrorKind::MissingRequiredArgument),
+            ("--ca-life soon", ErrorKind::ValueValidation),
+            ("--idle-timeout 90", ErrorKind::ValueValidation),
+            ("--idle-timeout 0s", ErrorKind::ValueValidation),
+            ("--max-body 6", ErrorKind::ValueValidation),
+            ("--max-connections 0", ErrorKind::ValueValidation),
+            ("--listen 8443", ErrorKind::ValueValidation),
+            ("--kubernetes-version 1.37", ErrorKind::UnknownArgument),
+            ("--sidecar-run-as-user 0", ErrorKind::ValueValidation),
+            ("--sidecar-memory 12m", ErrorKind::ValueValidation),
+            ("--log-level loud", ErrorKind::InvalidValue),
             ("--version", ErrorKind::DisplayVersion),
-            ("serve --help", ErrorKind::DisplayHelp),
+            ("--help", ErrorKind::DisplayHelp),
         ] {
             assert_eq!(parse(line).err(), Some(expected), "{line}");
         }
@@ -266,8 +221,8 @@ mod tests {
 
     #[test]
     fn lives_that_cannot_work_together_are_bad_usage() {
-        assert!(parse("serve").unwrap().check().is_ok());
-        let refused = parse("serve --cert-life 24h --ca-life 25h").unwrap().check();
+        assert!(parse("").unwrap().check().is_ok());
+        let refused = parse("--cert-life 24h --ca-life 25h").unwrap().check();
         assert!(refused.unwrap_err().to_string().contains("--ca-life"));
     }
 

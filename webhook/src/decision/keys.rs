@@ -4,7 +4,7 @@
 pub const LABEL: &str = "secret-handshake";
 
 /// What every annotation of this webhook begins with.
-pub(crate) const PREFIX: &str = "secret-handshake/";
+pub const PREFIX: &str = "secret-handshake/";
 
 /// Legacy's port.
 pub const PORT: &str = "secret-handshake/port";
@@ -24,7 +24,7 @@ pub const CPU: &str = "secret-handshake/cpu";
 pub const MEMORY: &str = "secret-handshake/memory";
 
 /// What a pod's author may set.
-pub(crate) const SETTINGS: [&str; 8] =
+pub const SETTINGS: [&str; 8] =
     [PORT, HEALTH_PORT, SECRET_NAME, SECRET_KEY, MODE, LOG_LEVEL, CPU, MEMORY];
 
 /// What the webhook did with a pod; its own.
@@ -35,13 +35,13 @@ pub const LABEL_COPIED: &str = "secret-handshake/label-copied";
 /// Pods with this annotation had their handshake from the operator that came before.
 pub const DONE: &str = "secret-handshake-done";
 /// What the kubelet sets on the API's mirror of a static pod.
-pub(crate) const MIRROR: &str = "kubernetes.io/config.mirror";
+pub const MIRROR: &str = "kubernetes.io/config.mirror";
 /// The container that `kubectl logs`, `exec` and `attach` take without `-c` (KEP-2227).
 pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 /// The node label that a pod's nodeSelector names its operating system by.
-pub(crate) const OS: &str = "kubernetes.io/os";
+pub const OS: &str = "kubernetes.io/os";
 
 /// Whether a label, an annotation or a nodeSelector's entry can matter to the decision.
-pub(crate) fn is_of_interest(key: &str) -> bool {
+pub fn is_of_interest(key: &str) -> bool {
     key.starts_with(LABEL) || matches!(key, MIRROR | DEFAULT_CONTAINER | OS)
 }

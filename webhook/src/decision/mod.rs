@@ -6,21 +6,21 @@
 //! workload ─▶ workload ─▶ CopyLabel, Skip                            ┘
 //! ```
 
-pub(crate) mod annotations;
+pub mod annotations;
 pub mod keys;
-pub(crate) mod mode;
-pub(crate) mod plan;
-pub(crate) mod pod;
+pub mod mode;
+pub mod plan;
+pub mod pod;
 mod policy;
 mod quantity;
 mod reason;
-pub(crate) mod resources;
-pub(crate) mod workload;
+pub mod resources;
+pub mod workload;
 
 pub use annotations::LogLevel;
 pub use mode::Mode;
 pub use policy::{InvalidPullPolicy, Policy, PullPolicy};
-pub(crate) use quantity::is_zero;
+pub use quantity::is_zero;
 pub use quantity::{Cpu, InvalidQuantity, Memory};
 pub use reason::Reason;
 

@@ -6,24 +6,24 @@ use crate::review::object::{Container, Pod, PodSpec};
 
 /// What is known of a pod's wish for a sidecar beside the pod itself.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Asked<'a> {
+pub struct Asked<'a> {
     /// The namespace the pod is in or will be in, if that is known.
-    pub(crate) namespace: Option<&'a str>,
+    pub namespace: Option<&'a str>,
     /// The label of the workload that the pod's template belongs to. It counts as the pod's own:
     /// in a cluster it is copied to the template.
-    pub(crate) workload_label: Option<&'a str>,
+    pub workload_label: Option<&'a str>,
     /// What a pod without a label of its own inherits from its namespace.
-    pub(crate) inherited: Option<bool>,
+    pub inherited: Option<bool>,
 }
 
 /// Whether a label's value asks for a sidecar: all but `false`, `disabled` and `off` do, the empty
 /// one too.
-pub(crate) fn says_yes(label: &str) -> bool {
+pub fn says_yes(label: &str) -> bool {
     !matches!(label, "false" | "disabled" | "off")
 }
 
 /// Decides about a pod, or about a pod template as if it were one.
-pub(crate) fn decide<'a>(
+pub fn decide<'a>(
     pod: &'a Pod<'a>,
     asked: Asked<'a>,
     policy: &'a Policy,

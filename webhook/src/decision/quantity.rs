@@ -108,7 +108,7 @@ impl Serialize for Memory {
 
 /// Whether a quantity that the API server has accepted already is zero, whatever its unit: `0`,
 /// `0m`, `0.0`, `0e3`. Kubernetes treats such a request as none when it tells a pod's quality-of-service class.
-pub(crate) fn is_zero(quantity: &str) -> bool {
+pub fn is_zero(quantity: &str) -> bool {
     let mantissa = quantity.trim_start_matches(['+', '-']);
     let digits = mantissa.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.');
     digits.into_iter().all(|byte| matches!(byte, b'0' | b'.'))

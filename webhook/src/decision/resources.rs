@@ -7,20 +7,20 @@ use crate::review::object::{Container, ContainerResources, PodSpec};
 
 /// Which resources the sidecar names, as quantities; `None` is left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Resources<'a> {
+pub struct Resources<'a> {
     #[serde(skip_serializing_if = "Values::are_empty")]
-    pub(crate) requests: Values<'a>,
+    pub requests: Values<'a>,
     #[serde(skip_serializing_if = "Values::are_empty")]
-    pub(crate) limits: Values<'a>,
+    pub limits: Values<'a>,
 }
 
 /// The requests, or the limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Values<'a> {
+pub struct Values<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) cpu: Option<&'a str>,
+    pub cpu: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) memory: Option<&'a str>,
+    pub memory: Option<&'a str>,
 }
 
 impl Values<'_> {
@@ -31,7 +31,7 @@ impl Values<'_> {
 
 impl Resources<'_> {
     /// Whether nothing is named at all.
-    pub(crate) fn are_empty(&self) -> bool {
+    pub fn are_empty(&self) -> bool {
         self.requests.are_empty() && self.limits.are_empty()
     }
 }

@@ -5,7 +5,7 @@ use crate::review::object::Workload;
 
 /// The kinds of workloads whose label reaches their pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WorkloadKind {
+pub enum WorkloadKind {
     Deployment,
     StatefulSet,
     DaemonSet,
@@ -16,7 +16,7 @@ pub(crate) enum WorkloadKind {
 
 impl WorkloadKind {
     /// The kind that an API group and a kind's name stand for.
-    pub(crate) fn of(group: &str, kind: &str) -> Option<Self> {
+    pub fn of(group: &str, kind: &str) -> Option<Self> {
         match (group, kind) {
             ("apps", "Deployment") => Some(Self::Deployment),
             ("apps", "StatefulSet") => Some(Self::StatefulSet),
@@ -29,7 +29,7 @@ impl WorkloadKind {
     }
 
     /// The kind's name.
-    pub(crate) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Deployment => "Deployment",
             Self::StatefulSet => "StatefulSet",
@@ -41,7 +41,7 @@ impl WorkloadKind {
     }
 
     /// Where in the object its pod template is.
-    pub(crate) const fn template_path(self) -> &'static [&'static str] {
+    pub const fn template_path(self) -> &'static [&'static str] {
         match self {
             Self::CronJob => &["spec", "jobTemplate", "spec", "template"],
             _ => &["spec", "template"],
@@ -51,17 +51,17 @@ impl WorkloadKind {
 
 /// A workload's request, as far as the decision needs it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Change<'a> {
-    pub(crate) kind: WorkloadKind,
-    pub(crate) is_update: bool,
-    pub(crate) namespace: Option<&'a str>,
+pub struct Change<'a> {
+    pub kind: WorkloadKind,
+    pub is_update: bool,
+    pub namespace: Option<&'a str>,
 }
 
 /// Decides whether a workload's label is to be copied to its pod template.
 ///
 /// The note says what was copied before. A template label that equals the note is a copy and
 /// follows the workload's label, change and removal included; any other is its author's.
-pub(crate) fn decide<'a>(
+pub fn decide<'a>(
     workload: &'a Workload<'a>,
     change: Change<'a>,
     policy: &'a Policy,
@@ -120,7 +120,7 @@ fn warnings(
 }
 
 /// A warning about a setting that stands on the workload itself, where it reaches no pod.
-pub(crate) fn misplaced_annotation(workload: &Workload<'_>) -> Option<String> {
+pub fn misplaced_annotation(workload: &Workload<'_>) -> Option<String> {
     let template = workload.template()?;
     let on_workload = workload.metadata.as_ref()?.annotations.iter();
     let mut misplaced = on_workload

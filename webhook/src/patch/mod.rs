@@ -18,7 +18,7 @@ use crate::review::object::{Metadata, Pod, Workload};
 pub const INJECTED: &str = "injected";
 
 /// The patch that adds the sidecar to a pod, or to the pod template at `at`.
-pub(crate) fn inject(plan: &Injection<'_>, pod: &Pod<'_>, at: &[&str]) -> Vec<u8> {
+pub fn inject(plan: &Injection<'_>, pod: &Pod<'_>, at: &[&str]) -> Vec<u8> {
     let mut operations = Operations::new(at);
     let spec = pod.spec.as_ref();
 
@@ -32,7 +32,7 @@ pub(crate) fn inject(plan: &Injection<'_>, pod: &Pod<'_>, at: &[&str]) -> Vec<u8
 
     let container = Container::new(plan);
     match plan.mode {
-        Mode::Classic { .. } => operations.add(&["spec", "containers", "-"], &container),
+        Mode::Classic => operations.add(&["spec", "containers", "-"], &container),
         Mode::Native if spec.is_some_and(|spec| spec.init_containers.is_some()) => {
             operations.add(&["spec", "initContainers", "-"], &container);
         }
@@ -48,7 +48,7 @@ pub(crate) fn inject(plan: &Injection<'_>, pod: &Pod<'_>, at: &[&str]) -> Vec<u8
 
 /// The patch that notes on a pod, or on the pod template at `at`, why it has no sidecar; `None` if
 /// that stands there already.
-pub(crate) fn note_status(reason: &Reason<'_>, pod: &Pod<'_>, at: &[&str]) -> Option<Vec<u8>> {
+pub fn note_status(reason: &Reason<'_>, pod: &Pod<'_>, at: &[&str]) -> Option<Vec<u8>> {
     let status = format!("not injected ({}): {reason}", reason.as_str());
     if pod.annotation(keys::STATUS) == Some(&status) {
         return None;
@@ -61,7 +61,7 @@ pub(crate) fn note_status(reason: &Reason<'_>, pod: &Pod<'_>, at: &[&str]) -> Op
 
 /// The patch that brings the label of a workload's pod template, which is at `at`, and the note of
 /// it on the workload up to date.
-pub(crate) fn copy_label(copy: LabelCopy<'_>, workload: &Workload<'_>, at: &[&str]) -> Vec<u8> {
+pub fn copy_label(copy: LabelCopy<'_>, workload: &Workload<'_>, at: &[&str]) -> Vec<u8> {
     let template = workload.template().and_then(|template| template.metadata.as_ref());
     let mut operations = Operations::new(at);
     match copy {

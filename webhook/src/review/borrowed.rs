@@ -11,7 +11,7 @@ use crate::decision::keys;
 /// `Cow<str>` alone would do, but serde borrows it only where it is a field of its own, not inside
 /// of `Option` or `Vec`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Text<'a>(Cow<'a, str>);
+pub struct Text<'a>(Cow<'a, str>);
 
 impl Deref for Text<'_> {
     type Target = str;
@@ -49,31 +49,31 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 /// the decision may ask for are kept; a value such as kubectl's last-applied-configuration is
 /// skipped as it stands.
 #[derive(Debug, Default)]
-pub(crate) struct Entries<'a> {
+pub struct Entries<'a> {
     len: Option<usize>,
     kept: Vec<(Text<'a>, Text<'a>)>,
 }
 
 impl Entries<'_> {
     /// Whether the map is there at all: neither left out nor null.
-    pub(crate) fn exists(&self) -> bool {
+    pub fn exists(&self) -> bool {
         self.len.is_some()
     }
 
     /// Whether the map has no entries, or isn't there.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.len.unwrap_or(0) == 0
     }
 
     /// The value of a key that is worth keeping. Of a key that stands there twice the last one
     /// counts, as it does for the API server.
-    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+    pub fn get(&self, key: &str) -> Option<&str> {
         debug_assert!(keys::is_of_interest(key), "{key} is never kept");
         self.kept.iter().rev().find(|(kept, _)| **kept == *key).map(|(_, value)| &**value)
     }
 
     /// All keys and values that were kept, in their order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.kept.iter().map(|(key, value)| (&**key, &**value))
     }
 }
@@ -128,9 +128,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
 /// A resource quantity, of which it matters only whether it is zero: `"0"`, `"100m"`, or, in
 /// hand-written manifests, a plain number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Amount {
+pub struct Amount {
     /// A zero counts as nothing where Kubernetes tells a pod's quality-of-service class.
-    pub(crate) is_zero: bool,
+    pub is_zero: bool,
 }
 
 impl<'de> Deserialize<'de> for Amount {

@@ -1,7 +1,11 @@
 //! AdmissionReview in, AdmissionReview out.
 
-pub(crate) mod borrowed;
-pub(crate) mod object;
+#[doc(hidden)]
+#[allow(clippy::must_use_candidate, reason = "on its way into a crate of its own")]
+pub mod borrowed;
+#[doc(hidden)]
+#[allow(clippy::must_use_candidate, reason = "on its way into a crate of its own")]
+pub mod object;
 mod request;
 mod response;
 

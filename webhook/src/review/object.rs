@@ -10,38 +10,38 @@ use crate::decision::keys;
 /// A pod, or a workload's pod template.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Pod<'a> {
+pub struct Pod<'a> {
     #[serde(borrow)]
-    pub(crate) metadata: Option<Metadata<'a>>,
+    pub metadata: Option<Metadata<'a>>,
     #[serde(borrow)]
-    pub(crate) spec: Option<PodSpec<'a>>,
+    pub spec: Option<PodSpec<'a>>,
 }
 
 /// The metadata of any object.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct Metadata<'a> {
+pub struct Metadata<'a> {
     #[serde(borrow)]
-    pub(crate) name: Option<Text<'a>>,
+    pub name: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(crate) generate_name: Option<Text<'a>>,
+    pub generate_name: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(crate) namespace: Option<Text<'a>>,
+    pub namespace: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(crate) labels: Entries<'a>,
+    pub labels: Entries<'a>,
     #[serde(borrow)]
-    pub(crate) annotations: Entries<'a>,
-    pub(crate) deletion_timestamp: Option<IgnoredAny>,
+    pub annotations: Entries<'a>,
+    pub deletion_timestamp: Option<IgnoredAny>,
 }
 
 impl Metadata<'_> {
     /// The value of the label that asks for the sidecar, or refuses it.
-    pub(crate) fn label(&self) -> Option<&str> {
+    pub fn label(&self) -> Option<&str> {
         self.labels.get(keys::LABEL)
     }
 
     /// The object's name, or what its name will begin with.
-    pub(crate) fn any_name(&self) -> Option<&str> {
+    pub fn any_name(&self) -> Option<&str> {
         let name = self.name.as_deref().filter(|name| !name.is_empty());
         name.or(self.generate_name.as_deref())
     }
@@ -49,12 +49,12 @@ impl Metadata<'_> {
 
 impl Pod<'_> {
     /// The value of the label that asks for the sidecar, or refuses it.
-    pub(crate) fn label(&self) -> Option<&str> {
+    pub fn label(&self) -> Option<&str> {
         self.metadata.as_ref()?.label()
     }
 
     /// The value of an annotation that matters here.
-    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
+    pub fn annotation(&self, key: &str) -> Option<&str> {
         self.metadata.as_ref()?.annotations.get(key)
     }
 }
@@ -62,44 +62,44 @@ impl Pod<'_> {
 /// A pod's spec.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct PodSpec<'a> {
+pub struct PodSpec<'a> {
     #[serde(borrow)]
-    pub(crate) containers: Option<Vec<Container<'a>>>,
+    pub containers: Option<Vec<Container<'a>>>,
     #[serde(borrow)]
-    pub(crate) init_containers: Option<Vec<Container<'a>>>,
+    pub init_containers: Option<Vec<Container<'a>>>,
     #[serde(borrow)]
-    pub(crate) volumes: Option<Vec<Volume<'a>>>,
+    pub volumes: Option<Vec<Volume<'a>>>,
     #[serde(borrow)]
-    pub(crate) restart_policy: Option<Text<'a>>,
-    pub(crate) host_network: Option<bool>,
+    pub restart_policy: Option<Text<'a>>,
+    pub host_network: Option<bool>,
     #[serde(borrow)]
-    pub(crate) os: Option<Os<'a>>,
+    pub os: Option<Os<'a>>,
     #[serde(borrow)]
-    pub(crate) node_selector: Entries<'a>,
-    pub(crate) security_context: Option<PodSecurityContext>,
+    pub node_selector: Entries<'a>,
+    pub security_context: Option<PodSecurityContext>,
     #[serde(borrow)]
-    pub(crate) resources: Option<PodResources<'a>>,
+    pub resources: Option<PodResources<'a>>,
 }
 
 impl PodSpec<'_> {
     /// The containers that make up the pod.
-    pub(crate) fn containers(&self) -> &[Container<'_>] {
+    pub fn containers(&self) -> &[Container<'_>] {
         self.containers.as_deref().unwrap_or_default()
     }
 
     /// The init containers, native sidecars among them.
-    pub(crate) fn init_containers(&self) -> &[Container<'_>] {
+    pub fn init_containers(&self) -> &[Container<'_>] {
         self.init_containers.as_deref().unwrap_or_default()
     }
 
     /// The volumes.
-    pub(crate) fn volumes(&self) -> &[Volume<'_>] {
+    pub fn volumes(&self) -> &[Volume<'_>] {
         self.volumes.as_deref().unwrap_or_default()
     }
 
     /// Whether the kubelet restarts the pod's containers for ever: restartPolicy Always, the
     /// default.
-    pub(crate) fn runs_for_ever(&self) -> bool {
+    pub fn runs_for_ever(&self) -> bool {
         self.restart_policy.as_deref().is_none_or(|policy| policy.is_empty() || policy == "Always")
     }
 }
@@ -107,19 +107,19 @@ impl PodSpec<'_> {
 /// A container or an init container.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct Container<'a> {
+pub struct Container<'a> {
     #[serde(borrow)]
-    pub(crate) name: Text<'a>,
+    pub name: Text<'a>,
     #[serde(borrow)]
-    pub(crate) ports: Option<Vec<ContainerPort<'a>>>,
-    pub(crate) resources: Option<ContainerResources>,
+    pub ports: Option<Vec<ContainerPort<'a>>>,
+    pub resources: Option<ContainerResources>,
     #[serde(borrow)]
-    pub(crate) restart_policy: Option<Text<'a>>,
+    pub restart_policy: Option<Text<'a>>,
 }
 
 impl Container<'_> {
     /// Whether an init container goes on beside the pod's containers (KEP-753).
-    pub(crate) fn is_native_sidecar(&self) -> bool {
+    pub fn is_native_sidecar(&self) -> bool {
         self.restart_policy.as_deref() == Some("Always")
     }
 }
@@ -127,100 +127,100 @@ impl Container<'_> {
 /// A port that a container declares.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct ContainerPort<'a> {
-    pub(crate) container_port: i64,
+pub struct ContainerPort<'a> {
+    pub container_port: i64,
     #[serde(borrow)]
-    pub(crate) protocol: Option<Text<'a>>,
+    pub protocol: Option<Text<'a>>,
 }
 
 /// A container's resources.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct ContainerResources {
-    pub(crate) requests: Option<Amounts>,
-    pub(crate) limits: Option<Amounts>,
+pub struct ContainerResources {
+    pub requests: Option<Amounts>,
+    pub limits: Option<Amounts>,
 }
 
 /// The requests, or the limits, of a container.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Amounts {
-    pub(crate) cpu: Option<Amount>,
-    pub(crate) memory: Option<Amount>,
+pub struct Amounts {
+    pub cpu: Option<Amount>,
+    pub memory: Option<Amount>,
 }
 
 /// A volume; what it holds doesn't matter.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Volume<'a> {
+pub struct Volume<'a> {
     #[serde(borrow)]
-    pub(crate) name: Text<'a>,
+    pub name: Text<'a>,
 }
 
 /// The operating system that a pod says it is for.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Os<'a> {
+pub struct Os<'a> {
     #[serde(borrow)]
-    pub(crate) name: Text<'a>,
+    pub name: Text<'a>,
 }
 
 /// What a pod's securityContext hands down to containers that say nothing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct PodSecurityContext {
-    pub(crate) run_as_user: Option<i64>,
+pub struct PodSecurityContext {
+    pub run_as_user: Option<i64>,
 }
 
 /// Resources of the pod as a whole (KEP-2837).
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct PodResources<'a> {
+pub struct PodResources<'a> {
     #[serde(borrow)]
-    pub(crate) requests: Entries<'a>,
+    pub requests: Entries<'a>,
     #[serde(borrow)]
-    pub(crate) limits: Entries<'a>,
+    pub limits: Entries<'a>,
 }
 
 /// A workload: an object with a pod template.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Workload<'a> {
+pub struct Workload<'a> {
     #[serde(borrow)]
-    pub(crate) metadata: Option<Metadata<'a>>,
+    pub metadata: Option<Metadata<'a>>,
     #[serde(borrow)]
-    pub(crate) spec: Option<WorkloadSpec<'a>>,
+    pub spec: Option<WorkloadSpec<'a>>,
 }
 
 /// A workload's spec, whichever of the two ways it holds its template.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct WorkloadSpec<'a> {
+pub struct WorkloadSpec<'a> {
     #[serde(borrow)]
-    pub(crate) template: Option<Pod<'a>>,
+    pub template: Option<Pod<'a>>,
     #[serde(borrow)]
-    pub(crate) job_template: Option<JobTemplate<'a>>,
+    pub job_template: Option<JobTemplate<'a>>,
 }
 
 /// What a CronJob makes its Jobs from.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct JobTemplate<'a> {
+pub struct JobTemplate<'a> {
     #[serde(borrow)]
-    pub(crate) spec: Option<JobSpec<'a>>,
+    pub spec: Option<JobSpec<'a>>,
 }
 
 /// The spec of a CronJob's Jobs.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct JobSpec<'a> {
+pub struct JobSpec<'a> {
     #[serde(borrow)]
-    pub(crate) template: Option<Pod<'a>>,
+    pub template: Option<Pod<'a>>,
 }
 
 impl<'a> Workload<'a> {
     /// The pod template, if there is one.
-    pub(crate) fn template(&self) -> Option<&Pod<'a>> {
+    pub fn template(&self) -> Option<&Pod<'a>> {
         let spec = self.spec.as_ref()?;
         let from_job = || spec.job_template.as_ref()?.spec.as_ref()?.template.as_ref();
         spec.template.as_ref().or_else(from_job)

@@ -10,7 +10,6 @@ mod exchange;
 mod golden;
 mod hostile;
 mod matrix;
-mod offline;
 mod oracle;
 mod pods;
 mod properties;

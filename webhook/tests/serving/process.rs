@@ -14,7 +14,7 @@ use crate::running::{DEADLINE, Files, eventually};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_webhook");
 
-/// A running `webhook serve` and the lines of its log.
+/// A running webhook and the lines of its log.
 struct Process {
     child: Child,
     lines: Receiver<Value>,
@@ -24,7 +24,7 @@ struct Process {
 impl Process {
     fn serve(files: &Files, flags: &[&str]) -> Self {
         let mut command = Command::new(BINARY);
-        Self::start(command.args(["serve", "--log-format=json"]).args(files.flags()).args(flags))
+        Self::start(command.arg("--log-format=json").args(files.flags()).args(flags))
     }
 
     fn start(command: &mut Command) -> Self {
@@ -98,18 +98,11 @@ async fn ready(admin: SocketAddr) {
 fn exit_codes() {
     for (line, code, stdout, stderr) in [
         ("--version", 0, concat!("webhook ", env!("CARGO_PKG_VERSION")), ""),
-        ("serve --help", 0, "--shutdown-timeout <DURATION>", ""),
-        ("", 2, "", "Usage"),
-        ("serve --no-such-flag", 2, "", "--no-such-flag"),
-        ("serve --idle-timeout=90", 2, "", "expected a number and a unit"),
-        ("serve --tls-cert=a", 2, "", "--tls-key"),
-        (
-            "serve --tls-cert=a --tls-key=b --listen=192.0.2.1:1",
-            1,
-            "",
-            "can't listen on 192.0.2.1:1",
-        ),
-        ("cert status --admin=127.0.0.1:1", 1, "", "no answer from 127.0.0.1:1"),
+        ("--help", 0, "--shutdown-timeout <DURATION>", ""),
+        ("--no-such-flag", 2, "", "--no-such-flag"),
+        ("--idle-timeout=90", 2, "", "expected a number and a unit"),
+        ("--tls-cert=a", 2, "", "--tls-key"),
+        ("--tls-cert=a --tls-key=b --listen=192.0.2.1:1", 1, "", "can't listen on 192.0.2.1:1"),
     ] {
         let output = Command::new(BINARY).args(line.split_whitespace()).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{line}");
@@ -201,7 +194,7 @@ async fn without_free_file_descriptors_it_goes_on_serving() {
     let mut shell = Command::new("sh");
     let flags = files.flags().join("' '");
     shell.arg("-c").arg(format!(
-        "ulimit -n 48; exec '{BINARY}' serve --log-format=json --handshake-timeout=1m '{flags}'"
+        "ulimit -n 48; exec '{BINARY}' --log-format=json --handshake-timeout=1m '{flags}'"
     ));
     let mut process = Process::start(&mut shell);
     let (address, admin) = process.addresses();

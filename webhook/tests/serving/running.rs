@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use webhook::args::{Args, Command, ServeArgs};
+use webhook::args::{Args, ServeArgs};
 use webhook::http::AnswerFn;
 use webhook::listen::{ListenAddress, Port, Stage, Times};
 use webhook::metrics::{self, Metrics};
@@ -31,13 +31,10 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 /// What the webhook is called in its certificate.
 pub(crate) const NAME: &str = "webhook.test";
 
-/// The flags of `webhook serve`, parsed.
+/// The flags of the webhook, parsed.
 pub(crate) fn serve_args(flags: &[&str]) -> ServeArgs {
-    let words = ["webhook", "serve"].iter().chain(flags);
-    match Args::try_parse_from(words).unwrap().command {
-        Command::Serve(args) => *args,
-        other => panic!("{other:?}"),
-    }
+    let words = ["webhook"].iter().chain(flags);
+    Args::try_parse_from(words).unwrap().serve
 }
 
 /// Fails the test if `future` takes too long.

@@ -1,4 +1,6 @@
-//! `webhook inject` as a process, as people use it.
+//! `kubectl secret-handshake inject` as a process, as people use it.
+
+#![expect(clippy::unwrap_used, reason = "a failed expectation is how a test fails")]
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -26,7 +28,7 @@ spec:
 ";
 
 fn inject(args: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_webhook"))
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kubectl-secret_handshake"))
         .arg("inject")
         .args(args)
         .stdin(Stdio::piped())

@@ -4,12 +4,12 @@ use anyhow::Context;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::decision::plan::PodDecision;
-use crate::decision::pod::{self, Asked};
-use crate::decision::workload::{self, WorkloadKind};
-use crate::decision::{Policy, Reason, keys};
-use crate::patch;
-use crate::review::object::{Metadata, Pod, Workload};
+use webhook::decision::plan::PodDecision;
+use webhook::decision::pod::{self, Asked};
+use webhook::decision::workload::{self, WorkloadKind};
+use webhook::decision::{Policy, Reason, keys};
+use webhook::patch;
+use webhook::review::object::{Metadata, Pod, Workload};
 
 /// What is known beside the manifests, and what came of the objects so far.
 pub(super) struct Offline {

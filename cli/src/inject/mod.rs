@@ -17,13 +17,13 @@ use anyhow::{Context, ensure};
 use self::document::Document;
 use self::object::Offline;
 pub use self::object::{Line, Treatment};
-use crate::decision::Policy;
-use crate::decision::pod::says_yes;
+use webhook::decision::Policy;
+use webhook::decision::pod::says_yes;
 
 /// More than any manifest has; what is bigger is no manifest.
 const LIMIT: u64 = 64 << 20;
 
-/// `webhook inject`: reads manifests and writes them with the sidecar in them.
+/// `inject`: reads manifests and writes them with the sidecar in them.
 #[derive(Clone, Debug, clap::Args)]
 pub struct InjectArgs {
     /// The file with the manifests, YAML or JSON; `-` is the standard input

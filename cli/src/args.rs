@@ -1,0 +1,51 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+use webhook::args::SidecarArgs;
+
+use crate::inject::InjectArgs;
+
+/// Adds the handshake sidecar to the pods in manifests.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "kubectl secret-handshake", bin_name = "kubectl secret-handshake", version)]
+pub struct Args {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the binary can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Read manifests, write them with the sidecar in them
+    Inject {
+        /// What to read, and what is known about the cluster
+        #[command(flatten)]
+        inject: InjectArgs,
+        /// The sidecar
+        #[command(flatten)]
+        sidecar: SidecarArgs,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_is_documented() {
+        let command = Args::command();
+        for command in command.get_subcommands() {
+            for flag in command.get_arguments() {
+                assert!(flag.get_help().is_some(), "{} {}", command.get_name(), flag.get_id());
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The binary `kubectl-secret_handshake`, which kubectl runs as `kubectl secret-handshake`.
+
+use clap::Parser as _;
+use cli::args::{Args, Command};
+use cli::inject;
+
+fn main() -> anyhow::Result<()> {
+    let Command::Inject { inject, sidecar } = Args::parse().command;
+    let policy = sidecar.policy(None);
+    inject::run(inject, policy)
+}
