@@ -4,12 +4,12 @@
 //! kube-apiserver
 //!   │ TLS
 //!   ▼
-//! listen ─▶ http ─▶ review ─▶ decision ─▶ patch      and back again
-//!   ▲        bytes    JSON      plan        JSON Patch
+//! listen ─▶ routes ─▶ review ─▶ decision ─▶ patch      and back again
+//!   ▲        HTTP      JSON      plan        JSON Patch
 //!  tls
 //!   ▲ certificates: files, or the certs crate
 //!
-//! serve   puts these together and ends them in order; admin and metrics tell how they are
+//! serve   puts these together and ends them in order; admin and metrics say how they are
 //! ```
 
 pub mod admin;
@@ -18,13 +18,13 @@ pub mod cluster;
 #[doc(hidden)]
 #[allow(clippy::must_use_candidate, reason = "on its way into a crate of its own")]
 pub mod decision;
-pub mod http;
-pub mod listen;
+mod file;
 pub mod log;
 pub mod metrics;
 #[doc(hidden)]
 #[allow(clippy::must_use_candidate, reason = "on its way into a crate of its own")]
 pub mod patch;
 pub mod review;
+pub mod routes;
 pub mod serve;
 pub mod tls;

@@ -1,11 +1,18 @@
 //! The webhook's binary.
 
-use webhook::args::Args;
-use webhook::log;
-use webhook::serve::run;
+use std::process::ExitCode;
 
-fn main() -> anyhow::Result<()> {
-    let Args { log_level, log_format, serve } = Args::read();
-    log::init(log_level, log_format);
-    run(serve)
+use webhook::args::Args;
+use webhook::{log, serve};
+
+fn main() -> anyhow::Result<ExitCode> {
+    let args = Args::read();
+    let log = log::init(args.log_level, args.log_format)?;
+    let ended = serve::run(args, log.dropped());
+    if let Err(error) = &ended {
+        // Not returned: what is printed of it would wait for whoever reads the standard error.
+        tracing::error!(error = format!("{error:#}"), "the webhook has failed");
+    }
+    log.flush();
+    Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -12,7 +12,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as core;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use webhook::args::{Args, ServeArgs};
+use webhook::args::Args;
 
 pub(crate) const NAMESPACE: &str = "secret-handshake";
 pub(crate) const NAME: &str = "secret-handshake-webhook";
@@ -89,7 +89,7 @@ pub(crate) fn labels(deployment: &Deployment) -> BTreeMap<String, String> {
 }
 
 /// The flags in the Deployment, read by the webhook itself.
-pub(crate) fn flags(deployment: &Deployment) -> ServeArgs {
+pub(crate) fn flags(deployment: &Deployment) -> Args {
     let container = container(deployment);
     let environment = container.env.unwrap_or_default();
     let expand = |argument: &String| {
@@ -101,7 +101,7 @@ pub(crate) fn flags(deployment: &Deployment) -> ServeArgs {
     let arguments: Vec<_> = container.args.unwrap().iter().map(expand).collect();
     assert!(arguments.iter().all(|argument| !argument.contains("$(")), "{arguments:?}");
     let arguments = std::iter::once("webhook".to_owned()).chain(arguments);
-    Args::try_parse_from(arguments).unwrap().serve
+    Args::try_parse_from(arguments).unwrap()
 }
 
 pub(crate) fn configuration() -> Vec<MutatingWebhook> {

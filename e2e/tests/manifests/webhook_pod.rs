@@ -9,6 +9,7 @@ use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPort};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use webhook::serve::Options;
 
 use crate::rendered::{
     NAME, NAMESPACE, configuration, container, deployment, find, flags, kubectl, labels, pod,
@@ -75,11 +76,8 @@ fn ports_are_the_same_from_the_api_server_to_the_listener() {
         .into_iter()
         .map(|port| (port.name.unwrap(), port.container_port))
         .collect();
-    let listen = |address: &webhook::listen::ListenAddress| {
-        address.to_string().rsplit_once(':').unwrap().1.parse::<i32>().unwrap()
-    };
-    assert_eq!(ports["https"], listen(&flags.listen));
-    assert_eq!(ports["admin"], listen(&flags.admin_listen));
+    assert_eq!(ports["https"], i32::from(flags.listen.port()));
+    assert_eq!(ports["admin"], i32::from(flags.admin_listen.port()));
 
     let service: core::Service = find(objects, "Service");
     let service_ports = service.spec.unwrap().ports.unwrap();
@@ -113,14 +111,15 @@ fn the_webhook_takes_its_flags_and_has_room_for_its_limits() {
     let deployment = deployment();
     let flags = flags(&deployment);
     let pod = pod(&deployment);
-    let end = flags.shutdown.drain + flags.shutdown.shutdown_timeout;
+    let Options { limits: bounds, finish, .. } = Options::default();
+    let end = flags.drain + finish;
     let grace = u64::try_from(pod.termination_grace_period_seconds.unwrap()).unwrap();
     assert!(end + Duration::from_secs(5) <= Duration::from_secs(grace), "{end:?} of {grace} s");
 
     let limits = container(&deployment).resources.unwrap().limits.unwrap();
     let memory: usize = limits["memory"].0.strip_suffix("Mi").unwrap().parse().unwrap();
     // All bodies at once, the answers made of them, and as much again for connections.
-    assert!(memory << 20 >= 3 * flags.limits.max_bodies, "{memory} MiB");
+    assert!(memory << 20 >= 3 * bounds.all_body_bytes, "{memory} MiB");
 }
 
 #[test]

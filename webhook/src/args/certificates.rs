@@ -7,7 +7,7 @@ use std::time::Duration;
 use certs::issue::Names;
 use certs::settings::LifeArgs;
 
-use super::units::duration;
+use super::pause;
 
 /// Flags about certificates. Without files, the webhook keeps a CA and its own certificate, and
 /// publishes the CA in the caBundles.
@@ -57,7 +57,7 @@ pub struct CertificateArgs {
     pub client_ca: Option<PathBuf>,
 
     /// How often the contents of --tls-cert, --tls-key and --client-ca are compared
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = pause)]
     pub tls_poll: Duration,
 }
 

@@ -2,7 +2,6 @@
 
 mod certificates;
 mod sidecar;
-mod units;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,9 +13,7 @@ use clap::{CommandFactory as _, Parser};
 pub use certificates::CertificateArgs;
 pub use sidecar::{RunAsUser, SidecarArgs};
 
-use crate::listen::ListenAddress;
 use crate::log::{Format, Level};
-use units::{duration, duration_or_zero, size};
 
 /// Serves the admission webhook that adds the handshake sidecar to pods that ask for it.
 #[derive(Clone, Debug, Parser)]
@@ -30,9 +27,39 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     pub log_format: Format,
 
-    /// Everything else
+    /// Where to serve HTTPS: `:PORT` (all addresses, IPv6 and IPv4) or ADDRESS:PORT; port 0 takes a
+    /// free one
+    #[arg(long, value_name = "ADDRESS", default_value = ":8443")]
+    pub listen: listen::Address,
+
+    /// Where to serve /livez, /readyz and /metrics over plain HTTP
+    #[arg(long, value_name = "ADDRESS", default_value = ":8080")]
+    pub admin_listen: listen::Address,
+
+    /// The webhook's own namespace, whose pods it leaves alone [default: that of the pod that it runs
+    /// in]
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// How to reach the API server [default: the file that the environment variable KUBECONFIG names
+    /// or ~/.kube/config, else the pod's service account]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// After SIGTERM or SIGINT: time for which new connections are still served, until no API server
+    /// sends any. An endpoint's removal reaches every node within a second or two; 0s for a webhook
+    /// that is not behind a Service. Requests that are under way then get 10 s more, and both together
+    /// should be less than the pod's terminationGracePeriodSeconds. A second signal ends it at once
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub drain: Duration,
+
+    /// Certificates
     #[command(flatten)]
-    pub serve: ServeArgs,
+    pub certificates: CertificateArgs,
+
+    /// The sidecar
+    #[command(flatten)]
+    pub sidecar: SidecarArgs,
 }
 
 impl Args {
@@ -48,110 +75,25 @@ impl Args {
 
     /// Checks what no flag can be told alone.
     fn check(&self) -> Result<(), SettingsError> {
-        Settings::try_from(&self.serve.certificates.life).map(drop)
+        Settings::try_from(&self.certificates.life).map(drop)
     }
 }
 
-/// Flags about serving.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ServeArgs {
-    /// Where to serve HTTPS: `:PORT` (all addresses, IPv6 and IPv4) or ADDRESS:PORT; port 0 takes a
-    /// free one
-    #[arg(long, value_name = "ADDRESS", default_value = ":8443")]
-    pub listen: ListenAddress,
-
-    /// Where to serve /livez, /readyz, /metrics and /cert over plain HTTP
-    #[arg(long, value_name = "ADDRESS", default_value = ":8080")]
-    pub admin_listen: ListenAddress,
-
-    /// The webhook's own namespace, whose pods it leaves alone [default: that of the pod that it runs
-    /// in]
-    #[arg(long, value_name = "NAMESPACE")]
-    pub namespace: Option<String>,
-
-    /// How to reach the API server [default: the file that the environment variable KUBECONFIG names,
-    /// else the pod's service account]
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-
-    /// Certificates
-    #[command(flatten)]
-    pub certificates: CertificateArgs,
-
-    /// The sidecar
-    #[command(flatten)]
-    pub sidecar: SidecarArgs,
-
-    /// Limits
-    #[command(flatten)]
-    pub limits: LimitArgs,
-
-    /// Shutdown
-    #[command(flatten)]
-    pub shutdown: ShutdownArgs,
+/// A duration as people write it, such as `500ms` or `1m 30s`. The limit keeps every sum within bounds.
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= Duration::from_secs(3_600) => Ok(duration),
+        Ok(_) => Err("must be at most 1h".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
-/// Flags about what a client may use up.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Limits")]
-pub struct LimitArgs {
-    /// Connections that may be open at one time. One more, and the one that rested longest is closed
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        default_value = "1024",
-        value_parser = clap::value_parser!(u32).range(1..=100_000)
-    )]
-    pub max_connections: u32,
-
-    /// Time for a TLS handshake
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
-    pub handshake_timeout: Duration,
-
-    /// Time from the TLS handshake to the first byte of a request
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
-    pub first_byte_timeout: Duration,
-
-    /// Time from the first byte of a request to the end of its head
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
-    pub head_timeout: Duration,
-
-    /// Time for a request's body; an API server waits 5 s for the answer
-    #[arg(long, value_name = "DURATION", default_value = "4s", value_parser = duration)]
-    pub body_timeout: Duration,
-
-    /// Time for which a connection is kept between two requests; an API server keeps it for 90 s and
-    /// should be the one to close it
-    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
-    pub idle_timeout: Duration,
-
-    /// Time for a client to take its answer
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
-    pub write_timeout: Duration,
-
-    /// Size of a request's body; an API server sends at most two objects of 3 MiB
-    #[arg(long, value_name = "SIZE", default_value = "6MiB", value_parser = size)]
-    pub max_body: usize,
-
-    /// Size of all bodies that are in memory at one time; one more body may go over it
-    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = size)]
-    pub max_bodies: usize,
-}
-
-/// Flags about the end.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Shutdown")]
-pub struct ShutdownArgs {
-    /// After SIGTERM or SIGINT: time for which new connections are still served, until no API server
-    /// sends any. An endpoint's removal reaches every node within a second or two; 0s for a webhook
-    /// that is not behind a Service. A second signal ends it at once
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration_or_zero)]
-    pub drain: Duration,
-
-    /// Then: time for requests that are under way to end. Together with --drain less than the pod's
-    /// terminationGracePeriodSeconds
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
-    pub shutdown_timeout: Duration,
+/// The same, and more than nothing.
+fn pause(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|pause| match pause {
+        Duration::ZERO => Err("must be more than zero".to_owned()),
+        pause => Ok(pause),
+    })
 }
 
 #[cfg(test)]
@@ -163,10 +105,6 @@ mod tests {
         Args::try_parse_from(words).map_err(|error| error.kind())
     }
 
-    fn serve(line: &str) -> ServeArgs {
-        parse(line).unwrap().serve
-    }
-
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
@@ -174,41 +112,29 @@ mod tests {
 
     #[test]
     fn both_forms_of_a_flag_mean_the_same() {
-        let spaced = serve("--listen 127.0.0.1:0 --max-body 1MiB --drain 0s");
-        let joined = serve("--listen=127.0.0.1:0 --max-body=1MiB --drain=0s");
+        let spaced = parse("--listen 127.0.0.1:0 --drain 0s --namespace a").unwrap();
+        let joined = parse("--listen=127.0.0.1:0 --drain=0s --namespace=a").unwrap();
         for args in [spaced, joined] {
-            assert_eq!(args.listen, ListenAddress::At(([127, 0, 0, 1], 0).into()));
-            assert_eq!(args.limits.max_body, 1 << 20);
-            assert_eq!(args.shutdown.drain, Duration::ZERO);
+            assert_eq!(args.listen, listen::Address::At(([127, 0, 0, 1], 0).into()));
+            assert_eq!(args.namespace.as_deref(), Some("a"));
+            assert_eq!(args.drain, Duration::ZERO);
         }
-    }
-
-    #[test]
-    fn defaults_hold_together() {
-        let args = serve("");
-        let limits = args.limits;
-        assert!(limits.idle_timeout > Duration::from_secs(90), "Go's client closes first");
-        assert!(limits.body_timeout < Duration::from_secs(5), "the API server hears why");
-        assert!(limits.max_body >= crate::http::MAX_BODY && limits.max_bodies >= limits.max_body);
-        let end = args.shutdown.drain + args.shutdown.shutdown_timeout;
-        assert!(end < Duration::from_secs(30), "within terminationGracePeriodSeconds");
     }
 
     #[test]
     fn bad_usage_is_told_apart() {
         for (line, expected) in [
+            ("serve", ErrorKind::UnknownArgument),
             ("--what", ErrorKind::UnknownArgument),
-            ("extra", ErrorKind::UnknownArgument),
             ("--tls-cert a.pem", ErrorKind::MissingRequiredArgument),
             ("--tls-key a.pem", ErrorKind::MissingRequiredArgument),
             ("--ca-bundle a.pem", ErrorKind::MissingRequiredArgument),
             ("--ca-life soon", ErrorKind::ValueValidation),
-            ("--idle-timeout 90", ErrorKind::ValueValidation),
-            ("--idle-timeout 0s", ErrorKind::ValueValidation),
-            ("--max-body 6", ErrorKind::ValueValidation),
-            ("--max-connections 0", ErrorKind::ValueValidation),
+            ("--drain 5", ErrorKind::ValueValidation),
+            ("--drain 2h", ErrorKind::ValueValidation),
+            ("--tls-poll 0s", ErrorKind::ValueValidation),
+            ("--drain -5s", ErrorKind::UnknownArgument),
             ("--listen 8443", ErrorKind::ValueValidation),
-            ("--kubernetes-version 1.37", ErrorKind::UnknownArgument),
             ("--sidecar-run-as-user 0", ErrorKind::ValueValidation),
             ("--sidecar-memory 12m", ErrorKind::ValueValidation),
             ("--log-level loud", ErrorKind::InvalidValue),
@@ -228,30 +154,27 @@ mod tests {
 
     #[test]
     fn the_certificate_is_for_the_service_and_for_what_else_it_is_called() {
-        let args = serve("--service s --cert-name w.example --cert-name 127.0.0.1 --cert-name ::1");
-        let names = args.certificates.names("ns");
+        let line = "--service s --cert-name w.example --cert-name 127.0.0.1 --cert-name ::1";
+        let names = parse(line).unwrap().certificates.names("ns");
         assert_eq!(names.dns, ["s.ns.svc", "s.ns.svc.cluster.local", "s.ns", "w.example"]);
         assert_eq!(names.ips.len(), 2);
     }
 
     #[test]
     fn every_flag_is_documented() {
-        fn check(command: &clap::Command) {
-            for flag in command.get_arguments() {
-                assert!(flag.get_help().is_some(), "{} {}", command.get_name(), flag.get_id());
-            }
-            command.get_subcommands().for_each(check);
+        for flag in Args::command().get_arguments() {
+            assert!(flag.get_help().is_some(), "{}", flag.get_id());
         }
-        check(&Args::command());
     }
 
     #[test]
     fn the_policy_is_what_the_flags_say() {
-        let args = serve(
+        let args = parse(
             "--sidecar-image r/i:1 --sidecar-pull-policy Never --sidecar-cpu 5m \
              --sidecar-memory 9Mi --sidecar-run-as-user none --exclude-namespace a \
              --exclude-namespace b",
-        );
+        )
+        .unwrap();
         let policy = args.sidecar.policy(Some("own".into()));
         assert_eq!(policy.image, "r/i:1");
         assert_eq!(policy.pull_policy.unwrap().to_string(), "Never");

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use certs::cluster::Cluster;
-use certs::inspect::{self, Fingerprint};
+use certs::inspect::{self, Fingerprint, MAX_PEM};
 use certs::issue::Names;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::admin::Condition;
+use crate::file;
 use crate::tls::Tls;
 
 /// How often the file and the configuration are compared, changes that the watch sees apart.
@@ -74,11 +75,11 @@ impl CaBundle<'_> {
     /// One comparison, and a patch if it shows a difference.
     async fn keep(&self) -> anyhow::Result<()> {
         let shown = self.file.display();
-        let pem = tokio::fs::read(&self.file)
+        let pem = file::read(&self.file, MAX_PEM)
             .await
             .with_context(|| format!("can't read --ca-bundle {shown}"))?;
         let roots = inspect::certificates(&pem).with_context(|| shown.to_string())?;
-        let pem = String::from_utf8(pem).with_context(|| format!("{shown} is not text"))?;
+        let pem = std::str::from_utf8(&pem).with_context(|| format!("{shown} is not text"))?;
 
         let name = &self.cluster.names().configuration;
         let Some(configuration) = self.cluster.configuration().await? else {
@@ -89,7 +90,7 @@ impl CaBundle<'_> {
         let wanted: Vec<_> = roots.iter().map(Fingerprint::of).collect();
         let differing: Vec<_> = live.differing(wanted.iter().copied()).collect();
         if !differing.is_empty() {
-            let patch = configuration.patch(differing.iter().copied(), &pem);
+            let patch = configuration.patch(differing.iter().copied(), pem);
             self.cluster.patch_configuration(&patch).await?;
             for entry in differing {
                 let writer = entry.foreign_writer.as_deref();

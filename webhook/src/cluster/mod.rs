@@ -1,41 +1,39 @@
-//! The API server, as the webhook reaches it: a [`kube::Client`] over a small transport of our own.
-//!
-//! ```text
-//! kubeconfig, or the pod's service account ─▶ Access ─▶ request ─▶ connection of its own
-//!                                                        ▲ CA, token: read anew each time
-//! ```
-//!
-//! kube's own transport knows every way in which a person logs in to a cluster: programs to run,
-//! `JSONPath`, proxies. That is an eighth of the whole binary, and a webhook uses none of it. It asks the
-//! API server for something a few times an hour, so a connection for each request is cheap, is never a
-//! stale one, and finds a rotated CA or token by itself.
+//! The API server, as the webhook reaches it.
 
-mod access;
 pub mod ca_bundle;
-mod transport;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::time::Duration;
 
-use kube::Client;
-use tower::service_fn;
+use anyhow::{Context as _, ensure};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
 
-use access::Access;
+/// For TCP and TLS together. kube's own limit is 30 s; an API server that takes longer than this is
+/// away, and whoever asks tries again.
+const CONNECT: Duration = Duration::from_secs(5);
 
-/// A client for the API server: by the kubeconfig named, else by the one that the environment variable
-/// `KUBECONFIG` names, else by the pod's service account. `~/.kube/config` is not looked at: a webhook
-/// that is started by hand should not find a cluster that nobody named.
-///
-/// Each request has time limits for connecting and for the answer's head; reading its body has none.
+/// A client for the API server: by the kubeconfig named, else as kubectl finds one (`KUBECONFIG`,
+/// `~/.kube/config`), else by the pod's service account. It connects when it is first used, tries
+/// nothing again by itself, and sets no limit on how long an answer may take.
 ///
 /// # Errors
-/// If there is none of them, or it is not usable here.
+/// If there is no configuration, or it can't be used.
 pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
-    let access = Arc::new(Access::find(kubeconfig).await?);
-    let namespace = access.namespace.clone();
-    let service = service_fn(move |request| {
-        let access = Arc::clone(&access);
-        async move { transport::send(&access, request).await }
-    });
-    Ok(Client::new(service, namespace))
+    let mut config = match kubeconfig {
+        Some(path) => {
+            let read = Kubeconfig::read_from(path).context("can't read the kubeconfig")?;
+            Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
+                .await
+                .context("the kubeconfig can't be used")?
+        }
+        None => Config::infer().await?,
+    };
+    ensure!(
+        !config.accept_invalid_certs,
+        "the kubeconfig says insecure-skip-tls-verify: name the API server's CA instead"
+    );
+    config.connect_timeout = Some(CONNECT);
+    config.default_retry = false;
+    Client::try_from(config).context("can't set up a client for the API server")
 }

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use listen::{Cut, Event};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 pub use certificates::CertificateMetrics;
 
@@ -27,35 +28,9 @@ const SECONDS: [f64; 14] = [
     1.0, 5.0,
 ];
 
-/// One of the two ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Port {
-    /// HTTPS, for the API server.
-    Webhook,
-    /// Plain HTTP, for the kubelet and Prometheus.
-    Admin,
-}
-
-/// Why the server ended a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cut {
-    /// The TLS handshake took too long.
-    HandshakeTime,
-    /// Nothing came after it.
-    FirstByteTime,
-    /// A request's head took too long.
-    HeadTime,
-    /// Kept alive, and not used for too long.
-    IdleTime,
-    /// The peer did not take its answer.
-    WriteTime,
-    /// All places were taken, and it had rested longest.
-    MadeRoom,
-}
-
 /// Why a TLS handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum HandshakeFailure {
+pub(crate) enum HandshakeFailure {
     /// The client went away, or reset the connection.
     Connection,
     /// The client does not trust our certificate: the caBundle is not that of our CA.
@@ -68,28 +43,6 @@ pub enum HandshakeFailure {
     Protocol,
 }
 
-impl Port {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Webhook => "webhook",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl Cut {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::HandshakeTime => "handshake-time",
-            Self::FirstByteTime => "first-byte-time",
-            Self::HeadTime => "head-time",
-            Self::IdleTime => "idle-time",
-            Self::WriteTime => "write-time",
-            Self::MadeRoom => "made-room",
-        }
-    }
-}
-
 impl HandshakeFailure {
     const fn as_str(self) -> &'static str {
         match self {
@@ -99,6 +52,20 @@ impl HandshakeFailure {
             Self::NotReady => "not-ready",
             Self::Protocol => "protocol",
         }
+    }
+}
+
+const fn cut_name(cut: Cut) -> &'static str {
+    match cut {
+        Cut::Handshake => "handshake-time",
+        Cut::Head => "head-time",
+        Cut::Body => "body-time",
+        Cut::Idle => "idle-time",
+        Cut::Write => "write-time",
+        Cut::UnfinishedForNewcomer => "unfinished-for-newcomer",
+        Cut::IdleForNewcomer => "idle-for-newcomer",
+        Cut::Waiting => "waiting",
+        _ => "other",
     }
 }
 
@@ -149,45 +116,34 @@ pub struct Metrics {
     certificates: CertificateMetrics,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Metrics {
-    /// All at zero, for certificates that somebody else looks after.
+    /// All at zero. `log_dropped` counts the log lines that could not be written. Where certificates
+    /// come from files, what is known only of those that the webhook keeps itself (`keeps_certificates`)
+    /// is not shown at all: a zero would look like a CA that has ended.
     #[must_use]
-    pub fn new() -> Self {
-        Self::with(|_, _| {})
-    }
-
-    /// All at zero, with those about certificates that the webhook looks after itself. Where it does
-    /// not, they are not shown at all: a zero would look like a CA that has ended.
-    #[must_use]
-    pub fn with_kept_certificates() -> Self {
-        Self::with(CertificateMetrics::register)
-    }
-
-    fn with(certificate_metrics: impl FnOnce(&CertificateMetrics, &mut Registry)) -> Self {
-        let certificates = CertificateMetrics::default();
+    pub fn new(log_dropped: Counter, keeps_certificates: bool) -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
         let r = &mut registry;
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        r.register("build", "The running version", version);
+        let certificates = CertificateMetrics::default();
+        if keeps_certificates {
+            certificates.register(r);
+        }
         r.register(
-            "build",
-            "The running version",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+            "log_lines_dropped",
+            "Log lines that could not be written: whoever reads the log is slow, or gone",
+            log_dropped,
         );
-        certificate_metrics(&certificates, r);
+        let seconds = Histogram::new(SECONDS);
+        r.register(
+            "admission_seconds",
+            "From the end of a request's body to its answer",
+            seconds.clone(),
+        );
         Self {
             admissions: new(r, "admissions", "Admission requests, by what became of them"),
-            seconds: {
-                let seconds = Histogram::new(SECONDS);
-                let help =
-                    "From the end of a request's head to its answer, the body's arrival included";
-                r.register("admission_seconds", help, seconds.clone());
-                seconds
-            },
+            seconds,
             refusals: new(r, "http_refusals", "Requests answered with an HTTP error, by status"),
             panics: new(r, "panics", "Requests answered with 500 because of a bug"),
             body_bytes: new(r, "body_bytes", "Bytes of request bodies held in memory"),
@@ -220,8 +176,7 @@ impl Metrics {
         page
     }
 
-    /// Counts an admission and how long it took.
-    pub fn admission(
+    pub(crate) fn admission(
         &self,
         endpoint: &'static str,
         outcome: &'static str,
@@ -233,86 +188,60 @@ impl Metrics {
     }
 
     /// Counts a request that was answered with an HTTP error.
-    pub fn refusal(&self, status: http::StatusCode) {
+    pub(crate) fn refusal(&self, status: http::StatusCode) {
         self.refusals.get_or_create(&StatusLabels { status: status.as_u16() }).inc();
     }
 
-    /// Counts a panic that cost a request.
-    pub fn panicked(&self) {
+    pub(crate) fn panicked(&self) {
         self.panics.inc();
     }
 
-    /// Counts a TLS handshake that failed.
-    pub fn handshake_failed(&self, cause: HandshakeFailure) {
+    pub(crate) fn handshake_failed(&self, cause: HandshakeFailure) {
         self.handshake_failures.get_or_create(&HandshakeLabels { cause: cause.as_str() }).inc();
     }
 
     /// Notes the end of the serving certificate that is now in use.
-    pub fn certificate_installed(&self, not_after: Timestamp) {
+    pub(crate) fn certificate_installed(&self, not_after: Timestamp) {
         self.certificate_not_after.set(not_after.as_second());
         self.certificate_installs.inc();
     }
 
     /// Counts a certificate, or a client CA, that was not taken into use.
-    pub fn certificate_refused(&self) {
+    pub(crate) fn certificate_refused(&self) {
         self.certificate_refusals.inc();
     }
 
     /// The part of it about certificates that the webhook looks after itself.
-    #[must_use]
-    pub fn certificates(&self) -> &CertificateMetrics {
+    pub(crate) fn certificates(&self) -> &CertificateMetrics {
         &self.certificates
     }
 
-    /// Bytes of request bodies in memory.
-    pub(crate) fn body_bytes(&self) -> &Gauge {
-        &self.body_bytes
-    }
-
-    /// The part of it that counts one port's connections.
-    #[must_use]
-    pub fn port(&self, port: Port) -> PortMetrics {
-        let labels = PortLabels { port: port.as_str() };
-        PortMetrics {
-            port,
-            open: self.connections.get_or_create_owned(&labels),
-            opened: self.connections_opened.get_or_create_owned(&labels),
-            cut: self.connections_cut.clone(),
+    /// Counts what happens on the port of this name.
+    pub(crate) fn port(&self, port: &'static str) -> impl Fn(&Event<'_>) + Send + Sync + 'static {
+        let open = self.connections.get_or_create_owned(&PortLabels { port });
+        let opened = self.connections_opened.get_or_create_owned(&PortLabels { port });
+        let (cut, body_bytes) = (self.connections_cut.clone(), self.body_bytes.clone());
+        move |event| match event {
+            Event::Opened => {
+                open.inc();
+                opened.inc();
+            }
+            Event::Closed => {
+                open.dec();
+            }
+            Event::Cut(cause) => {
+                cut.get_or_create(&CutLabels { port, cause: cut_name(*cause) }).inc();
+            }
+            Event::BodyBytes(change) => {
+                body_bytes.inc_by(*change);
+            }
+            _ => {}
         }
     }
 }
 
-fn new<M>(registry: &mut Registry, name: &str, help: &str) -> M
-where
-    M: Default + Clone + prometheus_client::registry::Metric,
-{
+fn new<M: Metric + Default + Clone>(registry: &mut Registry, name: &str, help: &str) -> M {
     let metric = M::default();
     registry.register(name, help, metric.clone());
     metric
-}
-
-/// Counts the connections of one port.
-#[derive(Clone, Debug)]
-pub struct PortMetrics {
-    port: Port,
-    open: Gauge,
-    opened: Counter,
-    cut: Family<CutLabels, Counter>,
-}
-
-impl PortMetrics {
-    pub(crate) fn opened(&self) {
-        self.open.inc();
-        self.opened.inc();
-    }
-
-    pub(crate) fn closed(&self) {
-        self.open.dec();
-    }
-
-    pub(crate) fn cut(&self, cause: Cut) {
-        self.cut
-            .get_or_create(&CutLabels { port: self.port.as_str(), cause: cause.as_str() })
-            .inc();
-    }
 }

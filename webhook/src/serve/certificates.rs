@@ -1,19 +1,16 @@
 //! Where certificates come from: the webhook's own keeper, or files.
 
 use std::future::pending;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use anyhow::Context as _;
 use certs::cluster::{Cluster, ObjectNames};
-use certs::inspect;
 use certs::issue::Names;
 use certs::keeper::Keeper;
 use certs::settings::Settings;
-use jiff::Timestamp;
 
 use super::Task;
-use crate::admin::{CertificateReport, Form, Readiness};
+use crate::admin::Readiness;
 use crate::args::CertificateArgs;
 use crate::cluster;
 use crate::metrics::Metrics;
@@ -24,7 +21,6 @@ use crate::tls::{Clients, Tls, files};
 pub(super) struct Certificates {
     pub(super) tls: Tls,
     pub(super) tasks: Vec<Task>,
-    pub(super) report: Arc<CertificateReport>,
 }
 
 /// What certificates have to do with the rest of the webhook.
@@ -74,8 +70,8 @@ pub(super) async fn prepare(
             );
         };
         let cluster = reach(around.kubeconfig, objects(namespace)).await?;
-        let report = keep(&tls, cluster, names, settings, &around, &mut tasks);
-        return Ok(Certificates { tls, tasks, report });
+        keep(&tls, cluster, names, settings, &around, &mut tasks);
+        return Ok(Certificates { tls, tasks });
     };
     if let Some(file) = ca_bundle {
         // A configuration has no namespace, and no Secret is asked for.
@@ -88,11 +84,10 @@ pub(super) async fn prepare(
         let follow = cluster::ca_bundle::follow(cluster, file, tls.clone(), names, condition);
         tasks.push(Box::pin(follow));
     }
-    let report = from_files(&tls, &certificate, &key);
     let condition = around.readiness.condition("certificate", "not read yet");
     let follow = files::follow_certificate(tls.clone(), certificate, key, tls_poll, condition);
     tasks.push(Box::pin(follow));
-    Ok(Certificates { tls, tasks, report })
+    Ok(Certificates { tls, tasks })
 }
 
 async fn reach(kubeconfig: Option<&Path>, names: ObjectNames) -> anyhow::Result<Cluster> {
@@ -111,55 +106,11 @@ fn keep(
     settings: Settings,
     around: &Surroundings<'_>,
     tasks: &mut Vec<Task>,
-) -> Arc<CertificateReport> {
+) {
     let keeper = Keeper::new(cluster, names, settings, fastrand::u64(..));
     let kept = Kept::by(&keeper);
-    let status = kept.status();
     let condition = around.readiness.condition("certificate", "not asked for yet");
     let metrics = around.metrics.certificates().clone();
     tasks.push(Box::pin(kept.follow(tls.clone(), condition, metrics)));
     tasks.push(Box::pin(keeper.run(pending())));
-    // A pod's host name is its name.
-    let replica = std::env::var("HOSTNAME").unwrap_or_else(|_| "webhook".to_owned());
-    Arc::new(move |form| {
-        let status = status.borrow();
-        match form {
-            Form::Text => status.screen(&replica),
-            Form::Json => serde_json::to_string(&*status).unwrap_or_default(),
-        }
-    })
-}
-
-fn from_files(tls: &Tls, certificate: &Path, key: &Path) -> Arc<CertificateReport> {
-    let tls = tls.clone();
-    let [certificate, key]: [PathBuf; 2] = [certificate.into(), key.into()];
-    Arc::new(move |form| {
-        let serving = tls.serving();
-        let facts = serving
-            .as_ref()
-            .and_then(|serving| serving.chain().first())
-            .and_then(|first| inspect::certificate(first).ok());
-        match (form, facts) {
-            (Form::Text, None) => format!("no certificate yet from {}\n", certificate.display()),
-            (Form::Text, Some(facts)) => format!(
-                "certificate  {}, until {}, signed by {}\n  for        {}\n  from       {} and {}\n",
-                facts.standing(Timestamp::now()),
-                facts.validity.not_after,
-                facts.issuer,
-                facts.dns.join(", "),
-                certificate.display(),
-                key.display(),
-            ),
-            (Form::Json, facts) => serde_json::json!({
-                "files": [certificate, key],
-                "leaf": facts.map(|facts| serde_json::json!({
-                    "issuer": facts.issuer,
-                    "not_before": facts.validity.not_before,
-                    "not_after": facts.validity.not_after,
-                    "names": facts.dns,
-                })),
-            })
-            .to_string(),
-        }
-    })
 }

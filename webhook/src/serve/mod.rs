@@ -1,39 +1,55 @@
 //! The webhook as a process: from the flags to two bound ports, and from there to the shutdown.
 //!
 //! ```text
-//! ServeArgs ─▶ bind ─▶ Bound ─▶ serve(shutdown)
-//!                                 ├─ webhook port    TLS, crate::http
-//!                                 ├─ admin port      plain, crate::admin
-//!                                 └─ tasks           certificates, API server's version
+//! Args ─▶ bind ─▶ Bound ─▶ serve(shutdown)
+//!                            ├─ webhook port    TLS, crate::routes
+//!                            ├─ admin port      plain, crate::admin
+//!                            └─ tasks           certificates, a look at the API server's version
 //! shutdown: unready ─▶ drain (still serving) ─▶ finish what is open ─▶ end
 //! ```
 
 mod certificates;
-mod signals;
 mod version;
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::watch;
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response};
+use listen::Limits;
+use prometheus_client::metrics::counter::Counter;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
+use tower::ServiceExt as _;
 
 use crate::admin::{self, Condition, Readiness};
-use crate::args::{LimitArgs, ServeArgs, ShutdownArgs};
+use crate::args::Args;
 use crate::cluster;
-use crate::http::{self, AnswerFn, BodyLimits};
-use crate::listen::{ListenAddress, Plain, Port, Stage, Times};
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 use crate::review;
+use crate::routes::{self, AnswerFn};
 use crate::tls::Tls;
 use certificates::{Certificates, Surroundings};
-use signals::Signals;
 
-/// Connections on the admin port: the kubelet's probes, Prometheus, and a few people.
-const ADMIN_CONNECTIONS: usize = 64;
+/// For the API server's port: connections, and bytes of one body and of all. An API server sends objects
+/// of up to 3 MiB (its own limit for a request), and an update's review has the old object and the new.
+const CONNECTIONS: usize = 1024;
+const BODY_BYTES: usize = 6 << 20;
+const ALL_BODY_BYTES: usize = 32 << 20;
+
+/// After --drain: for requests that are under way. The API server gives up on one after 5 s
+/// (`timeoutSeconds`).
+const FINISH: Duration = Duration::from_secs(10);
+
+/// After everything has ended: for threads that are still busy, with a file system that hangs perhaps.
+const THREADS: Duration = Duration::from_secs(1);
 
 /// Where a pod is told its namespace, next to the token of its service account.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -41,11 +57,37 @@ const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/name
 /// Work that goes on beside serving, for as long as the webhook serves.
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Serves until SIGTERM or SIGINT; a second one ends it at once.
+/// What no flag says.
+#[derive(Clone)]
+pub struct Options {
+    /// In the place of [`review::answer`]: for tests.
+    pub answer: Option<Arc<AnswerFn>>,
+    /// Of the API server's port; --drain is added to them.
+    pub limits: Limits,
+    /// How long requests that are under way may take to end after --drain.
+    pub finish: Duration,
+    /// Counts the log lines that could not be written.
+    pub log_dropped: Counter,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let limits = Limits {
+            connections: CONNECTIONS,
+            body_bytes: BODY_BYTES,
+            all_body_bytes: ALL_BODY_BYTES,
+            ..Limits::default()
+        };
+        Self { answer: None, limits, finish: FINISH, log_dropped: Counter::default() }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT. It then ends in order, or at a second signal at once; and whatever
+/// hangs, it ends.
 ///
 /// # Errors
-/// If a port can't be had, or a part that must not end ends.
-pub fn run(args: ServeArgs) -> anyhow::Result<()> {
+/// If a port is taken, or there is no way to certificates.
+pub fn run(args: Args, log_dropped: Counter) -> anyhow::Result<()> {
     // One more than one thread: a long answer must not hold up the probes.
     let threads = std::thread::available_parallelism().map_or(2, |found| found.get().max(2));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -53,113 +95,115 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("can't start the runtime")?;
-    runtime.block_on(async {
-        let signals = Signals::listen().context("can't listen for signals")?;
-        let bound = bind(args).await?;
-        tokio::select! {
-            biased;
-            ended = bound.serve(signals.clone().reach(1)) => ended,
-            () = signals.reach(2) => {
-                tracing::warn!("second signal: ending at once");
-                Ok(())
+    let longest = args.drain + FINISH + THREADS;
+    let ended = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut signalled = async || {
+            tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
             }
+        };
+        let (shutdown, begun) = oneshot::channel::<()>();
+        let options = Options { log_dropped, ..Options::default() };
+        // In a task of its own: this one goes on listening for signals whatever hangs there.
+        let serving = tokio::spawn(async move {
+            let bound = bind(args, options).await?;
+            bound.serve(async { drop(begun.await) }).await
+        });
+        let end = async {
+            let name = signalled().await;
+            tracing::info!("received {name}: shutting down");
+            let _ = shutdown.send(());
+            if timeout(longest, signalled()).await.is_ok() {
+                tracing::warn!("received a second signal: ending at once");
+            } else {
+                tracing::warn!("something hangs: ending nevertheless");
+            }
+        };
+        tokio::select! {
+            ended = serving => ended.context("a part of the webhook has failed: a bug")?,
+            () = end => Ok(()),
         }
-    })
+    });
+    runtime.shutdown_timeout(THREADS);
+    ended
 }
 
-/// A webhook whose ports are taken, so that their numbers are known, and not yet served.
+/// A webhook whose ports are bound, so that their numbers are known, and not yet served.
 pub struct Bound {
     /// Where HTTPS will be served.
     pub local_addr: SocketAddr,
     /// Where the admin port will be.
     pub admin_addr: SocketAddr,
-    webhook: Port<Tls>,
-    admin: Port<Plain>,
+    webhook: listen::Bound,
+    admin: listen::Bound,
+    tls: Tls,
+    webhook_routes: Router,
+    admin_routes: Router,
     tasks: Vec<Task>,
     listening: Condition,
     stopping: Condition,
-    drain: Duration,
-    shutdown_timeout: Duration,
+    longest_end: Duration,
 }
 
-/// Takes the ports that `args` names.
+/// Binds the ports that `args` names.
 ///
 /// # Errors
-/// If a port is taken, or an address is not ours.
-pub async fn bind(args: ServeArgs) -> anyhow::Result<Bound> {
-    bind_with(args, None).await
-}
-
-/// [`bind`], with a function of the caller's in the place of [`review::answer`]; for tests.
-///
-/// # Errors
-/// As [`bind`].
-pub async fn bind_with(args: ServeArgs, answer: Option<Box<AnswerFn>>) -> anyhow::Result<Bound> {
-    let ServeArgs {
-        listen,
-        admin_listen,
-        namespace,
-        kubeconfig,
-        certificates,
-        sidecar,
-        limits,
-        shutdown: ShutdownArgs { drain, shutdown_timeout },
-    } = args;
+/// If a port is taken, an address is not ours, or there is no way to certificates.
+pub async fn bind(args: Args, options: Options) -> anyhow::Result<Bound> {
+    let namespace = args.namespace.or_else(own_namespace);
     let readiness = Readiness::default();
-    let metrics = match certificates.tls_cert {
-        Some(_) => Metrics::new(),
-        None => Metrics::with_kept_certificates(),
-    };
+    let metrics = Metrics::new(options.log_dropped, args.certificates.tls_cert.is_none());
     let mut tasks: Vec<Task> = Vec::new();
-
-    let own_namespace = namespace.or_else(own_namespace);
-    let policy = sidecar.policy(own_namespace.clone());
     // Without access to the cluster there is nobody to ask: then certificates come from files, and
     // the webhook may as well be far from any cluster.
-    if let Ok(client) = cluster::client(kubeconfig.as_deref()).await {
+    if let Ok(client) = cluster::client(args.kubeconfig.as_deref()).await {
         tasks.push(Box::pin(version::warn_if_too_old(client)));
     }
-
     let around = Surroundings {
-        namespace: own_namespace.as_deref(),
-        kubeconfig: kubeconfig.as_deref(),
+        namespace: namespace.as_deref(),
+        kubeconfig: args.kubeconfig.as_deref(),
         readiness: &readiness,
         metrics: &metrics,
     };
-    let Certificates { tls, tasks: more, report } =
-        certificates::prepare(certificates, around).await?;
+    let Certificates { tls, tasks: more } =
+        certificates::prepare(args.certificates, around).await?;
     tasks.extend(more);
-    let (connections, times, body_limits) = bounds(&limits);
-    let answer = answer
-        .unwrap_or_else(|| Box::new(move |endpoint, body| review::answer(endpoint, body, &policy)));
-    let webhook = port(
-        listen,
-        tls,
-        http::router(answer, body_limits, metrics.clone()),
-        connections,
-        times,
-        metrics.port(metrics::Port::Webhook),
-    )?;
-    let admin = port(
-        admin_listen,
-        Plain,
-        admin::router(readiness.clone(), metrics.clone(), report),
-        ADMIN_CONNECTIONS,
-        times,
-        metrics.port(metrics::Port::Admin),
-    )?;
+
+    let policy = args.sidecar.policy(namespace);
+    let answer = options
+        .answer
+        .unwrap_or_else(|| Arc::new(move |endpoint, body| review::answer(endpoint, body, &policy)));
+    let limits = Limits { drain: args.drain, ..options.limits };
+    let webhook = port(args.listen, limits)?.observed_by({
+        let (count, tls) = (metrics.port("webhook"), tls.clone());
+        move |event| {
+            count(&event);
+            if let listen::Event::HandshakeFailed(error) = event {
+                tls.handshake_failed(error);
+            }
+        }
+    });
+    let admin = port(args.admin_listen, Limits::default())?.observed_by({
+        let count = metrics.port("admin");
+        move |event| count(&event)
+    });
     let stopping = readiness.condition("shutdown", "starting");
     stopping.met();
     Ok(Bound {
-        local_addr: webhook.listener.local_addr()?,
-        admin_addr: admin.listener.local_addr()?,
+        local_addr: webhook.local_addr(),
+        admin_addr: admin.local_addr(),
         webhook,
         admin,
+        tls,
+        webhook_routes: routes::router(answer, metrics.clone()),
+        admin_routes: admin::router(readiness.clone(), metrics),
         tasks,
         listening: readiness.condition("listener", "not serving yet"),
         stopping,
-        drain,
-        shutdown_timeout,
+        longest_end: args.drain + options.finish,
     })
 }
 
@@ -168,41 +212,15 @@ fn own_namespace() -> Option<String> {
     Some(namespace.trim().to_owned()).filter(|namespace| !namespace.is_empty())
 }
 
-fn bounds(args: &LimitArgs) -> (usize, Times, BodyLimits) {
-    let LimitArgs {
-        max_connections,
-        handshake_timeout,
-        first_byte_timeout,
-        head_timeout,
-        body_timeout,
-        idle_timeout,
-        write_timeout,
-        max_body,
-        max_bodies,
-    } = *args;
-    let times = Times {
-        handshake: handshake_timeout,
-        first_byte: first_byte_timeout,
-        head: head_timeout,
-        idle: idle_timeout,
-        write: write_timeout,
-    };
-    let bodies = BodyLimits { most: max_body, time: body_timeout, in_flight: max_bodies };
-    (usize::try_from(max_connections).unwrap_or(usize::MAX), times, bodies)
+fn port(address: listen::Address, limits: Limits) -> anyhow::Result<listen::Bound> {
+    listen::bind(address, limits).with_context(|| {
+        format!("can't listen on {address}: is another process there, or the port below 1024?")
+    })
 }
 
-fn port<H>(
-    address: ListenAddress,
-    handshake: H,
-    router: axum::Router,
-    connections: usize,
-    times: Times,
-    metrics: metrics::PortMetrics,
-) -> anyhow::Result<Port<H>> {
-    let listener = address.bind().with_context(|| {
-        format!("can't listen on {address}: is another process there, or the port below 1024?")
-    })?;
-    Ok(Port { listener, handshake, router, connections, times, metrics })
+async fn answer(routes: Router, request: Request<Bytes>) -> Response<Body> {
+    let Ok(answer) = routes.oneshot(request.map(Body::from)).await;
+    answer
 }
 
 impl Bound {
@@ -211,39 +229,44 @@ impl Bound {
     /// # Errors
     /// If one of the tasks fails, which only a bug makes it do; what is under way is finished then too.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let (stage, stages) = watch::channel(Stage::Serving);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (tls, routes) = (self.tls, self.webhook_routes);
+        let mut webhook = pin!(self.webhook.serve_tls(
+            move || tls.config(),
+            move |request| answer(routes.clone(), request),
+            async { drop(stopped.await) },
+        ));
         // The admin port answers to the very end: it says that the webhook is ending.
-        let (_admin_stage, admin_stages) = watch::channel(Stage::Serving);
-        let mut admin = pin!(self.admin.serve(admin_stages));
-        let mut webhook = pin!(self.webhook.serve(stages));
+        let routes = self.admin_routes;
+        let mut admin = pin!(
+            self.admin
+                .serve(move |request| answer(routes.clone(), request), std::future::pending())
+        );
         let mut tasks: JoinSet<()> = self.tasks.into_iter().collect();
         self.listening.met();
         tracing::info!(address = %self.local_addr, admin = %self.admin_addr, "serving");
 
         let life = async {
             let failure = tokio::select! {
-                () = &mut webhook => None,
+                ended = &mut webhook => return ended.context("the webhook's port has failed"),
                 failure = first_failure(&mut tasks) => Some(failure),
                 () = shutdown => None,
             };
             self.stopping.unmet("shutting down");
-            let _ = stage.send(Stage::Draining);
-            tokio::select! {
-                () = &mut webhook => {}
-                () = tokio::time::sleep(self.drain) => {}
+            let _ = stop.send(());
+            if let Ok(ended) = timeout(self.longest_end, &mut webhook).await {
+                ended.context("the webhook's port has failed")?;
+            } else {
+                tracing::warn!("requests were still open: cut off");
             }
-            let _ = stage.send(Stage::Finishing);
-            if tokio::time::timeout(self.shutdown_timeout, &mut webhook).await.is_err() {
-                tracing::warn!("requests were still open after --shutdown-timeout: cut off");
+            match failure {
+                Some(failure) => Err(failure).context("a part of the webhook has failed: a bug"),
+                None => Ok(()),
             }
-            failure
         };
-        let failure = tokio::select! {
-            failure = life => failure,
-            () = &mut admin => None,
-        };
-        if let Some(failure) = failure {
-            return Err(failure).context("a part of the webhook has failed: a bug");
+        tokio::select! {
+            ended = life => ended?,
+            ended = &mut admin => ended.context("the admin port has failed")?,
         }
         tracing::info!("ended");
         Ok(())

@@ -1,25 +1,21 @@
 //! Files, read again and again and compared by content: a kubelet swaps a directory's symbolic link,
 //! which a watch on the files does not see.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use certs::inspect::MAX_PEM;
 use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncReadExt as _;
 use tokio::time::{Interval, MissedTickBehavior};
-use zeroize::Zeroizing;
+
+use crate::file::{self, Content};
 
 /// Files that were swapped between two reads are read again, so often at most.
 const READS: usize = 4;
 
-/// What is in a file; overwritten when dropped, as it may be a key.
-pub type Content = Zeroizing<Vec<u8>>;
-
 /// What a look at the files showed.
 #[derive(Debug)]
-pub enum Look<const N: usize> {
+pub(crate) enum Look<const N: usize> {
     /// The same as the last one: content or problem.
     Unchanged,
     /// Another problem than before.
@@ -30,7 +26,7 @@ pub enum Look<const N: usize> {
 
 /// Files that belong together. Of what was last seen only a hash is kept: one of them may be a key.
 #[derive(Debug)]
-pub struct Files<const N: usize> {
+pub(crate) struct Files<const N: usize> {
     paths: [PathBuf; N],
     seen: Option<Result<[u8; 32], String>>,
 }
@@ -38,18 +34,18 @@ pub struct Files<const N: usize> {
 impl<const N: usize> Files<N> {
     /// Files that were not looked at yet.
     #[must_use]
-    pub fn new(paths: [PathBuf; N]) -> Self {
+    pub(crate) fn new(paths: [PathBuf; N]) -> Self {
         Self { paths, seen: None }
     }
 
     /// For messages.
     #[must_use]
-    pub fn names(&self) -> String {
+    pub(crate) fn names(&self) -> String {
         self.paths.each_ref().map(|path| path.display().to_string()).join(" and ")
     }
 
     /// Reads all of them.
-    pub async fn look(&mut self) -> Look<N> {
+    pub(crate) async fn look(&mut self) -> Look<N> {
         let read = self.read_all().await;
         let seen = match &read {
             Ok(contents) => Ok(hash(contents)),
@@ -81,7 +77,9 @@ impl<const N: usize> Files<N> {
     async fn read_each(&self) -> Result<[Content; N], String> {
         let mut contents = std::array::from_fn(|_| Content::default());
         for (content, path) in contents.iter_mut().zip(&self.paths) {
-            *content = read(path).await.map_err(|error| format!("{}: {error}", path.display()))?;
+            *content = file::read(path, MAX_PEM)
+                .await
+                .map_err(|error| format!("{}: {error}", path.display()))?;
         }
         Ok(contents)
     }
@@ -92,18 +90,6 @@ pub(super) fn ticks(every: Duration) -> Interval {
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
-}
-
-async fn read(path: &Path) -> io::Result<Content> {
-    let mut content = Content::default();
-    let file = tokio::fs::File::open(path).await?;
-    let most = MAX_PEM as u64;
-    file.take(most + 1).read_to_end(&mut content).await?;
-    if content.len() > MAX_PEM {
-        let reason = format!("larger than {most} bytes, which no PEM file is");
-        return Err(io::Error::other(reason));
-    }
-    Ok(content)
 }
 
 fn hash<const N: usize>(contents: &[Content; N]) -> [u8; 32] {

@@ -8,7 +8,7 @@
 //! Connections that are open go on with what they were opened with.
 
 mod config;
-pub mod content;
+mod content;
 mod failure;
 pub mod files;
 pub mod kept;
@@ -23,11 +23,7 @@ use certs::serving::{ServingCertificate, ServingError};
 use certs::validity::Validity;
 use rustls::ServerConfig;
 use rustls::server::VerifierBuilderError;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
-use crate::listen::Handshake;
 use crate::metrics::{HandshakeFailure, Metrics};
 use config::CertificateInUse;
 use failure::DistrustLog;
@@ -149,30 +145,23 @@ impl Tls {
         Ok(())
     }
 
-    async fn accept(
-        &self,
-        tcp: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, (HandshakeFailure, io::Error)> {
+    /// What a handshake goes by; `None` until there is a certificate, and a client CA if one is named.
+    #[must_use]
+    pub fn config(&self) -> Option<Arc<ServerConfig>> {
         let config = self.config.load_full().filter(|_| self.certificate.is_there());
-        let Some(config) = config else {
-            let error = io::Error::other("there is no certificate to show, or no client CA, yet");
-            return Err((HandshakeFailure::NotReady, error));
-        };
-        TlsAcceptor::from(config).accept(tcp).await.map_err(|error| (failure::cause(&error), error))
+        if config.is_none() {
+            self.metrics.handshake_failed(HandshakeFailure::NotReady);
+        }
+        config
     }
-}
 
-impl Handshake for Tls {
-    type Stream = TlsStream<TcpStream>;
-
-    async fn handshake(&self, tcp: TcpStream) -> io::Result<Self::Stream> {
-        self.accept(tcp).await.map_err(|(cause, error)| {
-            self.metrics.handshake_failed(cause);
-            tracing::debug!(?cause, %error, "TLS handshake failed");
-            if cause == HandshakeFailure::Distrusted {
-                self.distrust.warn(&error);
-            }
-            error
-        })
+    /// Counts a handshake that failed, and says so aloud if pods are being refused because of it.
+    pub(crate) fn handshake_failed(&self, error: &io::Error) {
+        let cause = failure::cause(error);
+        self.metrics.handshake_failed(cause);
+        tracing::debug!(?cause, %error, "TLS handshake failed");
+        if cause == HandshakeFailure::Distrusted {
+            self.distrust.warn(error);
+        }
     }
 }

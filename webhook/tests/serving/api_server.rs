@@ -2,7 +2,6 @@
 //! resourceVersions, and a token without which nothing is answered.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -20,11 +19,9 @@ use http::StatusCode;
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use webhook::listen::Stage;
-use webhook::metrics::Metrics;
 use webhook::tls::{Clients, Tls};
 
-use crate::running::{Files, NAME, serve_router};
+use crate::running::{Files, NAME, Server, metrics, serve_router};
 
 pub(crate) const NAMESPACE: &str = "secret-handshake";
 pub(crate) const ENTRIES: [&str; 3] =
@@ -47,8 +44,7 @@ pub(crate) struct Cluster {
 pub(crate) struct ApiServer {
     cluster: Arc<Mutex<Cluster>>,
     changes: watch::Sender<u64>,
-    pub(crate) address: SocketAddr,
-    _stage: Arc<watch::Sender<Stage>>,
+    server: Arc<Server>,
     files: Arc<Files>,
 }
 
@@ -61,7 +57,7 @@ struct Shared {
 impl ApiServer {
     pub(crate) fn start() -> Self {
         let files = Files::new();
-        let tls = Tls::new(Clients::Anyone, Metrics::new()).unwrap();
+        let tls = Tls::new(Clients::Anyone, metrics()).unwrap();
         let (certificate, key) = files.read();
         tls.install_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
         let webhooks = ENTRIES.map(|name| json!({ "name": name, "clientConfig": {} }));
@@ -84,14 +80,8 @@ impl ApiServer {
             .route(&format!("{configurations}/secret-handshake"), get(configuration).patch(publish))
             .layer(from_fn_with_state(shared.clone(), admit))
             .with_state(shared.clone());
-        let (address, stage) = serve_router(tls, router);
-        Self {
-            cluster: shared.cluster,
-            changes: shared.changes,
-            address,
-            _stage: Arc::new(stage),
-            files: Arc::new(files),
-        }
+        let server = Arc::new(serve_router(tls, router));
+        Self { cluster: shared.cluster, changes: shared.changes, server, files: Arc::new(files) }
     }
 
     pub(crate) fn cluster(&self) -> MutexGuard<'_, Cluster> {
@@ -106,7 +96,7 @@ impl ApiServer {
     pub(crate) fn kubeconfig_with(&self, ca: &str, token: &str) -> PathBuf {
         let kubeconfig = json!({
             "clusters": [{ "name": "c", "cluster": {
-                "server": format!("https://{}", self.address),
+                "server": format!("https://{}", self.server.address),
                 "tls-server-name": NAME,
                 "certificate-authority-data": STANDARD.encode(ca),
             }}],

@@ -3,8 +3,7 @@
 
 use http::StatusCode;
 use rustls::version::{TLS12, TLS13};
-use serde_json::{Value, json};
-use webhook::admin::Form;
+use serde_json::json;
 
 use crate::api_server::{ApiServer, ENTRIES, NAMESPACE};
 use crate::client::{Client, get};
@@ -57,21 +56,6 @@ async fn two_replicas_agree_and_every_entry_trusts_both() {
     let secret = api_server.cluster().secret.clone().unwrap();
     assert_eq!(secret["metadata"]["name"], "secret-handshake-ca");
     assert!(!api_server.cluster().asked.iter().any(|asked| asked.contains("list")));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_status_is_told_on_one_screen_and_to_programs() {
-    let api_server = ApiServer::start();
-    let running = start(&api_server, &[]).await;
-    ready(&running).await;
-    let (_, screen) = get(running.admin, Form::Text.path()).await.unwrap();
-    assert!(
-        screen.contains("ready") && screen.contains(ENTRIES[0]) && screen.contains(ENTRIES[2]),
-        "{screen}"
-    );
-    let (_, json) = get(running.admin, Form::Json.path()).await.unwrap();
-    let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((&json["not_ready"], &json["phase"]), (&Value::Null, &json!("steady")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

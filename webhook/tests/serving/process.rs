@@ -2,17 +2,20 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
 use serde_json::Value;
-use tokio::net::TcpStream;
 
 use crate::client::{Client, get};
-use crate::running::{DEADLINE, Files, eventually};
+use crate::running::{DEADLINE, Files, eventually, replace};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_webhook");
+
+/// As many lines are read before a test looks at them. Then its log is a pipe that nobody reads.
+const LINES_READ: usize = 64;
 
 /// A running webhook and the lines of its log.
 struct Process {
@@ -24,13 +27,13 @@ struct Process {
 impl Process {
     fn serve(files: &Files, flags: &[&str]) -> Self {
         let mut command = Command::new(BINARY);
-        Self::start(command.arg("--log-format=json").args(files.flags()).args(flags))
+        Self::start(command.args(["--log-format=json"]).args(files.flags()).args(flags))
     }
 
     fn start(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (send, lines) = channel();
+        let (send, lines) = sync_channel(LINES_READ);
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 let parsed = serde_json::from_str(&line).unwrap_or(Value::String(line));
@@ -98,11 +101,13 @@ async fn ready(admin: SocketAddr) {
 fn exit_codes() {
     for (line, code, stdout, stderr) in [
         ("--version", 0, concat!("webhook ", env!("CARGO_PKG_VERSION")), ""),
-        ("--help", 0, "--shutdown-timeout <DURATION>", ""),
+        ("--help", 0, "--drain <DURATION>", ""),
+        ("serve", 2, "", "Usage"),
         ("--no-such-flag", 2, "", "--no-such-flag"),
-        ("--idle-timeout=90", 2, "", "expected a number and a unit"),
+        ("--drain=90", 2, "", "time unit needed"),
         ("--tls-cert=a", 2, "", "--tls-key"),
         ("--tls-cert=a --tls-key=b --listen=192.0.2.1:1", 1, "", "can't listen on 192.0.2.1:1"),
+        ("--kubeconfig=/none --namespace=x", 1, "", "can't read the kubeconfig"),
     ] {
         let output = Command::new(BINARY).args(line.split_whitespace()).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{line}");
@@ -188,28 +193,62 @@ async fn a_broken_pair_is_logged_once_and_no_key_with_it() {
     }
 }
 
+/// Posts this many admissions on one connection.
+async fn post_many(address: SocketAddr, files: &Files, count: usize) {
+    let mut connection = Client::new(address, &files.ca).connect().await.unwrap();
+    let review = include_str!("../reviews/pod-create-legacy-mock.json");
+    for _ in 0..count {
+        assert_eq!(connection.post(review).await.unwrap().status, 200);
+    }
+}
+
+/// Of 300 bytes each. A pipe holds 64 KiB; the webhook keeps 256 KiB, and as much again is on its way.
+const MORE_LINES_THAN_FIT: usize = 3_000;
+
 #[tokio::test(flavor = "multi_thread")]
-async fn without_free_file_descriptors_it_goes_on_serving() {
+async fn a_log_that_nobody_reads_holds_nothing_up() {
     let files = Files::new();
-    let mut shell = Command::new("sh");
-    let flags = files.flags().join("' '");
-    shell.arg("-c").arg(format!(
-        "ulimit -n 48; exec '{BINARY}' --log-format=json --handshake-timeout=1m '{flags}'"
-    ));
-    let mut process = Process::start(&mut shell);
+    let mut process = Process::serve(&files, &["--drain=0s"]);
     let (address, admin) = process.addresses();
     ready(admin).await;
-    let mut silent = Vec::new();
-    for _ in 0..100 {
-        silent.push(TcpStream::connect(address).await.unwrap());
-    }
-    process.line("can't accept connections");
-    let client = Client::new(address, &files.ca);
-    eventually("somebody who speaks is served", async || {
-        let Ok(mut connection) = client.connect().await else {
-            return false;
-        };
-        connection.post("{}").await.is_ok_and(|answer| answer.status == 400)
-    })
-    .await;
+    post_many(address, &files, MORE_LINES_THAN_FIT).await;
+    assert_eq!(get(admin, "/livez").await.unwrap().0, 200);
+    let (_, page) = get(admin, "/metrics").await.unwrap();
+    let dropped = page
+        .lines()
+        .find_map(|line| line.strip_prefix("secret_handshake_webhook_log_lines_dropped_total "));
+    assert!(dropped.unwrap().parse::<u64>().unwrap() > 0, "{page}");
+    process.signal("-TERM");
+    assert_eq!(process.wait().code(), Some(0));
+}
+
+/// To open a FIFO takes until somebody writes to it: for ever, here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fifo_in_the_place_of_a_file_holds_nothing_up() {
+    let files = Files::new();
+    let ca_file = files.path("client-ca.crt");
+    let make_fifo = |path: &Path| {
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    make_fifo(&ca_file);
+    let flag = format!("--client-ca={}", ca_file.display());
+    let mut process = Process::serve(&files, &["--drain=0s", &flag]);
+    let (_, admin) = process.addresses();
+    let line = process.line("not ready");
+    assert!(line["reason"].as_str().unwrap().contains("not a regular file"), "{line}");
+    replace(&ca_file, &files.ca_pem());
+    ready(admin).await;
+
+    std::fs::remove_file(files.certificate()).unwrap();
+    make_fifo(&files.certificate());
+    let line = process.line("new certificate refused, the old one stays");
+    assert!(line["problem"].as_str().unwrap().contains("not a regular file"), "{line}");
+    let renewed = files.renew().to_string();
+    while process.line("serving certificate in use")["fingerprint"] != *renewed {}
+
+    std::fs::remove_file(files.key()).unwrap();
+    make_fifo(&files.key());
+    process.line("new certificate refused, the old one stays");
+    process.signal("-TERM");
+    assert_eq!(process.wait().code(), Some(0));
 }

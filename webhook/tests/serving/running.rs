@@ -3,26 +3,32 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
 use certs::inspect::Fingerprint;
 use certs::issue::{Authority, Names};
 use certs::key::PrivateKey;
 use certs::validity::Validity;
 use certs::write::pem_of;
 use clap::Parser as _;
+use http::Request;
 use jiff::Timestamp;
+use listen::Limits;
+use prometheus_client::metrics::counter::Counter;
 use tempfile::TempDir;
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
-use webhook::args::{Args, ServeArgs};
-use webhook::http::AnswerFn;
-use webhook::listen::{ListenAddress, Port, Stage, Times};
-use webhook::metrics::{self, Metrics};
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinHandle};
+use tower::ServiceExt as _;
+use webhook::args::Args;
+use webhook::metrics::Metrics;
 use webhook::review::{Answer, Outcome, Record};
-use webhook::serve::bind_with;
+use webhook::routes::AnswerFn;
+use webhook::serve::{Options, bind};
 use webhook::tls::Tls;
 
 /// Within this time everything happens, on the slowest machine.
@@ -32,9 +38,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) const NAME: &str = "webhook.test";
 
 /// The flags of the webhook, parsed.
-pub(crate) fn serve_args(flags: &[&str]) -> ServeArgs {
-    let words = ["webhook"].iter().chain(flags);
-    Args::try_parse_from(words).unwrap().serve
+pub(crate) fn args(flags: &[&str]) -> Args {
+    Args::try_parse_from(["webhook"].iter().chain(flags)).unwrap()
 }
 
 /// Fails the test if `future` takes too long.
@@ -147,32 +152,38 @@ pub(crate) fn replace(path: &Path, content: &str) {
     std::fs::rename(&next, path).unwrap();
 }
 
-/// Serves a router over TLS on a port of its own, until what is returned beside it is dropped.
-pub(crate) fn serve_router(tls: Tls, router: Router) -> (SocketAddr, watch::Sender<Stage>) {
-    let times = Times {
-        handshake: DEADLINE,
-        first_byte: DEADLINE,
-        head: DEADLINE,
-        idle: DEADLINE,
-        write: DEADLINE,
+/// A server that ends when it is dropped.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    task: AbortHandle,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Serves a router over TLS on a port of its own.
+pub(crate) fn serve_router(tls: Tls, router: Router) -> Server {
+    let limits = Limits { body_bytes: 1 << 20, all_body_bytes: 1 << 20, ..Limits::default() };
+    let bound = listen::bind(listen::Address::At(([127, 0, 0, 1], 0).into()), limits).unwrap();
+    let address = bound.local_addr();
+    let answer = move |request: Request<Bytes>| {
+        let answer = router.clone().oneshot(request.map(Body::from));
+        async { answer.await.unwrap() }
     };
-    let port = Port {
-        listener: ListenAddress::At(([127, 0, 0, 1], 0).into()).bind().unwrap(),
-        handshake: tls,
-        router,
-        connections: 1000,
-        times,
-        metrics: Metrics::new().port(metrics::Port::Webhook),
-    };
-    let address = port.listener.local_addr().unwrap();
-    let (stage, stages) = watch::channel(Stage::Serving);
-    tokio::spawn(port.serve(stages));
-    (address, stage)
+    let serving = bound.serve_tls(move || tls.config(), answer, std::future::pending());
+    Server { address, task: tokio::spawn(serving).abort_handle() }
+}
+
+pub(crate) fn metrics() -> Metrics {
+    Metrics::new(Counter::default(), true)
 }
 
 /// Answers with the length of the body. A body that says `panic` is answered with a panic.
-pub(crate) fn echo() -> Box<AnswerFn> {
-    Box::new(|_, body| {
+pub(crate) fn echo() -> Arc<AnswerFn> {
+    Arc::new(|_, body| {
         assert_ne!(body, b"panic", "as asked for");
         let record = Record {
             uid: "u".to_owned(),
@@ -205,14 +216,27 @@ impl Running {
     }
 
     pub(crate) async fn start_unready(files: &Files, flags: &[&str]) -> Self {
+        Self::start_with_options(files, flags, Options::default()).await
+    }
+
+    pub(crate) async fn start_with_options(
+        files: &Files,
+        flags: &[&str],
+        options: Options,
+    ) -> Self {
         let own = files.flags();
         let all: Vec<&str> = own.iter().map(String::as_str).chain(flags.iter().copied()).collect();
-        Self::start_with(&all).await
+        Self::start_bound(&all, options).await
     }
 
     /// With these flags and no others.
     pub(crate) async fn start_with(all: &[&str]) -> Self {
-        let bound = bind_with(serve_args(all), Some(echo())).await.unwrap();
+        Self::start_bound(all, Options::default()).await
+    }
+
+    async fn start_bound(all: &[&str], options: Options) -> Self {
+        let options = Options { answer: Some(echo()), ..options };
+        let bound = bind(args(all), options).await.unwrap();
         let (webhook, admin) = (bound.local_addr, bound.admin_addr);
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(bound.serve(async {

@@ -6,13 +6,12 @@ use rustls::ProtocolVersion;
 use rustls::version::{TLS12, TLS13};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::AsyncReadExt as _;
-use webhook::http::{BodyLimits, router};
-use webhook::metrics::Metrics;
+use webhook::routes::router;
 use webhook::tls::{Clients, Tls};
 
 use crate::client::Client;
 use crate::load::Load;
-use crate::running::{Files, Running, echo, eventually, replace, serve_router, within};
+use crate::running::{Files, Running, echo, eventually, metrics, replace, serve_router, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn http_1_1_alone_over_tls_1_2_and_1_3() {
@@ -73,15 +72,16 @@ async fn the_pair_is_swapped_under_load() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_swaps_while_fifty_connections_post() {
     let files = Files::new();
-    let tls = Tls::new(Clients::Anyone, Metrics::new()).unwrap();
+    let tls = Tls::new(Clients::Anyone, metrics()).unwrap();
     let swap = || {
         let (fingerprint, certificate, key) = files.pair();
         tls.install_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
         fingerprint
     };
     swap();
-    let router = router(echo(), BodyLimits::default(), Metrics::new());
-    let (address, _stage) = serve_router(tls.clone(), router);
+    let router = router(echo(), metrics());
+    let server = serve_router(tls.clone(), router);
+    let address = server.address;
     let client = move |ca: &Authority| Client::new(address, ca);
     let ca = files.ca.clone();
     let load = Load::start(50, move || client(&ca));

@@ -1,11 +1,19 @@
 //! What goes to the standard error: text for people, or JSON for machines.
 //!
+//! ```text
+//! tracing ─▶ one line ─▶ Lines (at most 256 KiB wait) ─▶ a thread of its own ─▶ standard error
+//!                          └▶ full: dropped, and counted
+//! ```
+//!
 //! Never an object, a patch, or an annotation's value; of a panic, where it happened.
+
+mod lines;
 
 use std::io::{IsTerminal as _, stderr};
 use std::panic::PanicHookInfo;
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
@@ -13,6 +21,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::review::Record;
+use lines::Lines;
+
+/// For the last lines at the end of the process. Whoever reads them does so at once or not at all.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -36,26 +48,52 @@ pub enum Level {
     Debug,
 }
 
-/// Begins logging, panics included. The first call in a process counts.
-pub fn init(level: Level, format: Format) {
+/// The log of this process.
+#[derive(Debug)]
+pub struct Log(Lines);
+
+/// Begins logging, panics included. To be called once.
+///
+/// # Errors
+/// If the thread that writes can't be started.
+pub fn init(level: Level, format: Format) -> std::io::Result<Log> {
     let ours = match level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
         Level::Info => LevelFilter::INFO,
         Level::Debug => LevelFilter::DEBUG,
     };
-    // Libraries are told apart: at their lower levels some write down whole requests.
+    // Libraries are told apart: at their lower levels some write down whole requests. kube does so at
+    // `warn`, where it can't parse an answer, which may be a Secret; and whoever asks logs what failed.
     let targets = Targets::new()
         .with_default(ours.min(LevelFilter::WARN))
-        .with_targets([("webhook", ours), ("certs", ours)]);
-    let lines = tracing_subscriber::fmt::layer().with_writer(stderr).with_target(false);
-    let lines = match format {
-        Format::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
-        Format::Json => lines.with_ansi(false).json().flatten_event(true).boxed(),
+        .with_targets([("webhook", ours), ("certs", ours), ("listen", ours)])
+        .with_target("kube_client", LevelFilter::OFF);
+    let lines = Lines::start(stderr())?;
+    let layer = tracing_subscriber::fmt::layer().with_writer(lines.clone()).with_target(false);
+    let layer = match format {
+        Format::Text => layer.with_ansi(stderr().is_terminal()).boxed(),
+        Format::Json => layer.with_ansi(false).json().flatten_event(true).boxed(),
     };
-    // Fails if logging was begun before, and then that goes on.
-    let _ = tracing_subscriber::registry().with(lines.with_filter(targets)).try_init();
+    tracing_subscriber::registry()
+        .with(layer.with_filter(targets))
+        .try_init()
+        .map_err(std::io::Error::other)?;
     std::panic::set_hook(Box::new(panicked));
+    Ok(Log(lines))
+}
+
+impl Log {
+    /// Counts the lines that could not be written.
+    #[must_use]
+    pub fn dropped(&self) -> Counter {
+        self.0.dropped()
+    }
+
+    /// Waits until all lines are written, but not for a reader that doesn't read.
+    pub fn flush(&self) {
+        self.0.flush(FLUSH);
+    }
 }
 
 /// A message that was put together at run time may quote what a request said, so only one that stands
