@@ -104,6 +104,21 @@ pub enum Bench {
         #[arg(long, value_name = "SECONDS", default_value_t = 5)]
         slow: u64,
     },
+    /// An admission: CPU, time and memory of the webhook as it is shipped, beside a server in Go that only
+    /// echoes. Needs Go and no cluster.
+    Admission {
+        /// Measure this program instead of building the one that is shipped.
+        #[arg(long, value_name = "FILE")]
+        webhook: Option<std::path::PathBuf>,
+        /// How many rounds.
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 10,
+              value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// How many requests each server gets in a round.
+        #[arg(long, value_name = "N", default_value_t = 100_000,
+              value_parser = clap::value_parser!(u32).range(1..))]
+        requests: u32,
+    },
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 pub mod args;
+pub mod bench;
 pub mod command_line;
 pub mod demo;
 pub mod footprint;

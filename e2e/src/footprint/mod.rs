@@ -12,7 +12,7 @@
 
 mod idle;
 mod machine;
-mod proc;
+pub(crate) mod proc;
 mod run;
 mod sidecar;
 mod sizes;

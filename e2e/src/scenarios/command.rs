@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::scene::Scene;
 use super::{bench, run};
 use crate::args::{Args, Bench, Command, Level};
+use crate::bench::admission;
 use lab::cluster::node;
 use lab::progress::say;
 use lab::state;
@@ -34,6 +35,10 @@ fn carry_out(args: &Args) -> Result<ExitCode> {
     match &args.command {
         Some(Command::Guard { dir }) => return state::guard(dir).map(|()| ExitCode::SUCCESS),
         Some(Command::Down) => return down(),
+        Some(Command::Bench { what: Bench::Admission { webhook, rounds, requests } }) => {
+            println(&admission::run(webhook.as_deref(), *rounds, *requests)?);
+            return Ok(ExitCode::SUCCESS);
+        }
         _ => {}
     }
     let runtime = tokio::runtime::Runtime::new()?;

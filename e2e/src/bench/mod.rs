@@ -1,0 +1,3 @@
+//! Benchmarks that need no cluster.
+
+pub mod admission;
