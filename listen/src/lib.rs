@@ -9,16 +9,21 @@
 //! ```
 
 mod address;
+mod body;
+mod connection;
 mod limits;
+mod place;
 mod serve;
+mod state;
 
 use std::fmt;
+use std::future::ready;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 
 pub use address::{Address, InvalidAddress};
 pub use limits::Limits;
@@ -39,6 +44,8 @@ pub struct Bound {
 /// below 1024 and needs a right to be taken.
 pub fn bind(address: Address, limits: Limits) -> io::Result<Bound> {
     let listener = address.bind()?;
+    let allowed = limits::connections_allowed();
+    let limits = Limits { connections: limits.connections.clamp(1, allowed), ..limits };
     Ok(Bound {
         local_addr: listener.local_addr()?,
         listener,
@@ -52,6 +59,12 @@ impl Bound {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// The limits, with as many connections as open files allow.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Calls `observe` for each event, for metrics and logs. It is called while connections wait, so it
@@ -84,7 +97,7 @@ impl Bound {
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body,
     {
-        serve::serve(self, serve::Plain, service, shutdown).await
+        serve::serve(self, |tcp| ready(Ok((tcp, false))), service, shutdown).await
     }
 
     /// Serves HTTPS: [`Bound::serve`] over TLS. `config` is asked for at each handshake, so certificates
@@ -105,7 +118,17 @@ impl Bound {
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body,
     {
-        serve::serve(self, serve::Tls(Arc::new(config)), service, shutdown).await
+        let handshake = move |tcp| {
+            let config = config();
+            async move {
+                let config =
+                    config.ok_or_else(|| io::Error::other("there is no certificate yet"))?;
+                let mut tls = tokio_rustls::TlsAcceptor::from(config).accept(tcp).await?;
+                let received = tls.get_mut().1.process_new_packets().map_err(io::Error::other)?;
+                Ok((tls, received.plaintext_bytes_to_read() > 0))
+            }
+        };
+        serve::serve(self, handshake, service, shutdown).await
     }
 }
 
@@ -113,6 +136,7 @@ impl Bound {
 pub trait Body:
     http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
     + Send
+    + Unpin
     + 'static
 {
 }
@@ -120,6 +144,7 @@ pub trait Body:
 impl<B> Body for B where
     B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
         + Send
+        + Unpin
         + 'static
 {
 }
@@ -160,9 +185,12 @@ pub enum Event<'a> {
     Cut(Cut),
     /// A TLS handshake failed.
     HandshakeFailed(&'a io::Error),
-    /// Connections can't be accepted, most often for want of file descriptors. It is tried again, ever
-    /// more rarely, at most once a second.
+    /// Connections can't be accepted, most often for want of file descriptors. One connection is ended
+    /// each time, as if for a newcomer, and it is tried again, in the end once a second. This is not
+    /// repeated until one was accepted.
     AcceptFailed(&'a io::Error),
+    /// A request was refused with this status, because of its body.
+    Refused(StatusCode),
     /// So many bytes of request bodies more, or fewer, are held in memory.
     BodyBytes(i64),
 }
@@ -175,8 +203,6 @@ pub enum Cut {
     Handshake,
     /// A request's head took longer than [`Limits::head`].
     Head,
-    /// A request's body took longer than [`Limits::body`]; the client was told so.
-    Body,
     /// Nothing was received for [`Limits::idle`].
     Idle,
     /// The client did not take its answer within [`Limits::write`].

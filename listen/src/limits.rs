@@ -2,14 +2,26 @@
 
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Files that are not connections: the runtime's, the log, certificates, connections to an API server.
+const OTHER_FILES: u64 = 64;
+
+/// Ports of one process share its files, and as many connections may wait for a place as may have one.
+const SHARES: u64 = 4;
+
 /// How much all clients of a port may use up together, and how long each step may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections that are open at the same time. It is lowered to what the limit on open files allows.
+    /// Connections that have a place at the same time; as many more may wait for one. Two ports of a
+    /// process need four times as many open files, so [`bind`](crate::bind) raises the process's limit
+    /// as far as it may, and lowers this to what that allows.
     pub connections: usize,
     /// Bytes of one request's body.
     pub body_bytes: usize,
-    /// Bytes of all bodies that are in memory at the same time.
+    /// Bytes of all bodies that are in memory at the same time. An address may hold as many as are then
+    /// left free, so this should be at least four times `body_bytes`. A body that arrives in one piece
+    /// with its head does not count.
     pub all_body_bytes: usize,
     /// From the connection to the end of the TLS handshake.
     pub handshake: Duration,
@@ -41,6 +53,32 @@ impl Default for Limits {
             idle: Duration::from_secs(120),
             write: Duration::from_secs(5),
             drain: Duration::ZERO,
+        }
+    }
+}
+
+/// Raises the limit on open files, and says how many connections one port may have.
+pub(crate) fn connections_allowed() -> usize {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Raising the soft limit up to the hard one is always allowed. If it fails, it stays what it was.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    connections_within(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
+}
+
+fn connections_within(files: u64) -> usize {
+    let connections = files.saturating_sub(OTHER_FILES) / SHARES;
+    usize::try_from(connections).unwrap_or(usize::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_the_rest() {
+        let cases = [(0, 1), (64, 1), (256, 48), (1024, 240), (1 << 20, 262_128)];
+        for (files, expected) in cases {
+            assert_eq!(connections_within(files), expected, "{files} files");
         }
     }
 }

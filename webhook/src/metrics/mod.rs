@@ -59,7 +59,6 @@ const fn cut_name(cut: Cut) -> &'static str {
     match cut {
         Cut::Handshake => "handshake-time",
         Cut::Head => "head-time",
-        Cut::Body => "body-time",
         Cut::Idle => "idle-time",
         Cut::Write => "write-time",
         Cut::UnfinishedForNewcomer => "unfinished-for-newcomer",
@@ -221,6 +220,7 @@ impl Metrics {
         let open = self.connections.get_or_create_owned(&PortLabels { port });
         let opened = self.connections_opened.get_or_create_owned(&PortLabels { port });
         let (cut, body_bytes) = (self.connections_cut.clone(), self.body_bytes.clone());
+        let refusals = self.refusals.clone();
         move |event| match event {
             Event::Opened => {
                 open.inc();
@@ -231,6 +231,9 @@ impl Metrics {
             }
             Event::Cut(cause) => {
                 cut.get_or_create(&CutLabels { port, cause: cut_name(*cause) }).inc();
+            }
+            Event::Refused(status) => {
+                refusals.get_or_create(&StatusLabels { status: status.as_u16() }).inc();
             }
             Event::BodyBytes(change) => {
                 body_bytes.inc_by(*change);

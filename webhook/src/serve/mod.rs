@@ -21,7 +21,7 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response};
-use listen::Limits;
+use listen::{Event, Limits};
 use prometheus_client::metrics::counter::Counter;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -181,14 +181,18 @@ pub async fn bind(args: Args, options: Options) -> anyhow::Result<Bound> {
         let (count, tls) = (metrics.port("webhook"), tls.clone());
         move |event| {
             count(&event);
-            if let listen::Event::HandshakeFailed(error) = event {
+            warn_of_accepts(&event);
+            if let Event::HandshakeFailed(error) = event {
                 tls.handshake_failed(error);
             }
         }
     });
     let admin = port(args.admin_listen, Limits::default())?.observed_by({
         let count = metrics.port("admin");
-        move |event| count(&event)
+        move |event| {
+            count(&event);
+            warn_of_accepts(&event);
+        }
     });
     let stopping = readiness.condition("shutdown", "starting");
     stopping.met();
@@ -216,6 +220,12 @@ fn port(address: listen::Address, limits: Limits) -> anyhow::Result<listen::Boun
     listen::bind(address, limits).with_context(|| {
         format!("can't listen on {address}: is another process there, or the port below 1024?")
     })
+}
+
+fn warn_of_accepts(event: &Event<'_>) {
+    if let Event::AcceptFailed(error) = event {
+        tracing::warn!(%error, "can't accept connections: trying again (too many open files?)");
+    }
 }
 
 async fn answer(routes: Router, request: Request<Bytes>) -> Response<Body> {

@@ -37,7 +37,6 @@ async fn six_mebibytes_and_not_one_byte_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "until listen has its limits"]
 async fn a_slow_body_is_told_so_and_counted() {
     let files = Files::new();
     let defaults = Options::default();
@@ -50,12 +49,11 @@ async fn a_slow_body_is_told_so_and_counted() {
     let mut answer = String::new();
     within(tls.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-    let cut = "connections_cut_total{port=\"webhook\",cause=\"body-time\"}";
-    eventually("it is counted", async || running.metric(cut).await == 1).await;
+    let refused = "http_refusals_total{status=\"408\"}";
+    eventually("it is counted", async || running.metric(refused).await == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "until listen has its limits"]
 async fn a_head_that_is_too_large_is_refused() {
     let files = Files::new();
     let running = Running::start(&files, &[]).await;
