@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
 use axum::middleware::map_response_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
-use bytes::Bytes;
 use http::StatusCode;
 use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -50,16 +50,16 @@ pub fn router(answer: Arc<AnswerFn>, metrics: Metrics) -> Router {
         .route("/mutate/workloads", admit(Endpoint::Workloads))
         .method_not_allowed_fallback(async || ([(ALLOW, "POST")], Refusal::Method))
         .fallback(async || Refusal::Path)
-        .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(panicked))
         .layer(map_response_with_state(metrics.clone(), count_refusals))
         .with_state(Admissions { answer, metrics })
 }
 
 fn admit(endpoint: Endpoint) -> MethodRouter<Admissions> {
-    post(async move |State(admissions): State<Admissions>, headers: HeaderMap, body: Bytes| {
+    post(async move |State(admissions): State<Admissions>, request: Request| {
         let start = Instant::now();
-        check_type(&headers)?;
+        check_type(request.headers())?;
+        let body = to_bytes(request.into_body(), usize::MAX).await.map_err(Refusal::BrokenOff)?;
         let answer = (admissions.answer)(endpoint, &body).map_err(Refusal::Unreadable)?;
         let took = start.elapsed();
         let record = &answer.record;
@@ -112,6 +112,9 @@ enum Refusal {
     NotJson,
     #[error("Content-Encoding is not supported: send the AdmissionReview as it is")]
     Encoded,
+    /// Not from `listen`, which has whole bodies.
+    #[error("the body can't be read: {0}")]
+    BrokenOff(axum::Error),
     #[error(transparent)]
     Unreadable(Unreadable),
     #[error("internal error: the webhook's log says where")]
@@ -124,7 +127,7 @@ impl Refusal {
             Self::Path => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotJson | Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Unreadable(_) => StatusCode::BAD_REQUEST,
+            Self::BrokenOff(_) | Self::Unreadable(_) => StatusCode::BAD_REQUEST,
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
