@@ -12,13 +12,13 @@ use serde_json::Value;
 use crate::client::{Client, get};
 use crate::running::{DEADLINE, Files, eventually, replace};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_webhook");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_webhook");
 
 /// As many lines are read before a test looks at them. Then its log is a pipe that nobody reads.
 const LINES_READ: usize = 64;
 
 /// A running webhook and the lines of its log.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     lines: Receiver<Value>,
     seen: Vec<Value>,
@@ -30,7 +30,7 @@ impl Process {
         Self::start(command.args(["--log-format=json"]).args(files.flags()).args(flags))
     }
 
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (send, lines) = sync_channel(LINES_READ);
@@ -60,18 +60,18 @@ impl Process {
     }
 
     /// The two ports, from the log.
-    fn addresses(&mut self) -> (SocketAddr, SocketAddr) {
+    pub(crate) fn addresses(&mut self) -> (SocketAddr, SocketAddr) {
         let line = self.line("serving");
         let address = |key: &str| line[key].as_str().unwrap().parse().unwrap();
         (address("address"), address("admin"))
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
-    fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let until = Instant::now() + DEADLINE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -90,7 +90,7 @@ impl Drop for Process {
     }
 }
 
-async fn ready(admin: SocketAddr) {
+pub(crate) async fn ready(admin: SocketAddr) {
     eventually("ready", async || {
         get(admin, "/readyz").await.is_ok_and(|(status, _)| status == 200)
     })
@@ -222,14 +222,15 @@ async fn a_log_that_nobody_reads_holds_nothing_up() {
     assert_eq!(process.wait().code(), Some(0));
 }
 
-/// To open a FIFO takes until somebody writes to it: for ever, here.
+fn make_fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// To open a FIFO takes until somebody writes to it, which here is never.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fifo_in_the_place_of_a_file_holds_nothing_up() {
     let files = Files::new();
     let ca_file = files.path("client-ca.crt");
-    let make_fifo = |path: &Path| {
-        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
-    };
     make_fifo(&ca_file);
     let flag = format!("--client-ca={}", ca_file.display());
     let mut process = Process::serve(&files, &["--drain=0s", &flag]);
@@ -249,6 +250,21 @@ async fn a_fifo_in_the_place_of_a_file_holds_nothing_up() {
     std::fs::remove_file(files.key()).unwrap();
     make_fifo(&files.key());
     process.line("new certificate refused, the old one stays");
+    process.signal("-TERM");
+    assert_eq!(process.wait().code(), Some(0));
+}
+
+#[test]
+fn a_start_that_hangs_ends_at_the_second_signal() {
+    let files = Files::new();
+    let fifo = files.path("kubeconfig");
+    make_fifo(&fifo);
+    let flag = format!("--kubeconfig={}", fifo.display());
+    let mut process = Process::serve(&files, &[&flag]);
+    // Opened as soon as the webhook opens it to read, which it then does until this is dropped.
+    let _writer = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    process.signal("-TERM");
+    process.line("received SIGTERM");
     process.signal("-TERM");
     assert_eq!(process.wait().code(), Some(0));
 }
