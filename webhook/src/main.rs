@@ -2,8 +2,14 @@
 
 use std::process::ExitCode;
 
+use dlmalloc::GlobalDlmalloc;
 use webhook::args::Args;
 use webhook::{log, serve};
+
+/// With musl's own, which the static binary would have, an admission costs a sixth more CPU. mimalloc is as
+/// quick as this one and keeps twice the memory.
+#[global_allocator]
+static ALLOCATOR: GlobalDlmalloc = GlobalDlmalloc;
 
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::read();

@@ -88,8 +88,9 @@ impl Default for Options {
 /// # Errors
 /// If a port is taken, or there is no way to certificates.
 pub fn run(args: Args, log_dropped: Counter) -> anyhow::Result<()> {
-    // One more than one thread: a long answer must not hold up the probes.
-    let threads = std::thread::available_parallelism().map_or(2, |found| found.get().max(2));
+    // At least two: a long answer must not hold up the probes. At most four: one alone answers more than
+    // an API server asks, and each has a stack.
+    let threads = std::thread::available_parallelism().map_or(2, |found| found.get().clamp(2, 4));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()

@@ -16,7 +16,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -71,8 +71,13 @@ impl Client {
 
     /// TLS alone, for a test that speaks HTTP by hand.
     pub(crate) async fn tls(&self) -> io::Result<TlsStream<TcpStream>> {
+        self.tls_from(TcpSocket::new_v4()?).await
+    }
+
+    /// The same from the address that the socket is bound to.
+    pub(crate) async fn tls_from(&self, socket: TcpSocket) -> io::Result<TlsStream<TcpStream>> {
         let connect = async {
-            let tcp = TcpStream::connect(self.address).await?;
+            let tcp = socket.connect(self.address).await?;
             let name = self.name.try_into().unwrap();
             TlsConnector::from(Arc::new(self.config.clone())).connect(name, tcp).await
         };
@@ -128,6 +133,7 @@ impl Conversation {
     }
 }
 
+#[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
