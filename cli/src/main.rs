@@ -7,5 +7,5 @@ use cli::inject;
 fn main() -> anyhow::Result<()> {
     let Command::Inject { inject, sidecar } = Args::parse().command;
     let policy = sidecar.policy(None);
-    inject::run(inject, policy)
+    inject::run(&inject, policy)
 }

@@ -59,8 +59,8 @@ fn a_file_is_read_and_a_file_that_is_not_there_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), DEPLOYMENT).unwrap();
     let path = file.path().to_str().unwrap();
-    assert!(inject(&["--file", path], "").status.success());
-    let output = inject(&["--file", "/nowhere/legacy.yaml"], "");
+    assert!(inject(&["--filename", path], "").status.success());
+    let output = inject(&["--filename", "/nowhere/legacy.yaml"], "");
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere/legacy.yaml"));
 }
@@ -75,6 +75,95 @@ fn nothing_is_written_when_one_object_cannot_have_what_it_asks_for() {
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(output.stdout.is_empty(), "nothing half-done is applied");
-    assert!(errors.contains("injected (classic)\nDeployment/legacy-mock: refused: "), "{errors}");
+    let refused =
+        "injected (classic)\nstandard input: document 2: Deployment/legacy-mock: refused: ";
+    assert!(errors.contains(refused), "{errors}");
     assert!(errors.contains("1 of 2 objects"), "{errors}");
+}
+
+#[test]
+fn files_and_folders_are_read_as_kubectl_reads_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = |name: &str| format!("kind: ConfigMap\nmetadata: {{name: {name}}}\n");
+    std::fs::create_dir_all(folder.path().join("b/c")).unwrap();
+    for (file, text) in [
+        ("z.yml", config("z")),
+        ("a.yaml", config("a")),
+        ("b/c/d.yaml", config("d")),
+        ("k.json", "{\"kind\":\"X\",\"metadata\":{\"name\":\"k\"}}".to_owned()),
+        ("notes.txt", "no manifest: [".to_owned()),
+        ("b/notes", "no manifest: [".to_owned()),
+    ] {
+        std::fs::write(folder.path().join(file), text).unwrap();
+    }
+    let path = folder.path().to_str().unwrap();
+    let notes = format!("{path}/b/notes");
+    std::fs::write(&notes, config("notes")).unwrap();
+    let names = |args: &[&str]| -> Vec<String> {
+        let output = inject(args, &config("stdin"));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8(output.stderr).unwrap();
+        let name = |line: &str| line.split(['/', ':']).nth(1).unwrap().to_owned();
+        lines.lines().map(name).collect()
+    };
+    assert_eq!(names(&["-f", path]), ["a", "k", "z"]);
+    assert_eq!(names(&["-f", path, "-R"]), ["a", "d", "k", "z"]);
+    // A file that is named needs no ending, and the order is that of the flags.
+    assert_eq!(names(&["-f", &notes, "-f", "-", "-f", path]), ["notes", "stdin", "a", "k", "z"]);
+    let error = inject(&["-f", &format!("{path}/b")], "").stderr;
+    assert!(String::from_utf8_lossy(&error).contains("holds no .json, .yaml or .yml file"));
+}
+
+#[test]
+fn input_beyond_the_limit_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let half = format!("# {}\n", "x".repeat(33 << 20));
+    std::fs::write(path("a.yaml"), &half).unwrap();
+    assert!(inject(&["-f", &path("a.yaml")], "").status.success());
+    std::fs::write(path("b.yaml"), &half).unwrap();
+    let output = inject(&["-f", &path("a.yaml"), "-f", &path("b.yaml")], "");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && errors.contains("b.yaml"), "{errors}");
+    assert!(errors.contains("the input is larger than 64 MiB"), "{errors}");
+}
+
+#[test]
+fn the_help_says_what_becomes_of_comments() {
+    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-secret_handshake"))
+        .args(["inject", "--help"])
+        .output()
+        .unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("Documents that are changed lose their comments"), "{help}");
+}
+
+/// A shell, because only it can close what the process is to write to.
+fn shell(script: &str) -> Output {
+    Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_kubectl-secret_handshake")])
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_broken_pipe_ends_quietly() {
+    // More than a pipe holds, and whoever reads is gone.
+    let manifests = "for i in $(seq 20000); do echo '---'; echo 'kind: ConfigMap'; done";
+    let script = format!(
+        "{{ {manifests} | $0 inject -f - 2>errors; echo $? >code; }} | true; cat code; grep -v unchanged errors"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let output = shell(&format!("cd {} && {script}", folder.path().display()));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n");
+}
+
+#[test]
+fn a_report_that_nobody_can_be_told_does_not_stop_the_manifests() {
+    for errors in ["2>&-", "2>/dev/full"] {
+        let output = shell(&format!("echo 'kind: ConfigMap' | $0 inject -f - {errors}"));
+        assert!(output.status.success(), "{errors}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "kind: ConfigMap\n", "{errors}");
+    }
 }

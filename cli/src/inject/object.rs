@@ -1,198 +1,207 @@
-use std::fmt;
+use std::borrow::Cow;
+use std::collections::HashMap;
 
-use anyhow::Context;
+use anyhow::{Context as _, anyhow};
 use serde::Deserialize;
-use serde_json::Value;
-
 use webhook::decision::plan::PodDecision;
-use webhook::decision::pod::{self, Asked};
+use webhook::decision::pod::{self, Asked, says_yes};
 use webhook::decision::workload::{self, WorkloadKind};
-use webhook::decision::{Policy, Reason, keys};
+use webhook::decision::{NO_TOKEN_VOLUME, Policy, Reason, SECRET_VOLUME, keys};
 use webhook::patch;
-use webhook::review::object::{Metadata, Pod, Workload};
+use webhook::review::object::{Pod, Workload};
+
+use super::label::{self, Labels};
+use super::namespace::Namespace;
+use super::report::{Line, Treatment};
+use super::{list, previous};
+use crate::manifest::{Value, patch::apply};
 
 /// What is known beside the manifests, and what came of the objects so far.
 pub(super) struct Offline {
     pub(super) policy: Policy,
     /// The namespace of objects that name none.
     pub(super) namespace: Option<String>,
-    /// What objects without a label inherit from their namespace.
+    /// What objects without a label inherit from a namespace that is not among the manifests.
     pub(super) inherited: Option<bool>,
+    /// The Namespaces among the manifests.
+    pub(super) namespaces: HashMap<String, Namespace>,
     pub(super) report: Vec<Line>,
-}
-
-/// What came of one object.
-#[derive(Clone, Debug)]
-pub struct Line {
-    /// The object, as `Kind/name`.
-    pub object: String,
-    /// What was done with it.
-    pub treatment: Treatment,
-    /// Why.
-    pub reason: String,
-    /// What its author should know beside that.
-    pub warnings: Vec<String>,
-}
-
-/// What was done with an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Treatment {
-    /// It got the sidecar.
-    Injected,
-    /// It came back word for word.
-    Unchanged,
-    /// It has no sidecar, and its annotation `secret-handshake/status` says why.
-    Noted,
-    /// It asks for what it can't have.
-    Refused,
-}
-
-impl fmt::Display for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { object, treatment, reason, warnings } = self;
-        match treatment {
-            Treatment::Injected => write!(f, "{object}: injected ({reason})"),
-            Treatment::Unchanged => write!(f, "{object}: unchanged: {reason}"),
-            Treatment::Noted => write!(f, "{object}: no sidecar: {reason}"),
-            Treatment::Refused => write!(f, "{object}: refused: {reason}"),
-        }?;
-        warnings.iter().try_for_each(|warning| write!(f, "\n  warning: {warning}"))
-    }
 }
 
 impl Offline {
     /// Injects an object, or the objects of a list; says whether anything changed.
-    pub(super) fn treat(&mut self, object: &mut Value) -> bool {
-        if object.is_null() {
+    pub(super) fn treat(&mut self, document: &mut Value, place: &str) -> bool {
+        if *document == Value::Null {
             return false;
         }
-        let kind = text(object, "kind").to_owned();
-        let api_version = text(object, "apiVersion").to_owned();
-        match object.get_mut("items") {
-            Some(Value::Array(items)) if kind.ends_with("List") => {
-                // Items of a typed list, such as a PodList, may leave to it what they are.
-                let item_kind = kind.trim_end_matches("List");
-                let changed = items.iter_mut().map(|item| {
-                    let (api_version, kind) = match text(item, "kind") {
-                        "" => (api_version.clone(), item_kind.to_owned()),
-                        kind => (text(item, "apiVersion").to_owned(), kind.to_owned()),
-                    };
-                    self.treat_one(item, &api_version, &kind)
-                });
-                changed.fold(false, |any, changed| any | changed)
-            }
-            _ => self.treat_one(object, &api_version, &kind),
-        }
+        let mut changed = false;
+        list::for_each(document, &mut |object, api_version, kind| {
+            changed |= self.treat_one(object, api_version, kind, place);
+        });
+        changed
     }
 
-    fn treat_one(&mut self, object: &mut Value, api_version: &str, kind: &str) -> bool {
-        let metadata = &object["metadata"];
-        let name = match text(metadata, "name") {
-            "" => text(metadata, "generateName"),
-            name => name,
-        };
+    fn treat_one(&mut self, object: &mut Value, version: &str, kind: &str, place: &str) -> bool {
         let mut line = Line {
-            object: format!("{}/{name}", if kind.is_empty() { "?" } else { kind }),
+            place: place.to_owned(),
+            object: format!("{}/{}", if kind.is_empty() { "?" } else { kind }, name(object)),
             treatment: Treatment::Unchanged,
             reason: Reason::OtherKind.to_string(),
             warnings: Vec::new(),
         };
-        let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        let patch = if group.is_empty() && kind == "Pod" {
-            self.pod(object, &mut line)
-        } else if let Some(kind) = WorkloadKind::of(group, kind) {
-            self.workload(object, kind, &mut line)
-        } else {
-            Ok(None)
+        let group = version.split_once('/').map_or("", |(group, _)| group);
+        let injected = match WorkloadKind::of(group, kind) {
+            Some(kind) => self.inject(object, Some(kind), &mut line),
+            None if group.is_empty() && kind == "Pod" => self.inject(object, None, &mut line),
+            None => Ok(None),
         };
-        let applied =
-            patch.and_then(|patch| patch.map_or(Ok(false), |patch| apply(object, &patch)));
-        let changed = applied.unwrap_or_else(|error| {
+        let injected = injected.unwrap_or_else(|error| {
             line.treatment = Treatment::Refused;
             line.reason = format!("{error:#}");
-            false
+            None
         });
         self.report.push(line);
+        let changed = injected.is_some();
+        if let Some(injected) = injected {
+            *object = injected;
+        }
         changed
     }
 
-    fn pod(&self, object: &Value, line: &mut Line) -> anyhow::Result<Option<Vec<u8>>> {
-        let pod = Pod::deserialize(object)?;
-        let asked = self.asked(pod.metadata.as_ref(), None);
-        Ok(self.template(&pod, asked, &[], line))
-    }
-
-    fn workload(
+    /// The object with the sidecar, if it gets one; without a kind of workload it is a pod.
+    fn inject(
         &self,
         object: &Value,
-        kind: WorkloadKind,
+        kind: Option<WorkloadKind>,
         line: &mut Line,
-    ) -> anyhow::Result<Option<Vec<u8>>> {
-        let workload = Workload::deserialize(object)?;
-        let Some(template) = workload.template() else {
+    ) -> anyhow::Result<Option<Value>> {
+        let metadata = object.get("metadata");
+        let own = metadata.and_then(|it| it.get("namespace")).and_then(Value::as_str);
+        let namespace = own.filter(|own| !own.is_empty()).or(self.namespace.as_deref());
+        let labels = label::of(object, kind)?;
+        if let Some(reason) = self.not_asked(&labels, namespace) {
+            line.reason = reason.to_string();
+            return Ok(None);
+        }
+
+        // Made anew, also what an earlier injection made.
+        let mut fresh = object.clone();
+        let place = kind.map_or(&[][..], WorkloadKind::template_path);
+        let template = place.iter().try_fold(&mut fresh, |value, member| value.get_mut(member));
+        let Some(template) = template else {
             line.reason = Reason::NoTemplate.to_string();
             return Ok(None);
         };
-        let metadata = workload.metadata.as_ref();
-        let asked = self.asked(metadata, metadata.and_then(|metadata| metadata.label()));
-        let patch = self.template(template, asked, kind.template_path(), line);
-        line.warnings.extend(workload::misplaced_annotation(&workload));
-        Ok(patch)
-    }
+        previous::remove(template);
 
-    fn asked<'a>(
-        &'a self,
-        metadata: Option<&'a Metadata<'a>>,
-        workload_label: Option<&'a str>,
-    ) -> Asked<'a> {
-        let own = metadata.and_then(|metadata| metadata.namespace.as_deref());
-        Asked {
-            namespace: own.filter(|own| !own.is_empty()).or(self.namespace.as_deref()),
-            workload_label,
-            inherited: self.inherited,
-        }
-    }
-
-    /// Decides about a pod, or a pod template at `at`, and renders what is to be changed.
-    fn template(
-        &self,
-        pod: &Pod<'_>,
-        asked: Asked<'_>,
-        at: &[&str],
-        line: &mut Line,
-    ) -> Option<Vec<u8>> {
+        let json = with_claims(&fresh).to_json();
+        let (pod, workload);
+        let pod = if kind.is_some() {
+            workload = read::<Workload<'_>>(&json)?;
+            line.warnings.extend(workload::misplaced_annotation(&workload));
+            workload.template().context("it has no pod template")?
+        } else {
+            pod = read::<Pod<'_>>(&json)?;
+            &pod
+        };
+        let asked = Asked {
+            namespace,
+            workload_label: labels.workload.as_deref(),
+            inherited: self.inherited(namespace),
+        };
         let verdict = pod::decide(pod, asked, &self.policy);
-        line.warnings = verdict.warnings;
-        match verdict.decision {
+        line.warnings.splice(0..0, verdict.warnings);
+        let patch = match verdict.decision {
             PodDecision::Inject(plan) => {
                 line.treatment = Treatment::Injected;
                 line.reason = plan.mode.as_str().into();
-                Some(patch::inject(&plan, pod, at))
+                patch::inject(&plan, pod, place)
             }
             PodDecision::Skip(reason) => {
                 line.reason = reason.to_string();
                 if !reason.is_unmet_wish() {
-                    return None;
+                    return Ok(None);
                 }
                 line.treatment = Treatment::Noted;
-                patch::note_status(&reason, pod, at)
+                let Some(patch) = patch::note_status(&reason, pod, place) else { return Ok(None) };
+                patch
             }
             PodDecision::Deny(reason) => {
                 line.treatment = Treatment::Refused;
                 line.reason = format!("its label {} asks for a sidecar, but {reason}", keys::LABEL);
-                None
+                return Ok(None);
             }
+        };
+        let patch = serde_json::from_slice(&patch).context("the patch")?;
+        apply(&mut fresh, &patch).map_err(|path| anyhow!("the patch does not fit at {path}"))?;
+        if fresh == *object {
+            line.treatment = Treatment::Unchanged;
+            line.reason = String::from("it has the sidecar already");
+            return Ok(None);
+        }
+        Ok(Some(fresh))
+    }
+
+    /// Why an object is not looked at any further, if so.
+    fn not_asked(&self, labels: &Labels, namespace: Option<&str>) -> Option<Reason<'static>> {
+        if namespace.is_some_and(|namespace| self.policy.excludes(namespace)) {
+            return Some(Reason::ExcludedNamespace);
+        }
+        let label = labels.pod.as_deref().or(labels.workload.as_deref());
+        match label.map(says_yes).or(self.inherited(namespace)) {
+            Some(true) => None,
+            Some(false) => Some(Reason::OptedOut),
+            None => Some(Reason::NotAsked),
+        }
+    }
+
+    fn inherited(&self, namespace: Option<&str>) -> Option<bool> {
+        match namespace.and_then(|name| self.namespaces.get(name)) {
+            Some(namespace) => namespace.label.as_deref().map(says_yes),
+            None => self.inherited,
         }
     }
 }
 
-/// A member that is a text; the empty one where there is none.
-fn text<'a>(object: &'a Value, member: &str) -> &'a str {
-    object.get(member).and_then(Value::as_str).unwrap_or_default()
+fn name(object: &Value) -> &str {
+    let metadata = |member| object.get("metadata")?.get(member)?.as_str();
+    metadata("name")
+        .filter(|name| !name.is_empty())
+        .or(metadata("generateName"))
+        .unwrap_or_default()
 }
 
-fn apply(object: &mut Value, patch: &[u8]) -> anyhow::Result<bool> {
-    let patch: json_patch::Patch = serde_json::from_slice(patch).context("the patch")?;
-    json_patch::patch(object, &patch).context("the patch does not fit the object")?;
-    Ok(true)
+/// A StatefulSet's claims become volumes of its pods, in the place of what has their name.
+fn with_claims(object: &Value) -> Cow<'_, Value> {
+    let claims = object.get("spec").and_then(|spec| spec.get("volumeClaimTemplates"));
+    let Some(Value::List(claims)) = claims else { return Cow::Borrowed(object) };
+    let taken = [SECRET_VOLUME, NO_TOKEN_VOLUME]
+        .into_iter()
+        .filter(|volume| claims.iter().any(|claim| name(claim) == *volume));
+    let volumes: Vec<Value> = taken
+        .map(|volume| {
+            let json =
+                serde_json::json!({"name": volume, "persistentVolumeClaim": {"claimName": volume}});
+            Value::from(&json)
+        })
+        .collect();
+    if volumes.is_empty() {
+        return Cow::Borrowed(object);
+    }
+    let mut object = object.clone();
+    let spec = ["spec", "template", "spec"]
+        .iter()
+        .try_fold(&mut object, |value, member| value.get_mut(member));
+    if let Some(Value::Map(spec)) = spec {
+        spec.insert("volumes".to_owned(), Value::List(volumes));
+    }
+    Cow::Owned(object)
+}
+
+/// Reads the fields that matter; an error names the one that it is about.
+fn read<'v, T: Deserialize<'v>>(json: &'v serde_json::Value) -> anyhow::Result<T> {
+    serde_path_to_error::deserialize(json).map_err(|error| {
+        let path = error.path().to_string();
+        anyhow!("{path}: {}", error.into_inner())
+    })
 }

@@ -120,10 +120,9 @@ fn inject(names: &Names) -> Result<core::PodSpec> {
     let container = &mut deployment["spec"]["template"]["spec"]["containers"][0];
     let size = json!({"cpu": "1", "memory": "64Mi"});
     container["resources"] = json!({"requests": size, "limits": size});
-    let args =
-        InjectArgs { file: "-".into(), namespace_label: Some("true".to_owned()), namespace: None };
+    let args = InjectArgs { namespace_label: Some("true".to_owned()), ..InjectArgs::default() };
     let policy = Policy { image: names.sidecar.clone(), ..Policy::default() };
-    let manifests = cli::inject::inject(&deployment.to_string(), args, policy)?.manifests;
+    let manifests = cli::inject::inject(&deployment.to_string(), &args, policy)?.manifests;
     let deployment: Deployment = serde_saphyr::from_str(&manifests)?;
     deployment.spec.template.spec.context("a Deployment without a pod")
 }

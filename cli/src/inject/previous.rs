@@ -1,0 +1,43 @@
+//! The sidecar of an earlier injection, which is taken out before the next one: so an injected manifest
+//! follows changed annotations, flags and versions.
+
+use webhook::decision::{NO_TOKEN_VOLUME, SECRET_VOLUME, SIDECAR};
+
+use crate::manifest::Value;
+
+/// An argument that each sidecar has had since the first one.
+const ARGUMENT: &str = "--legacy-port=";
+
+/// Takes the sidecar and its volumes out of a pod or a pod template.
+pub(super) fn remove(pod: &mut Value) {
+    let Some(Value::Map(spec)) = pod.get_mut("spec") else { return };
+    let mut retain = |list: &str, keep: &dyn Fn(&Value) -> bool| {
+        let Some(Value::List(items)) = spec.get_mut(list) else { return false };
+        let before = items.len();
+        items.retain(keep);
+        let changed = items.len() < before;
+        if changed && items.is_empty() {
+            spec.shift_remove(list);
+        }
+        changed
+    };
+    let mut removed = false;
+    for list in ["containers", "initContainers"] {
+        removed |= retain(list, &|container| !is_sidecar(container));
+    }
+    if removed {
+        let names = [SECRET_VOLUME, NO_TOKEN_VOLUME];
+        retain("volumes", &|volume| !names.iter().any(|name| is_named(volume, name)));
+    }
+}
+
+/// Whether a container is the sidecar, and not another one of its name.
+fn is_sidecar(container: &Value) -> bool {
+    let Some(Value::List(arguments)) = container.get("args") else { return false };
+    let mut arguments = arguments.iter().filter_map(Value::as_str);
+    is_named(container, SIDECAR) && arguments.any(|argument| argument.starts_with(ARGUMENT))
+}
+
+fn is_named(value: &Value, name: &str) -> bool {
+    value.get("name").and_then(Value::as_str) == Some(name)
+}
