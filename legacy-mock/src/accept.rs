@@ -8,10 +8,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::Door;
 use crate::connection;
-use crate::legacy::{Run, Setting};
+use crate::faults::Door;
 use crate::port::Port;
+use crate::run::{Run, Setting};
 
 /// How long a Legacy that is told to stop waits for its connections.
 const GRACE: Duration = Duration::from_secs(5);

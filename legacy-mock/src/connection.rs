@@ -19,10 +19,10 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::What;
 use crate::answer::{Answer, answer};
-use crate::legacy::Run;
+use crate::faults::What;
 use crate::record::timestamp;
+use crate::run::Run;
 
 /// More than any secret; a longer body is one that can't be read.
 const LARGEST_BODY: usize = 1024 * 1024;

@@ -10,6 +10,8 @@
 //!                                 └─ faults ─┘   changed at any time through `Legacy`
 //! ```
 //!
+//! `run` is one start: whether it is initialised, which it forgets when it ends.
+//!
 //! [`Legacy`] is one application on one TCP port, which it keeps for as long as it lives: it can
 //! be [stopped](Legacy::stop), [killed](Legacy::kill), [started again](Legacy::listen) or start
 //! late ([`Legacy::reserve`]), and nobody else gets its port meanwhile. Every fault is real on the
@@ -38,6 +40,7 @@ mod faults;
 mod legacy;
 mod port;
 mod record;
+mod run;
 pub mod serve;
 
 pub use config::{AccessLog, Config, Families};
