@@ -9,7 +9,7 @@ use lab::cluster::release::Wanted;
 /// Without a command the scenarios are run: all of them, or those whose names match a PATTERN. With no
 /// --context they run on a cluster of their own, made for the run from the programs in
 /// `KUBEBUILDER_ASSETS` or, where that is not set, from programs built from Kubernetes' Go modules and
-/// kept in $XDG_CACHE_HOME/secret-handshake/kubernetes (minutes the first time; Go is needed). It is
+/// kept in $XDG_CACHE_HOME/secret-handshake/kubernetes (ten minutes of two cores the first time; Go is needed). It is
 /// gone afterwards, also after Ctrl-C; its logs are kept, and named, when a scenario fails.
 ///
 /// The level control-plane needs no root: the webhook runs as a process, and no pod is ever started.
@@ -46,6 +46,10 @@ pub struct Args {
     /// One level alone.
     #[arg(long, value_enum, global = true)]
     pub level: Option<Level>,
+
+    /// Those that take over a minute as well. They run by themselves only when they are named.
+    #[arg(long)]
+    pub long: bool,
 
     /// How many scenarios run at the same time [default: 4]. Those that stop, restart or measure
     /// something run alone in any case.

@@ -40,7 +40,6 @@ pub enum Linkage {
 }
 
 /// Whether the toolchain has the standard library for `target`.
-#[must_use]
 pub fn has_target(target: &str) -> bool {
     let folder = Command::new("rustc").args(["--print=target-libdir", "--target", target]).output();
     folder.is_ok_and(|said| Path::new(String::from_utf8_lossy(&said.stdout).trim()).exists())
@@ -66,15 +65,6 @@ impl Build<'_> {
             say(&format!("built {programs} in {:.1} s", began.elapsed().as_secs_f64()));
         }
         Ok(found)
-    }
-
-    /// Builds as [`Build::run`] does, without a word and without a runtime.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Build::run`].
-    pub fn run_blocking(&self) -> Result<BTreeMap<String, PathBuf>> {
-        self.built(self.command().output())
     }
 
     fn built(&self, output: std::io::Result<Output>) -> Result<BTreeMap<String, PathBuf>> {

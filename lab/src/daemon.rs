@@ -13,8 +13,8 @@ use rustix::process::{Pid, Signal};
 use crate::state::State;
 use crate::until::{Hopeless, until};
 
-/// How much of a log a message carries.
-const TAIL_LINES: usize = 15;
+/// How many of a log's last lines a message carries.
+const TAIL: usize = 15;
 
 /// A running process with its log.
 #[derive(Debug)]
@@ -26,10 +26,6 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts `command`. Its output goes to a log of the state directory, named after it.
-    ///
-    /// # Errors
-    ///
-    /// It can't be started.
     pub fn start(state: &State, name: &str, mut command: Command) -> Result<Self> {
         let log = state.log(name);
         let output = File::options().create(true).append(true).open(&log)?;
@@ -40,23 +36,14 @@ impl Daemon {
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
-            .with_context(|| {
-                format!("{name} does not start: {}", command.get_program().display())
-            })?;
+            .with_context(|| format!("can't run {}", command.get_program().display()))?;
         state.note_process(name, child.id())?;
         Ok(Self { name: name.to_owned(), child, log })
     }
 
     /// Its process id.
-    #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
-    }
-
-    /// Where it writes to.
-    #[must_use]
-    pub fn log(&self) -> &Path {
-        &self.log
     }
 
     /// Makes sure that it is running.
@@ -66,20 +53,16 @@ impl Daemon {
     /// It has ended: [`Hopeless`], with the end of its log.
     pub fn alive(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
+            let log = tail(&self.log);
             bail!(Hopeless(format!(
-                "{} has ended ({status}); the end of its log:\n{}",
-                self.name,
-                tail(&self.log)
+                "{} has ended ({status}); its log ends with\n{log}",
+                self.name
             )));
         }
         Ok(())
     }
 
     /// Kills it, as `kill -9` does.
-    ///
-    /// # Errors
-    ///
-    /// It can't be waited for.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
@@ -92,22 +75,16 @@ impl Daemon {
     ///
     /// It is still running after `limit`.
     pub async fn terminate(mut self, limit: Duration) -> Result<()> {
-        let pid = Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, Signal::TERM)?;
-        let name = self.name.clone();
-        until(&format!("the end of {name} after SIGTERM"), limit, async || {
-            self.child.try_wait()?.context("still running")
-        })
-        .await?;
+        rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let end = format!("the end of {} after SIGTERM", self.name);
+        until(&end, limit, async || self.child.try_wait()?.context("still running")).await?;
         Ok(())
     }
 }
 
-/// The last lines of a log.
-#[must_use]
-pub fn tail(log: &Path) -> String {
+fn tail(log: &Path) -> String {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+    lines[lines.len().saturating_sub(TAIL)..].join("\n")
 }

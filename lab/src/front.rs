@@ -4,7 +4,7 @@
 //! Without a replica nothing listens.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::netns::free_port;
+use crate::network::{free_port, localhost};
 
 /// An address in front of others.
 #[derive(Debug)]
@@ -24,19 +24,14 @@ pub struct Front {
 
 impl Front {
     /// Takes an address. Nothing listens there yet.
-    ///
-    /// # Errors
-    ///
-    /// There is no free port.
     pub fn new() -> Result<Self> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let address = localhost(free_port()?);
         let (backends, watched) = watch::channel(Vec::new());
         let task = tokio::spawn(serve(address, watched));
         Ok(Self { address, backends, task })
     }
 
     /// The address.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -1,14 +1,12 @@
-//! One plain HTTP GET at a time, over a connection of its own: what a probe does.
+//! One plain HTTP GET over a connection of its own.
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-
-/// The most that is read of an answer.
-const LIMIT: u64 = 4 << 20;
+use anyhow::{Context as _, Result};
+use reqwest::Client;
+use reqwest::redirect::Policy;
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -20,62 +18,33 @@ pub struct Answer {
 }
 
 /// Asks for `path`, and waits for the whole answer for at most `limit`.
-///
-/// # Errors
-///
-/// Nothing listens, or what answers is not HTTP, or not in time.
 pub async fn get(address: SocketAddr, path: &str, limit: Duration) -> Result<Answer> {
+    ask(address, path, "curl/8.5.0", limit).await
+}
+
+/// The same, as a kubelet does.
+pub async fn probe(address: SocketAddr, path: &str, limit: Duration) -> Result<Answer> {
+    ask(address, path, "kube-probe/1.34", limit).await
+}
+
+async fn ask(address: SocketAddr, path: &str, agent: &str, limit: Duration) -> Result<Answer> {
+    static CLIENT: LazyLock<reqwest::Result<Client>> = LazyLock::new(|| {
+        // reqwest asks the process for its provider of cryptography, also for plain HTTP.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Client::builder()
+            .no_proxy()
+            .http1_only()
+            .redirect(Policy::none())
+            .pool_max_idle_per_host(0)
+            .build()
+    });
+    let client = CLIENT.as_ref().context("there is no HTTP client")?;
+    let url = format!("http://{address}{path}");
+    let request = client.get(&url).header("connection", "close").header("user-agent", agent);
     let asked = async {
-        let mut stream = TcpStream::connect(address).await?;
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.take(LIMIT).read_to_end(&mut answer).await?;
-        parse(&answer)
+        let answer = request.timeout(limit).send().await?;
+        let status = answer.status().as_u16();
+        Ok::<_, reqwest::Error>(Answer { status, body: answer.text().await? })
     };
-    match tokio::time::timeout(limit, asked).await {
-        Ok(answer) => answer.with_context(|| format!("http://{address}{path}")),
-        Err(_) => bail!("http://{address}{path}: no answer within {limit:?}"),
-    }
-}
-
-/// Reads an answer that ended with its connection.
-pub(super) fn parse(answer: &[u8]) -> Result<Answer> {
-    let text = String::from_utf8_lossy(answer);
-    let (head, body) = text.split_once("\r\n\r\n").context("not an HTTP answer")?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    Ok(Answer {
-        status: status.context("an answer without a status")?,
-        body: if chunked { dechunk(body)? } else { body.to_owned() },
-    })
-}
-
-fn dechunk(mut rest: &str) -> Result<String> {
-    let mut body = String::new();
-    while let Some((size, after)) = rest.split_once("\r\n") {
-        let size = usize::from_str_radix(size.trim(), 16).context("an odd chunk")?;
-        if size == 0 {
-            break;
-        }
-        body.push_str(after.get(..size).context("half a chunk")?);
-        rest = after.get(size + 2..).unwrap_or_default();
-    }
-    Ok(body)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_ways_of_ending_a_body_are_read() {
-        let plain =
-            parse(b"HTTP/1.1 503 Service Unavailable\r\nA: b\r\n\r\nUninitialized\n").unwrap();
-        assert_eq!((plain.status, plain.body.as_str()), (503, "Uninitialized\n"));
-        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nIt \r\n6\r\nworks!\r\n0\r\n\r\n";
-        assert_eq!(parse(chunked).unwrap().body, "It works!");
-        assert!(parse(b"").is_err());
-    }
+    asked.await.with_context(|| format!("GET {url}"))
 }

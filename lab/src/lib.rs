@@ -9,13 +9,14 @@
 
 pub mod cargo;
 pub mod cluster;
+pub mod command;
 pub mod daemon;
 pub mod front;
 pub mod http;
 pub mod image;
 pub mod load;
 pub mod metrics;
-pub mod netns;
+pub mod network;
 pub mod process;
 pub mod progress;
 pub mod state;

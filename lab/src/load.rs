@@ -1,7 +1,7 @@
 //! Pods created as fast as the API server takes them, and what became of each.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
@@ -60,7 +60,6 @@ impl std::fmt::Display for Counted {
 impl Load {
     /// Starts creating copies of `pod`, each with a name of its own. `has_sidecar` says whether one that
     /// was created has got what it should.
-    #[must_use]
     pub fn start(api: &Api, pod: &Value, has_sidecar: fn(&Value) -> bool) -> Self {
         let counts = Arc::new(Counts::default());
         let stop = Arc::new(AtomicBool::new(false));
@@ -83,7 +82,6 @@ impl Load {
     }
 
     /// What has become of the pods so far.
-    #[must_use]
     pub fn so_far(&self) -> Counted {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let last = self.counts.last_refusal.lock();
@@ -92,7 +90,7 @@ impl Load {
             refused: count(&self.counts.refused),
             retried: count(&self.counts.retried),
             without_sidecar: count(&self.counts.without_sidecar),
-            last_refusal: last.unwrap_or_else(std::sync::PoisonError::into_inner).clone(),
+            last_refusal: last.unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 
@@ -129,21 +127,22 @@ async fn create(
 ) {
     let mut refused = false;
     loop {
-        let why = match api.post(pod, "").await {
-            Ok(reply) if reply.granted() => {
+        match api.create(pod).await {
+            Ok(created) => {
                 counts.created.fetch_add(1, Ordering::Relaxed);
                 counts.retried.fetch_add(u64::from(refused), Ordering::Relaxed);
-                if !has_sidecar(&reply.body) {
+                if !has_sidecar(&created) {
                     counts.without_sidecar.fetch_add(1, Ordering::Relaxed);
                 }
                 return;
             }
-            Ok(reply) => reply.message().to_owned(),
-            Err(error) => format!("{error:#}"),
-        };
-        refused = true;
-        counts.refused.fetch_add(1, Ordering::Relaxed);
-        *counts.last_refusal.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = why;
+            Err(error) => {
+                refused = true;
+                counts.refused.fetch_add(1, Ordering::Relaxed);
+                let mut last = counts.last_refusal.lock().unwrap_or_else(PoisonError::into_inner);
+                *last = format!("{error:#}");
+            }
+        }
         if stop.load(Ordering::Relaxed) {
             return;
         }

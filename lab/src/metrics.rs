@@ -8,7 +8,6 @@ pub struct Metrics(BTreeMap<String, f64>);
 
 impl Metrics {
     /// Reads what `/metrics` answered.
-    #[must_use]
     pub fn parse(text: &str) -> Self {
         let sample = |line: &str| {
             let (name, value) = line.rsplit_once(' ')?;
@@ -26,7 +25,6 @@ impl Metrics {
 
     /// The sum of all samples of a metric whose labels contain each of `labels`, written as
     /// `label="value"`. Zero if there are none.
-    #[must_use]
     pub fn sum(&self, name: &str, labels: &[&str]) -> f64 {
         self.0
             .iter()

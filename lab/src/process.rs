@@ -59,19 +59,16 @@ impl Process {
     }
 
     /// What it is called in messages.
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Its process id, while it has not been waited for.
-    #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
     /// All that it has written so far, stdout's and stderr's lines as they came.
-    #[must_use]
     pub fn lines(&self) -> Vec<String> {
         self.lines.borrow().clone()
     }

@@ -3,45 +3,51 @@
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, sleep, timeout_at};
 
-/// How often a condition is looked at.
-const LOOK: Duration = Duration::from_millis(25);
+/// How long to wait between two looks.
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// An error that no further look can mend: waiting ends with it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Hopeless(pub String);
 
-/// Looks with `probe` until it succeeds. An error means "not yet" unless it is [`Hopeless`], and the
-/// last one is the reason in the message if `limit` passes before.
-///
-/// # Errors
-///
-/// `limit` has passed, or a look was hopeless.
+/// Looks until `look` succeeds. An error means "not yet" unless it is [`Hopeless`]; when `limit` has
+/// passed, the last one is the reason in the message.
 pub async fn until<T>(
     what: &str,
     limit: Duration,
-    mut probe: impl AsyncFnMut() -> Result<T>,
+    mut look: impl AsyncFnMut() -> Result<T>,
 ) -> Result<T> {
-    let started = Instant::now();
-    let mut ticks = tokio::time::interval(LOOK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let deadline = Instant::now() + limit;
     let mut last = anyhow!("the first look has not come back");
     loop {
-        ticks.tick().await;
-        match tokio::time::timeout_at(started + limit, probe()).await {
+        match timeout_at(deadline, look()).await {
             Ok(Ok(found)) => return Ok(found),
             Ok(Err(error)) if error.is::<Hopeless>() => return Err(error),
             Ok(Err(error)) => last = error,
             Err(_) => {}
         }
-        if started.elapsed() >= limit {
-            return Err(
-                last.context(format!("waited {} s in vain for {what}", limit.as_secs_f32()))
-            );
+        if Instant::now() >= deadline {
+            let seconds = limit.as_secs_f32();
+            return Err(last.context(format!("waited {seconds} s in vain for {what}")));
         }
+        sleep(PAUSE).await;
     }
+}
+
+/// Tries for up to `limit` where nothing can be awaited: in a `Drop`, in the guard. Says whether it was
+/// done.
+pub(crate) fn retry(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let started = std::time::Instant::now();
+    while !done() {
+        if started.elapsed() > limit {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
 }
 
 #[cfg(test)]
@@ -58,16 +64,16 @@ mod tests {
             bail!("look {looks}")
         });
         let message = format!("{:#}", waited.await.unwrap_err());
-        assert!(message.starts_with("waited 1 s in vain for the tide: look "), "{message}");
+        assert_eq!(message, "waited 1 s in vain for the tide: look 41");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_hopeless_is_not_waited_for() {
         let started = Instant::now();
-        let waited = until("a dead man", Duration::from_secs(60), async || -> Result<()> {
-            bail!(Hopeless("he has ended".to_owned()))
+        let waited = until("a dead process", Duration::from_secs(60), async || -> Result<()> {
+            bail!(Hopeless("it has ended".to_owned()))
         });
-        assert_eq!(waited.await.unwrap_err().to_string(), "he has ended");
+        assert_eq!(waited.await.unwrap_err().to_string(), "it has ended");
         assert!(started.elapsed() < Duration::from_secs(1));
     }
 }

@@ -20,7 +20,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::footprint::proc;
-use crate::images;
+use crate::images::compile;
 use crate::product::Product;
 use crate::workspace;
 use lab::image::Architecture;
@@ -70,15 +70,11 @@ struct Round {
 
 /// Sends `requests` requests to each server in each of `rounds` rounds, and gives the table. `webhook` is
 /// measured instead of the one that is shipped, if it is named.
-///
-/// # Errors
-///
-/// A program can't be built or started, or a request fails.
-pub fn run(webhook: Option<&Path>, rounds: u32, requests: u32) -> Result<String> {
+pub(crate) async fn run(webhook: Option<&Path>, rounds: u32, requests: u32) -> Result<String> {
     let folder = tempfile::tempdir()?;
     let shipped = match webhook {
         Some(program) => program.to_owned(),
-        None => images::compile(Product::Webhook, Architecture::host())?,
+        None => compile(Product::Webhook, Architecture::host()).await?,
     };
     let [echo, load] = ["echo", "load"].map(|name| go(&folder, name));
     let (echo, load) = (echo?, load?);

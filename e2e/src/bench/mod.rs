@@ -1,3 +1,3 @@
 //! Benchmarks that need no cluster.
 
-pub mod admission;
+pub(crate) mod admission;

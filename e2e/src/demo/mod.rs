@@ -14,7 +14,6 @@
 mod api_server;
 mod curl;
 mod difference;
-mod http;
 mod kubelet;
 mod manifests;
 mod ports;

@@ -5,11 +5,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::{Container, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use lab::http::probe;
+use lab::network::localhost;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::curl::get;
 use super::screen::{self, Who};
 
 /// A readiness probe at work, until it is dropped.
@@ -92,13 +93,8 @@ async fn ask(plan: &Plan, ready: &watch::Sender<bool>) {
     let (mut failures, mut successes) = (0, 0);
     loop {
         ticks.tick().await;
-        let answer = timeout(plan.timeout, get(plan.port, &plan.path)).await;
-        let (good, told) = match answer {
-            Ok(Ok(answer)) => {
-                let good = answer.status.is_success() || answer.status.is_redirection();
-                (good, answer.status.as_u16().to_string())
-            }
-            Ok(Err(_)) => (false, "no connection".to_owned()),
+        let (good, told) = match probe(localhost(plan.port), &plan.path, plan.timeout).await {
+            Ok(answer) => ((200..400).contains(&answer.status), answer.status.to_string()),
             Err(_) => (false, "no answer in time".to_owned()),
         };
         (failures, successes) = if good { (0, successes + 1) } else { (failures + 1, 0) };

@@ -2,17 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::process::Command;
-use tokio::time::{sleep, timeout};
 
 use super::LIMIT;
-use super::curl::get;
 use super::screen::{self, Who};
 use crate::product::Product;
+use lab::http::probe;
 use lab::process::Process;
+use lab::until::until;
 
 /// Issues a certificate for the webhook's Service into a folder, with a CA of its own.
 pub(crate) async fn issue(certs: &Path, host: &str, folder: &Path) -> Result<()> {
@@ -37,19 +36,14 @@ pub(crate) async fn serve(webhook: &Path, certificates: &Path) -> Result<(Proces
     let webhook = Process::start(Who::Webhook.name(), command, watcher)?;
     let said = webhook.line("serving", LIMIT, |line| addresses(line).is_some()).await?;
     let (serving, admin) = addresses(&said).context("it serves nowhere")?;
-    timeout(LIMIT, ready(admin)).await.context("the webhook does not become ready")?;
+    // As a Service does, which sends nobody to a pod that is not ready.
+    until("the webhook", LIMIT, async || {
+        let answer = probe(admin, "/readyz", LIMIT).await?;
+        ensure!(answer.status == 200, "not ready: {}", answer.body);
+        Ok(())
+    })
+    .await?;
     Ok((webhook, serving))
-}
-
-/// Waits as a Service does, which sends nobody to a pod that is not ready.
-async fn ready(admin: SocketAddr) {
-    let is_ready = async || {
-        let answer = get(admin.port(), "/readyz").await;
-        answer.is_ok_and(|answer| answer.status.is_success())
-    };
-    while !is_ready().await {
-        sleep(Duration::from_millis(10)).await;
-    }
 }
 
 /// The addresses in the webhook's line about them: HTTPS, and the admin port.

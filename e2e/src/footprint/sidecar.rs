@@ -1,18 +1,18 @@
 //! A sidecar beside a Legacy, both to be measured.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use lab::http::probe;
+use lab::network::localhost;
+use lab::process::Process;
 use legacy_mock::{Config, Legacy};
 use tempfile::NamedTempFile;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio::process::Command;
 use tokio::time::timeout;
-
-use lab::process::Process;
 
 /// The operations half in these measurements.
 const HALF: &str = "-acknowledge";
@@ -45,7 +45,7 @@ impl Pair {
         // Bound and not listening: the port stays free for the sidecar alone.
         let claim = TcpSocket::new_v4()?;
         claim.set_reuseaddr(true)?;
-        claim.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        claim.bind(localhost(0))?;
         let health = claim.local_addr()?;
         let mut command = Command::new(program);
         command.arg(format!("--legacy-port={}", legacy.port()));
@@ -77,19 +77,20 @@ impl Pair {
         Ok(())
     }
 
-    /// Asks `/readyz` once, as a kubelet does, and returns when the answer has come.
+    /// Asks `/readyz` as a kubelet does, as soon as the sidecar listens, and returns when the answer has
+    /// come.
     pub(super) async fn ready(&self) -> Result<Instant> {
         let asking = async {
-            let mut stream = connect(self.health).await;
-            let request = "GET /readyz HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n";
-            stream.write_all(request.as_bytes()).await?;
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).await?;
-            let now = Instant::now();
-            let answer = String::from_utf8_lossy(&answer);
-            let first = answer.lines().next().unwrap_or_default();
-            anyhow::ensure!(first == "HTTP/1.1 200 OK", "/readyz answered {first:?}");
-            Ok(now)
+            loop {
+                match probe(self.health, "/readyz", LIMIT).await {
+                    Ok(answer) => {
+                        let now = Instant::now();
+                        ensure!(answer.status == 200, "/readyz answered {}", answer.status);
+                        return Ok(now);
+                    }
+                    Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+                }
+            }
         };
         timeout(LIMIT, asking).await.context("/readyz takes too long")?
     }
@@ -97,17 +98,7 @@ impl Pair {
     /// Ends the sidecar.
     pub(super) async fn end(mut self) -> Result<()> {
         let status = self.process.terminate(LIMIT).await?;
-        anyhow::ensure!(status.success(), "the sidecar ended with {status}");
+        ensure!(status.success(), "the sidecar ended with {status}");
         Ok(())
-    }
-}
-
-/// Connects as soon as the sidecar listens.
-async fn connect(address: SocketAddr) -> TcpStream {
-    loop {
-        if let Ok(stream) = TcpStream::connect(address).await {
-            return stream;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

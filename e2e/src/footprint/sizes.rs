@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::table::{Quantity, Row};
-use crate::images;
+use crate::images::compile;
 use crate::product::{self, Product};
 use lab::cargo::{Build, Linkage};
 use lab::image::Architecture;
@@ -24,7 +24,7 @@ pub(super) struct Linked {
 
 /// The sidecar as it is in its image: with musl.
 pub(super) async fn musl() -> Result<Linked> {
-    let program = compile(Product::Sidecar).await?;
+    let program = compile(Product::Sidecar, Architecture::host()).await?;
     Ok(Linked { name: "musl", program, size: 1_300_000, memory: 1.3 })
 }
 
@@ -49,12 +49,8 @@ pub(super) fn sidecar(linked: &Linked) -> Result<Row> {
 
 /// The size of the webhook.
 pub(super) async fn webhook() -> Result<Row> {
-    let size = size(&compile(Product::Webhook).await?)?;
+    let size = size(&compile(Product::Webhook, Architecture::host()).await?)?;
     Ok(Row::one("webhook, static with musl", size, Some(Quantity::Bytes(7_000_000))))
-}
-
-async fn compile(product: Product) -> Result<PathBuf> {
-    tokio::task::spawn_blocking(move || images::compile(product, Architecture::host())).await?
 }
 
 fn size(program: &Path) -> Result<Quantity> {

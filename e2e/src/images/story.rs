@@ -6,22 +6,27 @@
 //! an error.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use cli::inject::InjectArgs;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::jiff::Timestamp;
+use lab::http::{Answer, probe};
+use lab::image::{Container, End, Engine, hardening};
+use lab::network::{self, localhost};
+use lab::until::until;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use webhook::decision::Policy;
 
 use crate::product::Product;
 use crate::workspace;
-use lab::image::{Container, End, Engine, Network, ask, hardening};
 
 const LEGACY: u16 = 3000;
 const SIDECAR: u16 = 13300;
@@ -39,13 +44,13 @@ const ENDLESS: usize = 1 << 20;
 
 /// The images' names in the engine.
 #[derive(Clone, Debug)]
-pub struct Names {
+pub(super) struct Names {
     /// The webhook's.
-    pub webhook: String,
+    pub(super) webhook: String,
     /// The sidecar's.
-    pub sidecar: String,
+    pub(super) sidecar: String,
     /// The mock's.
-    pub legacy: String,
+    pub(super) legacy: String,
 }
 
 /// Tells the story with the images that `engine` has under `names`; `say` gets a line for each step.
@@ -53,7 +58,7 @@ pub struct Names {
 /// # Errors
 ///
 /// At the first thing that isn't as it should be.
-pub fn tell(engine: &Engine, names: &Names, mut say: impl FnMut(&str)) -> Result<()> {
+pub(super) async fn tell(engine: &Engine, names: &Names, mut say: impl FnMut(&str)) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let pod = inject(names)?;
     let sidecar = sidecar_of(&pod)?;
@@ -62,17 +67,16 @@ pub fn tell(engine: &Engine, names: &Names, mut say: impl FnMut(&str)) -> Result
 
     // The webhook stays up for the whole story, so the network namespace is its own.
     let webhook = webhook(engine, names, folder.path())?;
-    let network = Network::of(webhook.pid()?)?;
-    until("the webhook to be ready", || status_is(&network, ADMIN, "/readyz", 200))?;
+    let network = Network::of(&webhook)?;
+    network.answers(ADMIN, "/readyz", 200).await?;
     say("the webhook serves");
     let legacy = legacy(engine, names, &webhook)?;
-    until("Legacy to answer", || status_is(&network, LEGACY, "/health", 200))?;
-    let (status, body) = network.get(LEGACY, "/")?;
-    ensure!((status, body.trim()) == (503, "Uninitialized"), "Legacy said {status} {body:?}");
+    network.answers(LEGACY, "/health", 200).await?;
+    network.says(LEGACY, "/", (503, "Uninitialized")).await?;
     say("Legacy says 503 Uninitialized");
 
     let sidecar = run_sidecar(engine, sidecar, &webhook, folder.path())?;
-    initialised(&network)?;
+    initialised(&network).await?;
     say("the sidecar does the handshake: 200 It works!");
     confined(&webhook, Product::Webhook)?;
     confined(&sidecar, Product::Sidecar)?;
@@ -81,16 +85,16 @@ pub fn tell(engine: &Engine, names: &Names, mut say: impl FnMut(&str)) -> Result
 
     let end = legacy.stop()?;
     ensure!(end.code == 2, "Legacy ends with {} after SIGTERM", end.code);
-    until("the pod not to be ready", || status_is(&network, SIDECAR, "/readyz?now", 503))?;
+    network.answers(SIDECAR, "/readyz?now", 503).await?;
     say("Legacy is stopped: not ready");
-    crowd(&network)?;
+    network.inside(crowd).await?;
     say(&format!(
         "{HELD} probes held, {FLOOD} connections and an endless request on the sidecar's port"
     ));
     legacy.start()?;
-    initialised(&network)?;
+    initialised(&network).await?;
     let handshakes = "secret_handshake_handshakes_total 2";
-    let (_, metrics) = network.get(SIDECAR, "/metrics")?;
+    let metrics = network.get(SIDECAR, "/metrics").await?.body;
     ensure!(metrics.lines().any(|line| line == handshakes), "no {handshakes:?} in:\n{metrics}");
     let state = sidecar.state()?;
     ensure!(state["OOMKilled"] == false && state["Running"] == true, "the sidecar: {state}");
@@ -100,11 +104,12 @@ pub fn tell(engine: &Engine, names: &Names, mut say: impl FnMut(&str)) -> Result
     say(&format!("Legacy is back: initialised again{peak}"));
 
     secret_free(&[&sidecar, &webhook])?;
-    let mut held = network.connect(SIDECAR)?;
     legacy.stop()?;
-    until("the pod not to be ready", || status_is(&network, SIDECAR, "/readyz?now", 503))?;
-    ask(&mut held, "/readyz")?;
+    network.answers(SIDECAR, "/readyz?now", 503).await?;
+    let held =
+        network.inside(async || hold_a_probe().await?.into_std().map_err(Into::into)).await?;
     ended(&sidecar, "the sidecar, while it holds a probe,", &mut say)?;
+    drop(held);
     ended(&webhook, "the webhook", &mut say)
 }
 
@@ -217,12 +222,46 @@ fn readable(path: &Path, content: &[u8]) -> Result<()> {
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o444))?)
 }
 
+/// The network namespace that all containers of the story share.
+struct Network(PathBuf);
+
+impl Network {
+    fn of(container: &Container<'_>) -> Result<Self> {
+        Ok(Self(PathBuf::from(format!("/proc/{}/ns/net", container.pid()?))))
+    }
+
+    async fn inside<T: Send + 'static>(
+        &self,
+        work: impl AsyncFnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        network::inside(&self.0, work).await
+    }
+
+    async fn get(&self, port: u16, path: &'static str) -> Result<Answer> {
+        self.inside(async move || probe(localhost(port), path, LIMIT).await).await
+    }
+
+    /// Waits until a path answers with this status.
+    async fn answers(&self, port: u16, path: &'static str, status: u16) -> Result<()> {
+        until(&format!("{status} from {path} on port {port}"), LIMIT, async || {
+            let answer = self.get(port, path).await?;
+            ensure!(answer.status == status, "{} {}", answer.status, answer.body.trim());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn says(&self, port: u16, path: &'static str, wanted: (u16, &str)) -> Result<()> {
+        let Answer { status, body } = self.get(port, path).await?;
+        ensure!((status, body.trim()) == wanted, "{path} says {status} {body:?}");
+        Ok(())
+    }
+}
+
 /// Waits until Legacy serves and the sidecar says that the pod is ready.
-fn initialised(network: &Network) -> Result<()> {
-    until("the handshake", || status_is(network, SIDECAR, "/readyz?now", 200))?;
-    let (status, body) = network.get(LEGACY, "/")?;
-    ensure!((status, body.trim()) == (200, "It works!"), "Legacy said {status} {body:?}");
-    Ok(())
+async fn initialised(network: &Network) -> Result<()> {
+    network.answers(SIDECAR, "/readyz?now", 200).await?;
+    network.says(LEGACY, "/", (200, "It works!")).await
 }
 
 /// Checks what the kernel says of a container's process: its user, its group, no capabilities, no way
@@ -244,18 +283,24 @@ fn confined(container: &Container<'_>, product: Product) -> Result<()> {
     Ok(())
 }
 
-/// Everything at once that may come to the sidecar's port, while Legacy is away.
-fn crowd(network: &Network) -> Result<()> {
+/// A connection on which a probe waits for its answer.
+async fn hold_a_probe() -> Result<TcpStream> {
+    let mut stream = TcpStream::connect(localhost(SIDECAR)).await?;
+    stream
+        .write_all(b"GET /readyz HTTP/1.1\r\nHost: pod\r\nUser-Agent: kube-probe/1\r\n\r\n")
+        .await?;
+    Ok(stream)
+}
+
+/// Everything at once that may come to the sidecar's port, while Legacy is away. What is over the
+/// sidecar's limits is turned away, which is fine.
+async fn crowd() -> Result<()> {
     let mut held = Vec::new();
     for _ in 0..HELD {
-        // What is over the sidecar's limits is turned away, which is fine.
-        if let Ok(mut stream) = network.connect(SIDECAR) {
-            let _ = ask(&mut stream, "/readyz");
-            held.push(stream);
-        }
+        held.extend(hold_a_probe().await);
     }
     for number in 0..FLOOD {
-        let Ok(mut stream) = network.connect(SIDECAR) else {
+        let Ok(mut stream) = TcpStream::connect(localhost(SIDECAR)).await else {
             continue;
         };
         let request: &[u8] = match number % 3 {
@@ -263,16 +308,16 @@ fn crowd(network: &Network) -> Result<()> {
             1 => b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
             _ => b"",
         };
-        let _ = stream.write_all(request);
+        let _ = stream.write_all(request).await;
     }
-    let mut endless = network.connect(SIDECAR)?;
+    let mut endless = TcpStream::connect(localhost(SIDECAR)).await?;
     let piece = [b'a'; 4096];
     for _ in 0..ENDLESS / piece.len() {
-        if endless.write_all(&piece).is_err() {
+        if endless.write_all(&piece).await.is_err() {
             break;
         }
     }
-    let _ = endless.read(&mut [0]);
+    let _ = timeout(LIMIT, endless.read(&mut [0])).await;
     Ok(())
 }
 
@@ -297,24 +342,4 @@ fn ended(container: &Container<'_>, who: &str, say: &mut impl FnMut(&str)) -> Re
     ensure!(took < AT_ONCE, "{who} takes {took:?} to end after SIGTERM");
     say(&format!("SIGTERM ends {who} with exit code 0, in {} ms", took.as_millis()));
     Ok(())
-}
-
-fn status_is(network: &Network, port: u16, path: &str, expected: u16) -> Result<()> {
-    let (status, body) = network.get(port, path)?;
-    ensure!(status == expected, "{path} on port {port} says {status} {}", body.trim());
-    Ok(())
-}
-
-/// Repeats `attempt` until it succeeds.
-fn until(what: &str, mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
-    let started = Instant::now();
-    loop {
-        match attempt() {
-            Ok(()) => return Ok(()),
-            Err(error) if started.elapsed() > LIMIT => {
-                bail!(error.context(format!("waited {LIMIT:?} for {what}")))
-            }
-            Err(_) => std::thread::sleep(Duration::from_millis(10)),
-        }
-    }
 }

@@ -3,17 +3,17 @@
 //! A limit is a share of each 100 ms of the kernel's clock; what has used its share up stands still
 //! until the next. Legacy runs in this process, without a limit, so only the sidecar is measured.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use legacy_mock::{Config, Legacy};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
-
+use anyhow::{Context as _, Result, ensure};
+use lab::http::probe;
 use lab::image::{Container, Engine, cpus};
+use lab::network::{free_port, localhost};
+use lab::until::until;
+use legacy_mock::{Config, Legacy};
+use tokio::time::{sleep, timeout};
 
 /// The limits that are compared, from the least that Docker takes; the last is none.
 const LIMITS: [Option<&str>; 5] = [Some("10m"), Some("20m"), Some("50m"), Some("100m"), None];
@@ -24,22 +24,18 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// Times of many handshakes under one limit.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub(super) struct Row {
     /// The CPU limit, as in a pod; none without one.
-    pub cpu: Option<&'static str>,
+    pub(super) cpu: Option<&'static str>,
     /// From Legacy's first listen to the accepted handshake, sorted.
-    pub handshake: Vec<Duration>,
+    pub(super) handshake: Vec<Duration>,
     /// From the accepted handshake to the answer of the probe that was held for it, sorted.
-    pub ready: Vec<Duration>,
+    pub(super) ready: Vec<Duration>,
 }
 
 /// Measures `rounds` handshakes for each limit and each way in which Legacy starts, with the sidecar's
 /// image `name`.
-///
-/// # Errors
-///
-/// When the container can't be run, or a handshake doesn't come within half a minute.
-pub async fn measure(engine: &Engine, name: &str, rounds: usize) -> Result<Vec<Row>> {
+pub(super) async fn measure(engine: &Engine, name: &str, rounds: usize) -> Result<Vec<Row>> {
     let folder = tempfile::tempdir()?;
     let half = folder.path().join("half");
     std::fs::write(&half, "-acknowledge")?;
@@ -57,7 +53,7 @@ pub async fn measure(engine: &Engine, name: &str, rounds: usize) -> Result<Vec<R
 
 async fn one(engine: &Engine, name: &str, half: &Path, rounds: usize, row: &mut Row) -> Result<()> {
     let legacy = Legacy::reserve(Config::default())?;
-    let probe = free_port()?;
+    let listen = localhost(free_port()?);
     let mut flags = vec![
         "--network=host".to_owned(),
         "--memory=12m".to_owned(),
@@ -69,13 +65,13 @@ async fn one(engine: &Engine, name: &str, half: &Path, rounds: usize, row: &mut 
     }
     let arguments = [
         format!("--legacy-port={}", legacy.port()),
-        format!("--listen={probe}"),
+        format!("--listen={listen}"),
         "--half-file=/half".to_owned(),
     ];
     let sidecar = Container::run(engine, name, &flags, &arguments)?;
     for round in 0..rounds * STARTS.len() {
-        timeout(LIMIT, unready(probe)).await.context("the sidecar is ready without Legacy")?;
-        let held = tokio::spawn(ready(probe));
+        unready(listen).await?;
+        let held = tokio::spawn(ready(listen));
         sleep(STARTS[round % STARTS.len()]).await;
         let before = legacy.counts().accepted;
         legacy.listen()?;
@@ -97,28 +93,18 @@ async fn one(engine: &Engine, name: &str, half: &Path, rounds: usize, row: &mut 
 
 /// Asks `/readyz` as a kubelet does until it says 200, and returns when that was.
 async fn ready(address: SocketAddr) -> Result<Instant> {
-    while status(address, "/readyz").await.ok() != Some(200) {
+    while !probe(address, "/readyz", LIMIT).await.is_ok_and(|answer| answer.status == 200) {
         sleep(Duration::from_millis(1)).await;
     }
     Ok(Instant::now())
 }
 
 /// Waits until the sidecar knows that Legacy is gone.
-async fn unready(address: SocketAddr) {
-    while status(address, "/readyz?now").await.ok() != Some(503) {
-        sleep(Duration::from_millis(5)).await;
-    }
-}
-
-async fn status(address: SocketAddr, path: &str) -> Result<u16> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).context("not an HTTP answer")
-}
-
-fn free_port() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+async fn unready(address: SocketAddr) -> Result<()> {
+    until("the sidecar not to be ready", LIMIT, async || {
+        let answer = probe(address, "/readyz?now", LIMIT).await?;
+        ensure!(answer.status == 503, "{}", answer.status);
+        Ok(())
+    })
+    .await
 }

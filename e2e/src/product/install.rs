@@ -9,20 +9,16 @@ use crate::workspace;
 use lab::cluster::Cluster;
 
 /// The product's namespace.
-pub const NAMESPACE: &str = "secret-handshake";
+pub(crate) const NAMESPACE: &str = "secret-handshake";
 /// The name of its Deployment, Service and ServiceAccount.
-pub const WEBHOOK: &str = "secret-handshake-webhook";
+pub(crate) const WEBHOOK: &str = "secret-handshake-webhook";
 /// The name of its `MutatingWebhookConfiguration`.
-pub const CONFIGURATION: &str = "secret-handshake";
+pub(crate) const CONFIGURATION: &str = "secret-handshake";
 /// The Secret with the CA.
-pub const CA_SECRET: &str = "secret-handshake-ca";
+pub(crate) const CA_SECRET: &str = "secret-handshake-ca";
 
 /// Renders a kustomization of the repository: `deploy/webhook`, `deploy/demo`.
-///
-/// # Errors
-///
-/// It can't be rendered.
-pub async fn render(cluster: &Cluster, kustomization: &str) -> Result<Vec<Value>> {
+pub(crate) async fn render(cluster: &Cluster, kustomization: &str) -> Result<Vec<Value>> {
     let folder: PathBuf = workspace().join(kustomization);
     let rendered = cluster.kubectl.run(&["kustomize".as_ref(), folder.as_os_str()]).await?;
     serde_json::from_value(Value::Array(
@@ -33,22 +29,14 @@ pub async fn render(cluster: &Cluster, kustomization: &str) -> Result<Vec<Value>
 }
 
 /// Applies objects as `kubectl apply -f` does.
-///
-/// # Errors
-///
-/// One is refused.
-pub async fn apply(cluster: &Cluster, objects: &[Value]) -> Result<String> {
+pub(crate) async fn apply(cluster: &Cluster, objects: &[Value]) -> Result<String> {
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
     cluster.kubectl.run_with(&["apply", "-f", "-"], &list.to_string()).await
 }
 
 /// The same objects, with a webhook that is called by URL: in the configuration `clientConfig.service`
 /// is replaced, and nothing else. `url` is the part before the path.
-///
-/// # Errors
-///
-/// The configuration is not among them, or not what it is known to be.
-pub fn by_url(mut objects: Vec<Value>, url: &str) -> Result<Vec<Value>> {
+pub(crate) fn by_url(mut objects: Vec<Value>, url: &str) -> Result<Vec<Value>> {
     let mut replaced = 0;
     for object in &mut objects {
         if object["kind"] != "MutatingWebhookConfiguration" {

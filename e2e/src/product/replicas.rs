@@ -1,27 +1,28 @@
 //! The webhook as processes on this machine, behind one address, with the rights of its own
 //! ServiceAccount.
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
-use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
-
-use super::install::{self, NAMESPACE, WEBHOOK};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::PostParams;
 use lab::cluster::Cluster;
 use lab::cluster::pki::{Credentials, kubeconfig};
 use lab::daemon::Daemon;
 use lab::front::Front;
 use lab::http;
 use lab::metrics::Metrics;
-use lab::netns::free_port;
+use lab::network::{free_port, localhost};
 use lab::until::until;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use super::install::{self, NAMESPACE, WEBHOOK};
 
 /// How long a replica may take until it is ready, and until it has ended.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PROBE: Duration = Duration::from_millis(50);
 
 /// Replicas of the webhook. When it is dropped they are ended with their cluster.
-pub struct Replicas {
+pub(crate) struct Replicas {
     cluster: Arc<Cluster>,
     program: PathBuf,
     kubeconfig: PathBuf,
@@ -44,17 +45,12 @@ struct Replica {
     daemon: Daemon,
     serving: SocketAddr,
     admin: SocketAddr,
-    flags: Vec<String>,
 }
 
 impl Replicas {
     /// Installs `deploy/webhook` with a configuration that calls this machine's processes, and gets
     /// ready to start some.
-    ///
-    /// # Errors
-    ///
-    /// The manifests are refused, or no token for the ServiceAccount can be had.
-    pub async fn install(cluster: Arc<Cluster>, program: PathBuf) -> Result<Self> {
+    pub(crate) async fn install(cluster: Arc<Cluster>, program: PathBuf) -> Result<Self> {
         let front = Arc::new(Front::new()?);
         let objects = install::render(&cluster, "deploy/webhook").await?;
         let url = format!("https://{}", front.address());
@@ -67,11 +63,7 @@ impl Replicas {
     }
 
     /// Has the API server call another address from now on.
-    ///
-    /// # Errors
-    ///
-    /// The configuration is refused.
-    pub async fn call_at(&self, address: SocketAddr) -> Result<()> {
+    pub(crate) async fn call_at(&self, address: SocketAddr) -> Result<()> {
         let mut objects = install::render(&self.cluster, "deploy/webhook").await?;
         objects.retain(|object| object["kind"] == "MutatingWebhookConfiguration");
         let objects = install::by_url(objects, &format!("https://{address}"))?;
@@ -79,51 +71,36 @@ impl Replicas {
     }
 
     /// Starts a replica that listens at this address, and waits until it is ready.
-    ///
-    /// # Errors
-    ///
-    /// It does not start, or is not ready in time.
-    pub async fn start_listening(&self, at: SocketAddr, name: &str, flags: &[&str]) -> Result<()> {
+    pub(crate) async fn start_listening(
+        &self,
+        at: SocketAddr,
+        name: &str,
+        flags: &[&str],
+    ) -> Result<()> {
         self.start_at(at, name, flags).await?;
         self.ready().await
     }
 
     /// Where the API server calls.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.front.address()
     }
 
     /// Leaves one replica, which listens at the address itself: for a cluster that outlives this process.
-    ///
-    /// # Errors
-    ///
-    /// It does not start.
-    pub async fn leave_one(&self) -> Result<()> {
+    pub(crate) async fn leave_one(&self) -> Result<()> {
         self.kill_all().await?;
         self.probes.abort();
         self.start_at(self.front.address(), "webhook", &[]).await?;
-        until("the webhook", PATIENCE, async || {
-            let mut running = self.running.lock().await;
-            for replica in running.iter_mut() {
-                replica.is_ready().await?;
-            }
-            Ok(())
-        })
-        .await
+        self.all_ready().await
     }
 
     /// Starts a replica with `flags` besides those that every one has, and does not wait for it.
-    ///
-    /// # Errors
-    ///
-    /// It does not start.
-    pub async fn start(&self, name: &str, flags: &[&str]) -> Result<()> {
-        self.start_at(loopback(free_port()?), name, flags).await
+    pub(crate) async fn start(&self, name: &str, flags: &[&str]) -> Result<()> {
+        self.start_at(localhost(free_port()?), name, flags).await
     }
 
     async fn start_at(&self, serving: SocketAddr, name: &str, flags: &[&str]) -> Result<()> {
-        let admin = loopback(free_port()?);
+        let admin = localhost(free_port()?);
         let mut command = Command::new(&self.program);
         command
             .arg(format!("--listen={serving}"))
@@ -137,70 +114,55 @@ impl Replicas {
             // Its surroundings are a pod's, not those of whoever runs this.
             .env_remove("KUBECONFIG");
         let daemon = Daemon::start(self.cluster.state()?, name, command)?;
-        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let replica = Replica { name: name.to_owned(), daemon, serving, admin, flags };
+        let replica = Replica { name: name.to_owned(), daemon, serving, admin };
         self.running.lock().await.push(replica);
         Ok(())
     }
 
     /// What most scenarios want: one replica with no flags of its own, ready.
-    ///
-    /// # Errors
-    ///
-    /// It does not start, or is not ready in time.
-    pub async fn restore(&self) -> Result<()> {
+    pub(crate) async fn restore(&self) -> Result<()> {
         self.kill_all().await?;
         self.start("webhook", &[]).await?;
         self.ready().await
     }
 
     /// Waits until every replica is ready and behind the address.
-    ///
-    /// # Errors
-    ///
-    /// One has ended, or is not ready in time; the message has its own reason.
-    pub async fn ready(&self) -> Result<()> {
+    pub(crate) async fn ready(&self) -> Result<()> {
+        self.all_ready().await?;
+        self.put_in_front().await;
+        Ok(())
+    }
+
+    async fn all_ready(&self) -> Result<()> {
         until("the webhook", PATIENCE, async || {
-            let mut running = self.running.lock().await;
-            for replica in running.iter_mut() {
+            for replica in self.running.lock().await.iter_mut() {
                 replica.is_ready().await?;
             }
-            self.front.set(running.iter().map(|replica| replica.serving).collect());
             Ok(())
         })
         .await
     }
 
+    async fn put_in_front(&self) {
+        let running = self.running.lock().await;
+        self.front.set(running.iter().map(|replica| replica.serving).collect());
+    }
+
     /// Kills a replica, as `kill -9` does.
-    ///
-    /// # Errors
-    ///
-    /// There is none of this name.
-    pub async fn kill(&self, name: &str) -> Result<()> {
+    pub(crate) async fn kill(&self, name: &str) -> Result<()> {
         self.take(name).await?.daemon.kill()
     }
 
     /// Asks a replica to end, as the kubelet does, and waits until it has ended.
-    ///
-    /// # Errors
-    ///
-    /// There is none of this name, or it does not end in time.
-    pub async fn terminate(&self, name: &str) -> Result<()> {
-        let mut running = self.running.lock().await;
-        let replica = running.iter().position(|replica| replica.name == name);
-        let replica = running.remove(replica.with_context(|| format!("no replica {name}"))?);
+    pub(crate) async fn terminate(&self, name: &str) -> Result<()> {
+        let replica = self.take(name).await?;
         // A pod that is being deleted is taken out of its Service at that moment.
-        self.front.set(running.iter().map(|replica| replica.serving).collect());
-        drop(running);
+        self.put_in_front().await;
         replica.daemon.terminate(PATIENCE).await
     }
 
     /// Kills all of them: the webhook is away, and nothing listens where the API server calls.
-    ///
-    /// # Errors
-    ///
-    /// One can't be killed.
-    pub async fn kill_all(&self) -> Result<()> {
+    pub(crate) async fn kill_all(&self) -> Result<()> {
         let running: Vec<Replica> = self.running.lock().await.drain(..).collect();
         self.front.set(Vec::new());
         running.into_iter().try_for_each(|replica| replica.daemon.kill())
@@ -212,43 +174,14 @@ impl Replicas {
         Ok(running.remove(place.with_context(|| format!("no replica {name}"))?))
     }
 
-    /// The flags that a replica was started with.
-    ///
-    /// # Errors
-    ///
-    /// There is none of this name.
-    pub async fn flags(&self, name: &str) -> Result<Vec<String>> {
-        let running = self.running.lock().await;
-        let replica = running.iter().find(|replica| replica.name == name);
-        Ok(replica.with_context(|| format!("no replica {name}"))?.flags.clone())
-    }
-
     /// What all replicas have counted together.
-    ///
-    /// # Errors
-    ///
-    /// One does not answer.
-    pub async fn metrics(&self) -> Result<Metrics> {
+    pub(crate) async fn metrics(&self) -> Result<Metrics> {
         let mut sum = Metrics::default();
-        for (_, metrics) in self.metrics_of_each().await? {
-            sum.add(&metrics);
+        for replica in self.running.lock().await.iter() {
+            let answer = http::get(replica.admin, "/metrics", Duration::from_secs(5)).await?;
+            sum.add(&Metrics::parse(&answer.body));
         }
         Ok(sum)
-    }
-
-    /// What each replica has counted.
-    ///
-    /// # Errors
-    ///
-    /// One does not answer.
-    pub async fn metrics_of_each(&self) -> Result<BTreeMap<String, Metrics>> {
-        let running = self.running.lock().await;
-        let mut all = BTreeMap::new();
-        for replica in running.iter() {
-            let answer = http::get(replica.admin, "/metrics", Duration::from_secs(5)).await?;
-            all.insert(replica.name.clone(), Metrics::parse(&answer.body));
-        }
-        Ok(all)
     }
 }
 
@@ -259,10 +192,6 @@ impl Replica {
         ensure!(answer.status == 200, "{}: {}", self.name, answer.body.trim());
         Ok(())
     }
-}
-
-fn loopback(port: u16) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 impl Drop for Replicas {
@@ -293,17 +222,13 @@ async fn keep_probing(running: Arc<Mutex<Vec<Replica>>>, front: Arc<Front>) {
 }
 
 /// A kubeconfig with a token of the webhook's ServiceAccount: what it may do is what the manifest says.
-async fn write_kubeconfig(cluster: &Cluster, path: &std::path::Path) -> Result<()> {
-    let control_plane = cluster.own_control_plane()?;
-    let request: Value = json!({
-        "apiVersion": "authentication.k8s.io/v1",
-        "kind": "TokenRequest",
-        "spec": { "expirationSeconds": 3600 * 24 },
-    });
-    let account = format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{WEBHOOK}/token");
-    let body = serde_json::to_vec(&request)?;
-    let reply = cluster.api.send("POST", &account, "application/json", body).await?.object()?;
-    let token = reply["status"]["token"].as_str().context("no token")?;
+async fn write_kubeconfig(cluster: &Cluster, path: &Path) -> Result<()> {
+    let control_plane = cluster.control_plane()?;
+    let accounts = kube::Api::<ServiceAccount>::namespaced(cluster.api.client(), NAMESPACE);
+    let spec = TokenRequestSpec { expiration_seconds: Some(24 * 3600), ..Default::default() };
+    let request = TokenRequest { spec: Some(spec), ..Default::default() };
+    let answer = accounts.create_token_request(WEBHOOK, &PostParams::default(), &request).await?;
+    let token = answer.status.and_then(|status| status.token).context("no token")?;
     let server = format!("https://{}", control_plane.server);
-    kubeconfig(path, &server, &control_plane.ca, &Credentials::Token(token))
+    kubeconfig(path, &server, &control_plane.ca, &Credentials::Token(&token))
 }

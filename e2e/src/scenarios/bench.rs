@@ -11,16 +11,15 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::objects::{NAME, annotated};
-use super::running::{HALF, LONG, legacy, set_half};
+use super::running::{HALF, LONG, is_ready, legacy, set_half};
 use super::scene::Scene;
-use lab::cluster::node::{Node, condition};
+use lab::cluster::node::Node;
 use lab::progress::say;
-use lab::until::until;
-use lab::{http, netns};
+use lab::{http, network};
 
 /// How a pod is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +53,7 @@ struct Start {
 /// # Errors
 ///
 /// A pod does not start.
-pub async fn start(scene: &Scene, starts: usize, slow: Duration) -> Result<String> {
+pub(super) async fn start(scene: &Scene, starts: usize, slow: Duration) -> Result<String> {
     let namespace = scene.namespace(&[]).await?;
     set_half(scene, &namespace, NAME, "half", HALF).await?;
     let slow = format!("{}ms", slow.as_millis());
@@ -119,33 +118,19 @@ async fn one(scene: &Scene, namespace: &str, name: &str, way: Way, late: &str) -
         Way::Classic => pod = annotated(pod, "secret-handshake/mode", "classic"),
         Way::Native => pod = annotated(pod, "secret-handshake/mode", "native"),
     }
-    let query = format!("fieldSelector=metadata.name%3D{name}");
-    let mut watch = scene.api().watch("Pod", namespace, &query).await?;
     let before: BTreeSet<PathBuf> = node.network_namespaces()?.into_iter().collect();
     let created = Instant::now();
     scene.api().create(&pod).await?;
-    let ready = async {
-        loop {
-            let (_, pod) = watch.next().await?;
-            if condition(&pod, "Ready")["status"] == "True" {
-                return anyhow::Ok(Instant::now());
-            }
-        }
-    };
+    let ready = |pod: &Value| is_ready(pod).map(|()| Instant::now());
+    let ready = scene.api().wait(("Pod", namespace, name), LONG, ready);
     let inside = async {
         let file = appeared(node, &before).await?;
-        netns::inside(&file, async move || Ok(look(way != Way::Alone).await)).await
+        network::inside(&file, async move || Ok(look(way != Way::Alone).await)).await
     };
-    let (ready, (listens, initialised)) =
-        tokio::time::timeout(LONG, async { tokio::try_join!(ready, inside) })
-            .await
-            .context("not Ready in time")??;
-    scene.api().delete("Pod", namespace, name, "Background").await?.object()?;
-    until("the pod's end", LONG, async || {
-        anyhow::ensure!(!scene.api().exists("Pod", namespace, name).await?, "still there");
-        Ok(())
-    })
-    .await?;
+    let inside = async { tokio::time::timeout(LONG, inside).await.context("it never listened")? };
+    let (ready, (listens, initialised)) = tokio::try_join!(ready, inside)?;
+    scene.api().delete("Pod", namespace, name).await?;
+    scene.api().wait_gone(("Pod", namespace, name), LONG).await?;
     Ok(Start {
         listens: listens.saturating_duration_since(created),
         initialised: initialised.map(|when| when.saturating_duration_since(created)),
@@ -177,7 +162,7 @@ fn is_namespace(file: &std::path::Path) -> bool {
 
 /// When Legacy listens, and when it is initialised, as seen from the pod's own localhost.
 async fn look(will_be_initialised: bool) -> (Instant, Option<Instant>) {
-    let legacy = netns::localhost(3000);
+    let legacy = network::localhost(3000);
     let mut ticks = tokio::time::interval(Duration::from_micros(500));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let listens = loop {

@@ -17,21 +17,21 @@ use lab::until::until;
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "calls/no-token-and-one-call",
         "no service-account token in the sidecar, in either mode, and one call for a pod",
         no_token_and_one_call
     ),
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "calls/default-of-a-limit-range",
         "where a LimitRange changes the injected pod the second call changes nothing",
         default_of_a_limit_range
     ),
     scenario!(
         ControlPlane,
-        ALONE,
+        Alone,
         "calls/reinvocation",
         "another webhook that changes the pod afterwards makes no second sidecar",
         reinvocation
@@ -156,11 +156,7 @@ async fn reinvocation(scene: &Scene) -> Result<()> {
     });
     scene.api().create(&configuration).await?;
     let shown = reinvoked(scene, &namespace, &other).await;
-    scene
-        .api()
-        .delete("MutatingWebhookConfiguration", "", "zz-other", "Background")
-        .await?
-        .object()?;
+    scene.api().delete("MutatingWebhookConfiguration", "", "zz-other").await?;
     shown
 }
 

@@ -20,35 +20,35 @@ use lab::until::until;
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
         ControlPlane,
-        ALONE,
+        Alone,
         "certificates/replicas-agree",
         "two replicas that start at the same instant, with no Secret there, agree on one CA",
         replicas_agree
     ),
     scenario!(
         ControlPlane,
-        ALONE,
+        Alone,
         "certificates/secret-deleted",
         "the Secret is deleted under running replicas: the same CA is put back",
         secret_deleted
     ),
     scenario!(
         ControlPlane,
-        ALONE,
+        Alone,
         "certificates/ca-bundle",
         "a caBundle that is wiped, foreign or partly wrong is repaired",
         ca_bundle
     ),
     scenario!(
         ControlPlane,
-        ALONE,
+        Alone,
         "certificates/rotation",
         "leaves swapped and the CA rotated under load: not one pod refused, none without its sidecar",
         rotation
     ),
     scenario!(
         ControlPlane,
-        ALONE,
+        Alone,
         "certificates/client-ca",
         "--client-ca serves an API server that has a client certificate, and none that has not",
         client_ca
@@ -63,28 +63,28 @@ pub(super) const SHORT_LIVES: [&str; 5] =
 /// A rotation with these lives: two thirds of the CA's, the settle time, a leaf's life and some skew.
 const ROTATION: Duration = Duration::from_secs(150);
 
-/// The CA certificates that each entry of the live configuration has, PEM.
-async fn bundles(scene: &Scene) -> Result<Vec<BTreeSet<String>>> {
-    let configuration = scene.api().get("MutatingWebhookConfiguration", "", CONFIGURATION).await?;
+/// The live configuration.
+const LIVE: (&str, &str, &str) = ("MutatingWebhookConfiguration", "", CONFIGURATION);
+
+/// The CA certificates in the caBundle of all the configuration's entries, PEM, if they agree.
+fn bundle_of(configuration: &Value) -> Result<BTreeSet<String>> {
     let entries = configuration["webhooks"].as_array().context("no entries")?;
-    entries
-        .iter()
-        .map(|entry| {
-            let bundle = entry["clientConfig"]["caBundle"].as_str().context("no caBundle")?;
-            let text = String::from_utf8(STANDARD.decode(bundle)?)?;
-            let begin = "-----BEGIN CERTIFICATE-----";
-            Ok(text.split(begin).skip(1).map(|rest| format!("{begin}{}", rest.trim())).collect())
-        })
-        .collect()
+    let mut bundles = BTreeSet::new();
+    for entry in entries {
+        let bundle = entry["clientConfig"]["caBundle"].as_str().context("no caBundle")?;
+        bundles.insert(String::from_utf8(STANDARD.decode(bundle)?)?);
+    }
+    ensure!(bundles.len() == 1, "the entries' bundles differ");
+    let begin = "-----BEGIN CERTIFICATE-----";
+    let bundle = bundles.pop_first().unwrap_or_default();
+    let bundle = bundle.split(begin).skip(1).map(|rest| format!("{begin}{}", rest.trim()));
+    let bundle: BTreeSet<String> = bundle.collect();
+    ensure!(!bundle.is_empty(), "an empty bundle");
+    Ok(bundle)
 }
 
-/// What all entries have, if they agree.
 async fn bundle(scene: &Scene) -> Result<BTreeSet<String>> {
-    let all = bundles(scene).await?;
-    let first = all.first().context("no entries")?.clone();
-    ensure!(all.iter().all(|bundle| *bundle == first), "the entries' bundles differ");
-    ensure!(!first.is_empty(), "an empty bundle");
-    Ok(first)
+    bundle_of(&scene.api().get(LIVE.0, LIVE.1, LIVE.2).await?)
 }
 
 /// Waits until pods are admitted, and that several times: each connection may go to another replica.
@@ -92,7 +92,7 @@ async fn admitted(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
     until("pods to be admitted", PATIENCE, async || {
         for _ in 0..10 {
-            let stored = scene.api().post(&pod(&namespace, "dry"), "dryRun=All").await?.object()?;
+            let stored = scene.api().dry_run(&pod(&namespace, "dry")).await?;
             the_sidecar(&stored)?;
         }
         Ok(())
@@ -104,14 +104,14 @@ async fn admitted(scene: &Scene) -> Result<()> {
 /// published.
 pub(super) async fn from_nothing(scene: &Scene) -> Result<()> {
     scene.replicas()?.kill_all().await?;
-    scene.api().delete("Secret", NAMESPACE, CA_SECRET, "Background").await?.object()?;
+    scene.api().delete("Secret", NAMESPACE, CA_SECRET).await?;
     let live = scene.api().get("MutatingWebhookConfiguration", "", CONFIGURATION).await?;
     let mut entries = live["webhooks"].as_array().context("no entries")?.clone();
     for entry in &mut entries {
         entry["clientConfig"]["caBundle"] = Value::Null;
     }
     let patch = json!({ "webhooks": entries });
-    scene.api().merge("MutatingWebhookConfiguration", "", CONFIGURATION, &patch).await?.object()?;
+    scene.api().merge("MutatingWebhookConfiguration", "", CONFIGURATION, &patch).await?;
     Ok(())
 }
 
@@ -139,12 +139,8 @@ async fn secret_deleted(scene: &Scene) -> Result<()> {
     let shown = async {
         replicas.ready().await?;
         let before = bundle(scene).await?;
-        scene.api().delete("Secret", NAMESPACE, CA_SECRET, "Background").await?.object()?;
-        until("the Secret to be back", PATIENCE, async || {
-            ensure!(scene.api().exists("Secret", NAMESPACE, CA_SECRET).await?, "not yet");
-            Ok(())
-        })
-        .await?;
+        scene.api().delete("Secret", NAMESPACE, CA_SECRET).await?;
+        scene.api().wait(("Secret", NAMESPACE, CA_SECRET), PATIENCE, |_| Ok(())).await?;
         ensure!(bundle(scene).await? == before, "it is another CA");
         admitted(scene).await?;
         // What is in it is that CA: who starts now serves with it.
@@ -179,19 +175,17 @@ async fn ca_bundle(scene: &Scene) -> Result<()> {
         ("partly wiped", vandalised(1, &Value::Null)),
         ("partly foreign", vandalised(2, &json!(foreign))),
     ] {
+        scene.api().merge("MutatingWebhookConfiguration", "", CONFIGURATION, &patch).await?;
+        let began = Instant::now();
         scene
             .api()
-            .merge("MutatingWebhookConfiguration", "", CONFIGURATION, &patch)
-            .await?
-            .object()?;
-        let began = Instant::now();
-        until("the repair", PATIENCE, async || {
-            let now = bundle(scene).await?;
-            ensure!(now == good, "{} certificates", now.len());
-            Ok(())
-        })
-        .await
-        .context(case)?;
+            .wait(LIVE, PATIENCE, |live| {
+                let now = bundle_of(live)?;
+                ensure!(now == good, "{} certificates", now.len());
+                Ok(())
+            })
+            .await
+            .context(case)?;
         slowest = slowest.max(began.elapsed());
         replicas.ready().await?;
         admitted(scene).await.context(case)?;
@@ -205,16 +199,14 @@ async fn rotation(scene: &Scene) -> Result<()> {
     let counted = under_load(scene, &SHORT_LIVES, async |replicas, _| {
         let old = bundle(scene).await?;
         let renewals = replicas.metrics().await?;
-        until("the old CA's end", ROTATION, async || {
-            let now = bundle(scene).await?;
-            ensure!(
-                now.is_disjoint(&old),
-                "it is still published, beside {} others",
-                now.len() - 1
-            );
-            Ok(())
-        })
-        .await?;
+        scene
+            .api()
+            .wait(LIVE, ROTATION, |live| {
+                let now = bundle_of(live)?;
+                ensure!(now.is_disjoint(&old), "the old CA is still there, of {}", now.len());
+                Ok(())
+            })
+            .await?;
         let renewed = replicas.metrics().await?.sum(RENEWALS, &[]) - renewals.sum(RENEWALS, &[]);
         ensure!(renewed >= 4.0, "two replicas have renewed their leaves {renewed} times");
         scene.note(format!("{renewed} leaves and the CA swapped")).await;
@@ -234,7 +226,7 @@ const RENEWALS: &str = "secret_handshake_webhook_cert_renewals_total";
 
 async fn client_ca(scene: &Scene) -> Result<()> {
     let replicas = scene.replicas()?;
-    let control_plane = scene.cluster().own_control_plane()?;
+    let control_plane = scene.cluster().control_plane()?;
     let flag = format!("--client-ca={}", control_plane.ca.display());
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
     replicas.kill_all().await?;
@@ -255,10 +247,8 @@ async fn client_ca(scene: &Scene) -> Result<()> {
         replicas.ready().await?;
         replicas.call_at(replicas.address()).await?;
         until("the refusal of an API server without a certificate", PATIENCE, async || {
-            let reply = scene.api().post(&pod(&namespace, "none"), "dryRun=All").await?;
-            let said = reply.message();
-            ensure!(!reply.granted(), "the pod was let through");
-            ensure!(said.contains("certificate required"), "refused with {said:?}");
+            let refused = scene.api().refusal(&pod(&namespace, "none")).await?;
+            ensure!(refused.message.contains("certificate required"), "{refused}");
             Ok(())
         })
         .await

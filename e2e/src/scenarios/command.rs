@@ -1,25 +1,29 @@
 //! What `cargo e2e` does: runs scenarios, or makes a cluster, ends it, measures on it.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use tokio::signal::unix::{SignalKind, signal};
-
-use super::scene::Scene;
-use super::{bench, run};
-use crate::args::{Args, Bench, Command, Level};
-use crate::bench::admission;
+use anyhow::{Context as _, Result, ensure};
 use lab::cluster::node;
 use lab::progress::say;
 use lab::state;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::scene::Scene;
+use super::{bench, run, stage};
+use crate::args::{Args, Bench, Command, Level};
+use crate::bench::admission;
+use crate::product::Product;
+use crate::workspace;
 
 /// Does what `args` say. The exit code is 0 if all went well, and 1 if not; 130 after a signal.
 #[must_use]
 pub fn main(args: &Args) -> ExitCode {
     match carry_out(args) {
-        Ok(code) => code,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             say(&format!("error: {error:#}"));
             ExitCode::FAILURE
@@ -27,34 +31,31 @@ pub fn main(args: &Args) -> ExitCode {
     }
 }
 
-fn carry_out(args: &Args) -> Result<ExitCode> {
-    if args.list {
-        run::list(args);
-        return Ok(ExitCode::SUCCESS);
-    }
+fn carry_out(args: &Args) -> Result<bool> {
     match &args.command {
-        Some(Command::Guard { dir }) => return state::guard(dir).map(|()| ExitCode::SUCCESS),
-        Some(Command::Down) => return down(),
-        Some(Command::Bench { what: Bench::Admission { webhook, rounds, requests } }) => {
-            println(&admission::run(webhook.as_deref(), *rounds, *requests)?);
-            return Ok(ExitCode::SUCCESS);
+        Some(Command::Guard { dir }) => return state::guard(dir).map(|()| true),
+        Some(Command::Down) => return down().map(|()| true),
+        None if args.list => {
+            run::list(args);
+            return Ok(true);
         }
         _ => {}
     }
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.spawn(end_on_signals());
-    match &args.command {
-        Some(Command::Up) => runtime.block_on(up(args)).map(|()| ExitCode::SUCCESS),
+    let printed = match &args.command {
+        Some(Command::Up) => runtime.block_on(up(args))?,
         Some(Command::Bench { what: Bench::Start { starts, slow } }) => {
-            let table = runtime.block_on(bench_start(args, *starts, Duration::from_secs(*slow)))?;
-            println(&table);
-            Ok(ExitCode::SUCCESS)
+            runtime.block_on(bench_start(args, *starts, Duration::from_secs(*slow)))?
         }
-        _ => {
-            let tally = run::run(args, runtime.handle())?;
-            Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Some(Command::Bench { what: Bench::Admission { webhook, rounds, requests } }) => {
+            runtime.block_on(admission::run(webhook.as_deref(), *rounds, *requests))?
         }
-    }
+        _ => return run::run(args, runtime.handle()),
+    };
+    // Nobody is left to be told of a standard output that is closed.
+    let _ = writeln!(std::io::stdout(), "{printed}");
+    Ok(true)
 }
 
 /// Ends all clusters of this process when it is asked to end, and then the process.
@@ -79,41 +80,62 @@ async fn end_on_signals() {
     std::process::exit(130);
 }
 
-async fn up(args: &Args) -> Result<()> {
-    if args.context.is_some() {
-        bail!(
-            "`up` makes a cluster: on one that you have, `kubectl apply -k deploy/webhook` installs the product"
-        );
-    }
+/// Makes a cluster and leaves it running. Gives what to do with it next.
+async fn up(args: &Args) -> Result<String> {
+    ensure!(
+        args.context.is_none(),
+        "`up` makes a cluster: on one that you have, `kubectl apply -k deploy/webhook` installs the product"
+    );
     let missing = node::missing();
-    let level = match args.level {
-        Some(level) => level,
-        None if missing.is_empty() => Level::Node,
-        None => {
-            say(&format!("no node, and so no pods that run: it would need {}", missing.join(", ")));
-            Level::ControlPlane
-        }
-    };
+    let level = args.level.unwrap_or(if missing.is_empty() {
+        Level::Node
+    } else {
+        say(&format!("no node, and so no pods that run: it would need {}", missing.join(", ")));
+        Level::ControlPlane
+    });
     let stage = match level {
-        Level::Node => run::with_pods(args).await?,
+        Level::Node => stage::with_pods(args).await?,
         Level::ControlPlane => {
-            let stage = run::control_plane(args).await?;
-            let replicas = stage.replicas.as_ref().context("there is no webhook")?;
-            replicas.leave_one().await?;
+            let stage = stage::control_plane(args).await?;
+            stage.replicas.as_ref().context("there is no webhook")?.leave_one().await?;
             stage
         }
     };
-    let cluster = stage.into_cluster();
+    let cluster = stage.cluster;
+    drop(stage.replicas);
     let cluster = Arc::into_inner(cluster).context("somebody still uses the cluster")?;
+    let kubectl = cluster.kubectl.program.clone();
+    let folder = kubectl.parent().context("kubectl is in no folder")?;
     let kubeconfig = cluster.leave_running()?;
-    println(&format!("export KUBECONFIG={}", kubeconfig.display()));
-    Ok(())
+    let half = workspace().join("deploy/demo/half");
+    let legacy = Product::LegacyMock.reference();
+    let (verb, log) = match level {
+        Level::Node => ("", "kubectl logs deployment/legacy-mock -c secret-handshake -f"),
+        // Without a node there is no log: the pod that was injected is all that there is to see.
+        Level::ControlPlane => (" (no pod of it will run)", "kubectl get pods -o yaml"),
+    };
+    Ok(format!(
+        "The cluster runs until `cargo e2e -- down`. For this shell, with kubectl of its version:
+
+  export KUBECONFIG={}
+  export PATH={}:$PATH
+
+Try it{verb}:
+
+  kubectl label namespace default secret-handshake=true
+  kubectl create secret generic secret-handshake --from-file=half={}
+  kubectl create deployment legacy-mock --image={legacy}
+  {log}
+
+The README's quick start works here too, without its first line: the images are on the node.",
+        kubeconfig.display(),
+        folder.display(),
+        half.display(),
+    ))
 }
 
 async fn bench_start(args: &Args, starts: usize, slow: Duration) -> Result<String> {
-    let missing = node::missing();
-    ensure!(missing.is_empty(), "this is measured on a node, which needs {}", missing.join(", "));
-    let scene = Scene::new(Arc::new(run::with_pods(args).await?));
+    let scene = Scene::new(Arc::new(stage::with_pods(args).await?));
     let table = bench::start(&scene, starts, slow).await;
     if table.is_err() {
         scene.cluster().keep_logs();
@@ -121,17 +143,10 @@ async fn bench_start(args: &Args, starts: usize, slow: Duration) -> Result<Strin
     table
 }
 
-fn down() -> Result<ExitCode> {
-    let dir = state::up_dir()?;
+fn down() -> Result<()> {
+    let dir = stage::up_dir()?;
     if !dir.exists() {
         say("there is no cluster of `up`");
-        return Ok(ExitCode::SUCCESS);
     }
-    state::end(&dir, false)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn println(line: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stdout(), "{line}");
+    state::end(&dir, false)
 }

@@ -13,20 +13,20 @@ use super::scene::Scene;
 use super::{Scenario, scenario};
 use lab::cluster::node::NAME as NODE;
 use lab::until::until;
-use lab::{http, netns};
+use lab::{http, network};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
         Node,
-        TOGETHER,
+        Together,
         "ends/deleted",
         "a pod that is deleted is gone in a second or two, also while a probe is held",
         deleted
     ),
-    scenario!(Node, ALONE, "ends/drained", "kubectl drain evicts the pod", drained),
+    scenario!(Node, Alone, "ends/drained", "kubectl drain evicts the pod", drained),
     scenario!(
         Node,
-        ALONE,
+        Alone,
         "ends/busy-hour",
         "thousands of probes and hundreds of Legacy restarts within the sidecar's memory limit",
         busy_hour
@@ -50,12 +50,8 @@ async fn deleted(scene: &Scene) -> Result<()> {
         let mut slowest = Duration::ZERO;
         for name in [&initialised, &waiting] {
             let asked = Instant::now();
-            scene.api().delete("Pod", &namespace, name, "Background").await?.object()?;
-            until("the pod's end", LONG, async || {
-                ensure!(!scene.api().exists("Pod", &namespace, name).await?, "still there");
-                Ok(())
-            })
-            .await?;
+            scene.api().delete("Pod", &namespace, name).await?;
+            scene.api().wait_gone(("Pod", &namespace, name), LONG).await?;
             slowest = slowest.max(asked.elapsed());
         }
         // The grace period is 30 s; the kubelet itself takes one or two, and this machine may be busy.
@@ -117,14 +113,15 @@ async fn busy_hour(scene: &Scene) -> Result<()> {
         }
         anyhow::Ok(answered)
     });
-    let (shaken, asked) = netns::inside(&inside, async || {
-        let config = legacy_mock::Config { listen: netns::localhost(3000), ..Default::default() };
+    let (shaken, asked) = network::inside(&inside, async || {
+        let config = legacy_mock::Config { listen: network::localhost(3000), ..Default::default() };
         let legacy = legacy_mock::Legacy::start(config).await?;
         let mut shaken = 0_usize;
         // As long as probes come, somebody has to answer the sidecar: without a Legacy each one is held.
         while shaken < RESTARTS || !asking.is_finished() {
             until("a handshake", LONG, async || {
-                let answer = http::get(netns::localhost(3000), "/", Duration::from_secs(2)).await?;
+                let answer =
+                    http::get(network::localhost(3000), "/", Duration::from_secs(2)).await?;
                 if answer.status != 200 {
                     bail!("{}", answer.status);
                 }

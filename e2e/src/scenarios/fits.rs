@@ -12,49 +12,49 @@ use lab::until::until;
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "fits/pod-security",
         "namespaces that enforce `restricted` and `baseline` admit the injected pod, in either mode",
         pod_security
     ),
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "fits/quality-of-service",
         "Guaranteed stays Guaranteed, Burstable Burstable, BestEffort BestEffort; pod-level resources too",
         quality_of_service
     ),
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "fits/quotas",
         "a quota on each of the four values that Legacy satisfies is satisfied with the sidecar",
         quotas
     ),
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "fits/limit-range",
         "a LimitRange's minimum above the sidecar's size: the annotations answer it",
         limit_range
     ),
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "fits/everything-a-pod-can-have",
         "priority, tolerations, topology, init containers, sidecars, all volumes, names in any script: kept as sent",
         everything
     ),
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "fits/large-pods",
         "50 containers, and a pod near the size that the API server takes",
         large_pods
     ),
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "fits/ways-to-create",
         "generateName, dry run, server-side apply, kubectl run and create",
         ways_to_create
@@ -82,9 +82,12 @@ async fn pod_security(scene: &Scene) -> Result<()> {
                 "restricted" => restricted_pod(&namespace, mode),
                 _ => pod(&namespace, mode),
             };
-            let reply = scene.api().post(&in_mode(sent, mode), "").await?;
-            ensure!(reply.warnings.is_empty(), "{level}, {mode}: warned of {:?}", reply.warnings);
-            the_sidecar(&reply.object().with_context(|| format!("{level}, {mode}"))?)?;
+            let sent = in_mode(sent, mode).to_string();
+            let printed = scene.kubectl().call(&["create", "-f", "-"], &sent).await?;
+            let warnings = printed.warnings();
+            ensure!(printed.success, "{level}, {mode}: {}", printed.stderr);
+            ensure!(warnings.is_empty(), "{level}, {mode}: warned of {warnings:?}");
+            the_sidecar(&scene.api().get("Pod", &namespace, mode).await?)?;
         }
         // A pod that says the worst about its containers' user: the sidecar says better of itself.
         if level == "baseline" {
@@ -175,18 +178,19 @@ async fn quota(scene: &Scene, namespace: &str, hard: &Value) -> Result<()> {
         "spec": { "hard": hard },
     });
     scene.api().create(&quota).await?;
-    until("the quota", PATIENCE, async || {
-        let quota = scene.api().get("ResourceQuota", namespace, "quota").await?;
-        ensure!(quota["status"]["hard"] == quota["spec"]["hard"], "it does not count yet");
-        Ok(())
-    })
-    .await?;
+    scene
+        .api()
+        .wait(("ResourceQuota", namespace, "quota"), PATIENCE, |quota| {
+            ensure!(quota["status"]["hard"] == quota["spec"]["hard"], "it does not count yet");
+            Ok(())
+        })
+        .await?;
     // It does count: a pod that says nothing is refused, and that without any sidecar.
     let mut bare = pod(namespace, "bare");
     bare["metadata"]["labels"] = json!({ NAME: "false" });
     until("the quota's effect", PATIENCE, async || {
-        let reply = scene.api().post(&bare, "dryRun=All").await?;
-        ensure!(reply.status == 403, "a pod that says nothing gets {}", reply.status);
+        let refused = scene.api().refusal(&bare).await?;
+        ensure!(refused.code == 403, "a pod that says nothing: {refused}");
         Ok(())
     })
     .await
@@ -208,12 +212,10 @@ async fn limit_range(scene: &Scene) -> Result<()> {
         pod
     };
     let refused = until("the LimitRange's effect", PATIENCE, async || {
-        let reply = scene.api().post(&legacy("too-small"), "dryRun=All").await?;
-        ensure!(reply.status == 403, "a sidecar below the minimum gets {}", reply.status);
-        Ok(reply)
+        scene.api().refusal(&legacy("too-small")).await
     })
     .await?;
-    ensure!(refused.message().contains("minimum"), "refused with {:?}", refused.message());
+    ensure!(refused.code == 403 && refused.message.contains("minimum"), "{refused}");
     for mode in MODES {
         let pod = annotated(legacy(mode), "secret-handshake/cpu", "100m");
         let pod = in_mode(annotated(pod, "secret-handshake/memory", "64Mi"), mode);
@@ -324,7 +326,7 @@ async fn everything(scene: &Scene) -> Result<()> {
     });
     scene.api().create(&priority).await?;
     let shown = stays(scene, &namespace, &class).await;
-    scene.api().delete("PriorityClass", "", &class, "Background").await?.object()?;
+    scene.api().delete("PriorityClass", "", &class).await?;
     shown
 }
 
@@ -348,7 +350,7 @@ async fn stays(scene: &Scene, namespace: &str, class: &str) -> Result<()> {
         );
         // The finalizer would keep it for ever.
         let none = json!({ "metadata": { "finalizers": null } });
-        scene.api().merge("Pod", namespace, mode, &none).await?.object()?;
+        scene.api().merge("Pod", namespace, mode, &none).await?;
     }
     Ok(())
 }
@@ -384,13 +386,13 @@ async fn ways_to_create(scene: &Scene) -> Result<()> {
     the_sidecar(&scene.api().create(&generated).await?)?;
 
     let dry = pod(&namespace, "dry");
-    the_sidecar(&scene.api().post(&dry, "dryRun=All").await?.object()?)?;
+    the_sidecar(&scene.api().dry_run(&dry).await?)?;
     ensure!(!scene.api().exists("Pod", &namespace, "dry").await?, "a dry run has left a pod");
 
     let applied = pod(&namespace, "applied");
     for _ in 0..2 {
         // The second time nothing is left to do, and nothing of the sidecar is taken away.
-        the_sidecar(&scene.api().apply(&applied, "e2e").await?.object()?)?;
+        the_sidecar(&scene.api().apply(&applied, "e2e").await?)?;
     }
     let run = ["run", "by-hand", "--image=legacy-mock", "-n", &namespace];
     scene.kubectl().run(&run).await?;

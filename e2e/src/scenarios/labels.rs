@@ -11,42 +11,42 @@ use lab::until::until;
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "labels/followed-by-client-side-apply",
         "a Deployment's label reaches its pods: at first, later, changed, removed; diffs are empty, one rollout each",
         followed_client_side
     ),
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "labels/followed-by-server-side-apply",
         "the same with server-side apply",
         followed_server_side
     ),
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "labels/of-the-template-stays",
         "a template's own label is its author's, whatever the Deployment says",
         of_the_template_stays
     ),
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "labels/every-kind",
         "StatefulSet, DaemonSet, ReplicaSet, Job and CronJob pass their label on",
         every_kind
     ),
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "labels/job-update",
         "a Job can be labelled, suspended and resumed: its template is left alone",
         job_update
     ),
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "labels/commands",
         "kubectl label, scale, set image, rollout restart and edit work on a labelled Deployment",
         commands
@@ -146,12 +146,15 @@ async fn settled(scene: &Scene, namespace: &str, number: u64) -> Result<Value> {
 
 async fn newest_pod(scene: &Scene, namespace: &str, set: &Value) -> Result<Value> {
     let hash = set["metadata"]["labels"]["pod-template-hash"].as_str().context("no hash")?;
-    let query = format!("labelSelector=pod-template-hash%3D{hash}");
-    until("a pod", PATIENCE, async || {
-        let pods = scene.api().list("Pod", namespace, &query).await?;
-        pods.into_iter().next().context("there is none yet")
-    })
-    .await
+    let selector = format!("pod-template-hash={hash}");
+    a_pod(scene, namespace, &selector).await
+}
+
+/// Waits until there is a pod with these labels, and gives it.
+async fn a_pod(scene: &Scene, namespace: &str, selector: &str) -> Result<Value> {
+    let pods = ("Pod", namespace, selector);
+    let first = |pods: &[&Value]| pods.first().copied().cloned().context("there is none");
+    scene.api().wait_all(pods, PATIENCE, first).await
 }
 
 async fn of_the_template_stays(scene: &Scene) -> Result<()> {
@@ -165,8 +168,7 @@ async fn of_the_template_stays(scene: &Scene) -> Result<()> {
         // Changed and taken away, it still does not matter.
         for label in [json!("disabled"), Value::Null] {
             let patch = json!({ "metadata": { "labels": { NAME: label } } });
-            let stored =
-                scene.api().merge("Deployment", &namespace, name, &patch).await?.object()?;
+            let stored = scene.api().merge("Deployment", &namespace, name, &patch).await?;
             let label = template(&stored)["metadata"]["labels"][NAME].as_str();
             ensure!(label == Some(templates), "{name}: the template's label is {label:?}");
             ensure!(stored["metadata"]["annotations"][NOTE].is_null(), "{name}: there is a note");
@@ -183,7 +185,7 @@ async fn every_kind(scene: &Scene) -> Result<()> {
     let object = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": node } });
     scene.api().create(&object).await?;
     let shown = each_kind(scene, &namespace).await;
-    scene.api().delete("Node", "", &node, "Background").await?;
+    scene.api().delete("Node", "", &node).await?;
     shown
 }
 
@@ -202,20 +204,15 @@ async fn each_kind(scene: &Scene, namespace: &str) -> Result<()> {
             scene.kubectl().run(&job).await?;
         }
     }
-    for (kind, query) in [
-        ("Deployment", "app%3Ddeployment"),
-        ("StatefulSet", "app%3Dstatefulset"),
-        ("DaemonSet", "app%3Ddaemonset"),
-        ("ReplicaSet", "app%3Dreplicaset"),
-        ("Job", "job-name%3Djob"),
-        ("CronJob", "job-name%3Dnightly"),
+    for (kind, selector) in [
+        ("Deployment", "app=deployment"),
+        ("StatefulSet", "app=statefulset"),
+        ("DaemonSet", "app=daemonset"),
+        ("ReplicaSet", "app=replicaset"),
+        ("Job", "job-name=job"),
+        ("CronJob", "job-name=nightly"),
     ] {
-        let pod = until(&format!("the pod of a {kind}"), PATIENCE, async || {
-            let pods =
-                scene.api().list("Pod", namespace, &format!("labelSelector={query}")).await?;
-            pods.into_iter().next().context("there is none yet")
-        })
-        .await?;
+        let pod = a_pod(scene, namespace, selector).await.context(kind)?;
         let sidecar = the_sidecar(&pod).context(kind)?;
         let native = sidecar["restartPolicy"] == "Always";
         let ends = matches!(kind, "Job" | "CronJob");
@@ -240,14 +237,9 @@ async fn job_update(scene: &Scene) -> Result<()> {
     }
     for suspend in [false, true, false] {
         let patch = json!({ "spec": { "suspend": suspend } });
-        scene.api().merge("Job", &namespace, "job", &patch).await?.object()?;
+        scene.api().merge("Job", &namespace, "job", &patch).await?;
     }
-    let pod = until("the Job's pod", PATIENCE, async || {
-        let pods = scene.api().list("Pod", &namespace, "").await?;
-        pods.into_iter().next().context("there is none yet")
-    })
-    .await?;
-    no_sidecar(&pod)?;
+    no_sidecar(&a_pod(scene, &namespace, "").await?)?;
     for event in scene.cluster().audit()?.events(&namespace)? {
         if event.object_ref.resource == "jobs" && event.verb != "create" {
             let calls = event.webhook_calls()?;
@@ -275,11 +267,12 @@ async fn commands(scene: &Scene) -> Result<()> {
     ensure!(template(&stored)["metadata"]["labels"][NAME] == "true", "the label is gone");
     // A pod by hand, for comparison: nobody's label, no sidecar.
     no_sidecar(&scene.api().create(&pod(&namespace, "by-hand")).await?)?;
-    until("pods with sidecars", PATIENCE, async || {
-        let pods = scene.api().list("Pod", &namespace, "labelSelector=app%3Dlegacy").await?;
-        let with = pods.iter().filter(|pod| the_sidecar(pod).is_ok()).count();
-        ensure!(with >= 2, "{with} pods of {} have a sidecar", pods.len());
-        Ok(())
-    })
-    .await
+    scene
+        .api()
+        .wait_all(("Pod", &namespace, "app=legacy"), PATIENCE, |pods| {
+            let with = pods.iter().filter(|pod| the_sidecar(pod).is_ok()).count();
+            ensure!(with >= 2, "{with} pods of {} have a sidecar", pods.len());
+            Ok(())
+        })
+        .await
 }

@@ -8,33 +8,33 @@ use tokio::net::TcpStream;
 
 use super::objects::{NAME, the_sidecar};
 use super::running::{
-    Caller, HALF, LONG, Seen, Way, address, legacy, legacy_deployment, log, ready, ready_app,
-    restarts, running, service, set_half, sidecar_says,
+    Caller, HALF, LONG, Seen, Way, address, is_ready, legacy, legacy_deployment, log, ready,
+    ready_app, restarts, running, service, set_half, sidecar_says,
 };
-use super::scene::{Scene, Skip};
+use super::scene::Scene;
+use super::stage::Skip;
 use super::{Scenario, scenario};
 use crate::product::install;
-use lab::cluster::node::condition;
-use lab::until::until;
+use lab::cluster::api::condition;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
         Node,
-        ALONE,
+        Alone,
         "legacy/demo",
         "deploy/demo applied: initialised, the sidecar's log tells it, no answer is `Uninitialized` in ten starts",
         demo
     ),
     scenario!(
         Node,
-        ALONE,
+        Alone,
         "legacy/killed",
         "Legacy's container is killed: readiness drops, it is initialised again, the gap is measured",
         killed
     ),
     scenario!(
         Node,
-        ALONE,
+        Alone,
         "legacy/slow",
         "a Legacy that takes 20 s is Ready at once when it listens, beside a plain probe",
         slow
@@ -48,7 +48,7 @@ const STARTS: usize = 10;
 
 async fn demo(scene: &Scene) -> Result<()> {
     if scene.api().exists("Namespace", "", DEMO).await? {
-        bail!(Skip("the demo's namespace is there already, and may be somebody's"));
+        bail!(Skip("the demo's namespace is there already".to_owned()));
     }
     let objects = install::render(scene.cluster(), "deploy/demo").await?;
     scene.adopt(DEMO).await;
@@ -60,14 +60,14 @@ async fn demo(scene: &Scene) -> Result<()> {
         let asked = Instant::now();
         if start > 1 {
             let scale = |replicas: u32| json!({ "spec": { "replicas": replicas } });
-            scene.api().merge("Deployment", DEMO, "legacy-mock", &scale(0)).await?.object()?;
-            until("the end of the pod before", LONG, async || {
-                let pods = scene.api().list("Pod", DEMO, "labelSelector=app%3Dlegacy-mock").await?;
+            scene.api().merge("Deployment", DEMO, "legacy-mock", &scale(0)).await?;
+            let pods = ("Pod", DEMO, "app=legacy-mock");
+            let gone = |pods: &[&Value]| {
                 ensure!(pods.is_empty(), "{} are there", pods.len());
                 Ok(())
-            })
-            .await?;
-            scene.api().merge("Deployment", DEMO, "legacy-mock", &scale(1)).await?.object()?;
+            };
+            scene.api().wait_all(pods, LONG, gone).await?;
+            scene.api().merge("Deployment", DEMO, "legacy-mock", &scale(1)).await?;
         }
         // Not an answer of the pod before: that one has gone.
         let since = if start > 1 { Instant::now() } else { asked };
@@ -124,26 +124,20 @@ async fn killed(scene: &Scene) -> Result<()> {
     let name = pod["metadata"]["name"].as_str().context("no name")?.to_owned();
     let caller = Caller::start(Way::to(scene, &namespace, "legacy").await?);
     caller.until(Seen::Works, Instant::now()).await?;
-    let mut watch = scene.api().watch("Pod", &namespace, "").await?;
 
     let killed = Instant::now();
-    node.kill_container(&pod, "legacy")?;
-    let lost = async {
-        loop {
-            let (_, pod) = watch.next().await?;
-            if condition(&pod, "Ready")["status"] == "False" {
-                return anyhow::Ok(killed.elapsed());
-            }
-        }
+    node.signal(&pod, "legacy", "SIGKILL")?;
+    let this_pod = ("Pod", namespace.as_str(), name.as_str());
+    let lost = |pod: &Value| {
+        ensure!(condition(pod, "Ready")["status"] == "False", "it is Ready");
+        Ok(killed.elapsed())
     };
-    let lost = tokio::time::timeout(LONG, lost).await.context("Ready never became False")??;
-    let pod = until("a second start", LONG, async || {
-        let pod = scene.api().get("Pod", &namespace, &name).await?;
-        ensure!(restarts(&pod, "legacy") == 1, "{} restarts", restarts(&pod, "legacy"));
-        ensure!(condition(&pod, "Ready")["status"] == "True", "not Ready");
-        Ok(pod)
-    })
-    .await?;
+    let lost = scene.api().wait(this_pod, LONG, lost).await?;
+    let started_again = |pod: &Value| {
+        ensure!(restarts(pod, "legacy") == 1, "{} restarts", restarts(pod, "legacy"));
+        is_ready(pod).map(|()| pod.clone())
+    };
+    let pod = scene.api().wait(this_pod, LONG, started_again).await?;
     ensure!(restarts(&pod, NAME) == 0, "the sidecar has been restarted");
     let back = caller.until(Seen::Works, killed + lost).await?;
 
@@ -220,19 +214,9 @@ async fn ready_after(scene: &Scene, namespace: &str, name: &str) -> Result<Durat
             }
         }
     };
-    let mut watch = scene
-        .api()
-        .watch("Pod", namespace, &format!("fieldSelector=metadata.name%3D{name}"))
-        .await?;
-    let ready = async {
-        loop {
-            let (_, pod) = watch.next().await?;
-            if condition(&pod, "Ready")["status"] == "True" {
-                return anyhow::Ok(Instant::now());
-            }
-        }
-    };
-    let both = async { tokio::join!(listens, ready) };
-    let (listens, ready) = tokio::time::timeout(LONG, both).await.context("not Ready in time")?;
-    Ok(ready?.saturating_duration_since(listens))
+    let ready = |pod: &Value| is_ready(pod).map(|()| Instant::now());
+    let ready = scene.api().wait(("Pod", namespace, name), LONG, ready);
+    let listens = async { Ok(tokio::time::timeout(LONG, listens).await?) };
+    let (listens, ready) = tokio::try_join!(listens, ready)?;
+    Ok(ready.saturating_duration_since(listens))
 }

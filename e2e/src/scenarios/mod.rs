@@ -4,10 +4,10 @@
 //!   ALL ─▶ run: by level ─▶ stage: a cluster with the product ─▶ scene: what one scenario gets
 //! ```
 
-pub mod bench;
+mod bench;
 mod calls;
 mod certificates;
-pub mod command;
+mod command;
 mod ends;
 mod fits;
 mod labels;
@@ -20,11 +20,12 @@ mod outage;
 mod refusals;
 mod replicas;
 mod rights;
-pub mod run;
+mod run;
 mod running;
-pub mod scene;
+mod scene;
 mod secret;
 mod selection;
+mod stage;
 
 use std::pin::Pin;
 
@@ -35,43 +36,49 @@ pub use command::main;
 use scene::Scene;
 
 /// What becomes of a scenario: an error is the reason why it failed.
-pub type Outcome<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
+type Outcome<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
 /// One thing that is promised, and how it is shown.
-pub struct Scenario {
+struct Scenario {
     /// `theme/what`, as it is asked for on the command line.
-    pub name: &'static str,
+    name: &'static str,
     /// What it shows, in one line.
-    pub shows: &'static str,
+    shows: &'static str,
     /// What it takes place on.
-    pub level: Level,
-    /// Whether it stops, restarts or measures something, so that nothing else may run beside it.
-    pub alone: bool,
+    level: Level,
+    /// Beside which others it may run.
+    turn: Turn,
     /// Shows it.
-    pub play: for<'a> fn(&'a Scene) -> Outcome<'a>,
+    play: for<'a> fn(&'a Scene) -> Outcome<'a>,
 }
 
 /// A line of a theme's table.
 macro_rules! scenario {
-    ($level:ident, $company:ident, $name:literal, $shows:literal, $play:path) => {
+    ($level:ident, $turn:ident, $name:literal, $shows:literal, $play:path) => {
         $crate::scenarios::Scenario {
             name: $name,
             shows: $shows,
             level: $crate::args::Level::$level,
-            alone: $crate::scenarios::$company,
+            turn: $crate::scenarios::Turn::$turn,
             play: |scene| Box::pin($play(scene)),
         }
     };
 }
-pub(crate) use scenario;
+use scenario;
 
-/// Others may run at the same time.
-pub(crate) const TOGETHER: bool = false;
-/// Nothing else may run at the same time.
-pub(crate) const ALONE: bool = true;
+/// Beside which others a scenario may run, and whether it does by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// Others may run at the same time.
+    Together,
+    /// It stops, restarts or measures something: nothing else may run at the same time.
+    Alone,
+    /// The same, and it takes over a minute: it runs with `--long`, or when it is asked for by name.
+    Long,
+}
 
 /// All scenarios, in the order in which they are run.
-pub fn all() -> impl Iterator<Item = &'static Scenario> {
+fn all() -> impl Iterator<Item = &'static Scenario> {
     let themes: [&'static [Scenario]; 14] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
@@ -89,13 +96,12 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         network::SCENARIOS,
     ];
     let mut all: Vec<&Scenario> = themes.into_iter().flatten().collect();
-    all.sort_by_key(|scenario| (scenario.level, scenario.alone));
+    all.sort_by_key(|scenario| (scenario.level, scenario.turn));
     all.into_iter()
 }
 
 /// Whether a name is asked for by one of `patterns`; by none at all, if there are none.
-#[must_use]
-pub fn wanted(name: &str, patterns: &[String]) -> bool {
+fn wanted(name: &str, patterns: &[String]) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| matches(name, pattern))
 }
 

@@ -1,41 +1,42 @@
 //! Native and classic, on pods that run for ever and on those that end.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::objects::{NAME, annotated, names, the_sidecar};
 use super::running::{
-    Caller, HALF, LONG, Seen, Way, legacy, legacy_deployment, ready, ready_app, restarts, running,
-    service, set_half, why_not,
+    Caller, HALF, LONG, Seen, Way, address, container_status, is_ready, legacy, legacy_deployment,
+    log, ready, ready_app, restarts, running, service, set_half, why_not,
 };
 use super::scene::Scene;
 use super::{Scenario, scenario};
 use crate::product::{Product, pods};
-use lab::cluster::node::condition;
+use lab::cluster::api::condition;
+use lab::http;
 use lab::until::until;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario!(Node, TOGETHER, "modes/jobs", "Jobs complete, native and auto", jobs),
-    scenario!(Node, TOGETHER, "modes/cron-jobs", "a CronJob's Job completes", cron_jobs),
+    scenario!(Node, Together, "modes/jobs", "Jobs complete, native and auto", jobs),
+    scenario!(Node, Together, "modes/cron-jobs", "a CronJob's Job completes", cron_jobs),
     scenario!(
         Node,
-        TOGETHER,
+        Together,
         "modes/deployments",
         "native and classic on a Deployment",
         deployments
     ),
     scenario!(
         Node,
-        ALONE,
+        Alone,
         "modes/sidecar-killed",
         "the sidecar's container is killed: Legacy sees nothing, in either mode",
         sidecar_killed
     ),
     scenario!(
         Node,
-        ALONE,
+        Alone,
         "modes/image-missing",
         "the sidecar's image can't be had: Legacy runs all the same, and is initialised when it can",
         image_missing
@@ -75,25 +76,21 @@ fn job(namespace: &str, name: &str, mode: &str) -> Value {
 /// Ends the program of a Job's pod when Legacy is initialised, waits until the Job is complete, and
 /// gives its pod.
 async fn complete(scene: &Scene, namespace: &str, name: &str) -> Result<Value> {
-    let query = format!("labelSelector=job-name%3D{name}");
-    let pod = async || {
-        let pods = scene.api().list("Pod", namespace, &query).await?;
-        pods.into_iter().next().context("there is no pod yet")
+    let selector = format!("job-name={name}");
+    let pods = ("Pod", namespace, selector.as_str());
+    let initialised = |pods: &[&Value]| {
+        let pod = pods.first().copied().context("there is no pod yet")?;
+        is_ready(pod).map(|()| pod.clone())
     };
-    let running = until(&format!("the Job {name} to be initialised"), LONG, async || {
-        let pod = pod().await?;
-        ensure!(condition(&pod, "Ready")["status"] == "True", "{}", why_not(&pod));
-        Ok(pod)
-    })
-    .await?;
-    scene.node()?.signal_container(&running, "worker", "SIGTERM")?;
-    until(&format!("the Job {name} to complete"), LONG, async || {
-        let job = scene.api().get("Job", namespace, name).await?;
-        let pod = pod().await?;
-        ensure!(condition(&job, "Complete")["status"] == "True", "{}", why_not(&pod));
-        Ok(pod)
-    })
-    .await
+    let pod = scene.api().wait_all(pods, LONG, initialised).await?;
+    scene.node()?.signal(&pod, "worker", "SIGTERM")?;
+    let complete = |job: &Value| {
+        ensure!(condition(job, "Complete")["status"] == "True", "it is not complete");
+        Ok(())
+    };
+    scene.api().wait(("Job", namespace, name), LONG, complete).await?;
+    let pod = scene.api().list("Pod", namespace, &selector).await?;
+    pod.into_iter().next().context("the pod is gone")
 }
 
 async fn jobs(scene: &Scene) -> Result<()> {
@@ -159,20 +156,18 @@ async fn sidecar_killed(scene: &Scene) -> Result<()> {
         let pod = ready(scene, &namespace, mode).await?;
         let caller = Caller::start(Way::to(scene, &namespace, mode).await?);
         caller.until(Seen::Works, Instant::now()).await?;
-        node.kill_container(&pod, NAME)?;
-        let pod = until("the sidecar to be back", LONG, async || {
-            let pod = scene.api().get("Pod", &namespace, mode).await?;
-            ensure!(restarts(&pod, NAME) == 1, "{mode}: {} restarts", restarts(&pod, NAME));
-            ensure!(condition(&pod, "Ready")["status"] == "True", "{mode}: {}", why_not(&pod));
-            Ok(pod)
-        })
-        .await?;
+        node.signal(&pod, NAME, "SIGKILL")?;
+        let back = |pod: &Value| {
+            ensure!(restarts(pod, NAME) == 1, "{} restarts", restarts(pod, NAME));
+            is_ready(pod).map(|()| pod.clone())
+        };
+        let pod = scene.api().wait(("Pod", &namespace, mode), LONG, back).await?;
         ensure!(restarts(&pod, "legacy") == 0, "{mode}: Legacy has been restarted");
         let seen = caller.seen().await;
         let wrong = seen.iter().filter(|(_, what)| *what == Seen::Uninitialized).count();
         ensure!(wrong == 0, "{mode}: {wrong} answers were `Uninitialized`");
         // It was initialised all the time, so it was sent nothing a second time.
-        let log = super::running::log(scene, &namespace, mode, "legacy").await?;
+        let log = log(scene, &namespace, mode, "legacy").await?;
         let secrets = log.lines().filter(|line| line.contains("POST /internal/secret")).count();
         ensure!(secrets == 1, "{mode}: {secrets} secrets were sent");
     }
@@ -187,18 +182,16 @@ async fn image_missing(scene: &Scene) -> Result<()> {
     let shown = async {
         scene.api().create(&legacy(&namespace, "legacy", &[])).await?;
         let pod = running(scene, &namespace, "legacy", "legacy").await?;
-        until("the kubelet to miss the image", LONG, async || {
-            let pod = scene.api().get("Pod", &namespace, "legacy").await?;
-            let state = &super::running::container_status(&pod, NAME)["state"];
+        let image_missed = |pod: &Value| {
+            let state = &container_status(pod, NAME)["state"];
             let reason = state["waiting"]["reason"].as_str().unwrap_or_default();
             ensure!(reason.contains("Image"), "the sidecar's state is {state}");
             Ok(())
-        })
-        .await?;
-        let legacy = super::running::address(&pod, 3000)?;
+        };
+        scene.api().wait(("Pod", &namespace, "legacy"), LONG, image_missed).await?;
+        let legacy = address(&pod, 3000)?;
         until("Legacy to answer", LONG, async || {
-            let answer =
-                lab::http::get(legacy, "/health", std::time::Duration::from_secs(2)).await?;
+            let answer = http::get(legacy, "/health", Duration::from_secs(2)).await?;
             ensure!(answer.status == 200, "{}", answer.status);
             Ok(())
         })

@@ -12,7 +12,7 @@ use crate::product::install::{NAMESPACE, WEBHOOK};
 
 pub(super) const SCENARIOS: &[Scenario] = &[scenario!(
     Node,
-    TOGETHER,
+    Together,
     "network/policy",
     "the webhook's network policy lets in the API server and the kubelet, and lets out to the API server",
     policy
@@ -51,7 +51,7 @@ async fn policy(scene: &Scene) -> Result<()> {
     // Out: the API server, by the address of its Service and by its own behind it.
     let kubernetes = scene.api().get("Service", "default", "kubernetes").await?;
     let mut ports = BTreeSet::from([kubernetes["spec"]["ports"][0]["port"].as_u64()]);
-    let query = "labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes";
+    let query = "kubernetes.io/service-name=kubernetes";
     for slice in scene.api().list("EndpointSlice", "default", query).await? {
         for port in slice["ports"].as_array().into_iter().flatten() {
             ports.insert(port["port"].as_u64());

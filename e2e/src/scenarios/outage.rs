@@ -1,32 +1,33 @@
 //! The webhook is away: what that stops, and all that it does not stop.
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1 as core;
+use kube::api::{DeleteParams, EvictParams};
 use serde_json::{Value, json};
 
 use super::objects::{NAME, labelled, no_sidecar, pod, template, the_sidecar, workload};
 use super::scene::{PATIENCE, Scene};
 use super::{Scenario, scenario};
 use crate::product::install::{NAMESPACE, WEBHOOK};
-use lab::until::until;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
         ControlPlane,
-        ALONE,
+        Alone,
         "outage/what-is-refused",
         "labelled pods, and workloads that need a copy: refused with a message that names the webhook",
         what_is_refused
     ),
     scenario!(
         ControlPlane,
-        ALONE,
+        Alone,
         "outage/what-goes-on",
         "scale, restart, set image, delete in all ways, eviction, resize, debug, namespaces: as if it were there",
         what_goes_on
     ),
     scenario!(
         ControlPlane,
-        ALONE,
+        Alone,
         "outage/recovery",
         "its own Deployment starts from nothing, and ReplicaSets catch up by themselves when it is back",
         recovery
@@ -102,12 +103,8 @@ async fn what_goes_on(scene: &Scene) -> Result<()> {
     scene.api().create(&labelled(workload("Deployment", &doomed, "legacy"), "true")).await?;
     pods_of(scene, &doomed, "legacy", 1).await?;
     without_webhook(scene, async || {
-        scene.api().delete("Namespace", "", &doomed, "Background").await?.object()?;
-        until("the end of the namespace", PATIENCE, async || {
-            ensure!(!scene.api().exists("Namespace", "", &doomed).await?, "still there");
-            Ok(())
-        })
-        .await
+        scene.api().delete("Namespace", "", &doomed).await?;
+        scene.api().wait_gone(("Namespace", "", &doomed), PATIENCE).await
     })
     .await
 }
@@ -140,57 +137,42 @@ async fn worked_on(scene: &Scene, namespace: &str) -> Result<()> {
     // The controller brings the Deployment to what was asked of it: no pod is left, and none is due.
     pods_of(scene, namespace, "worked-on", 0).await?;
 
-    for (name, propagation) in
-        [("background", "Background"), ("foreground", "Foreground"), ("orphan", "Orphan")]
-    {
-        scene.api().delete("Deployment", namespace, name, propagation).await?.object()?;
-        until(&format!("a {propagation} deletion"), PATIENCE, async || {
-            ensure!(
-                !scene.api().exists("Deployment", namespace, name).await?,
-                "the Deployment is there"
-            );
-            let query = format!("labelSelector=app%3D{name}");
-            let sets = scene.api().list("ReplicaSet", namespace, &query).await?.len();
-            let wanted = usize::from(propagation == "Orphan");
-            ensure!(sets == wanted, "{sets} ReplicaSets are left instead of {wanted}");
-            Ok(())
-        })
-        .await?;
+    for (name, how, left) in [
+        ("background", DeleteParams::background(), 0),
+        ("foreground", DeleteParams::foreground(), 0),
+        ("orphan", DeleteParams::orphan(), 1),
+    ] {
+        scene.api().of("Deployment", namespace)?.delete(name, &how).await?;
+        scene.api().wait_gone(("Deployment", namespace, name), PATIENCE).await?;
+        let sets = format!("app={name}");
+        scene
+            .api()
+            .wait_all(("ReplicaSet", namespace, &sets), PATIENCE, |sets| {
+                ensure!(sets.len() == left, "{} are left instead of {left}", sets.len());
+                Ok(())
+            })
+            .await?;
     }
     Ok(())
 }
 
 /// Evicts the pod that was made by hand, as `kubectl drain` does.
 async fn evicted(scene: &Scene, namespace: &str) -> Result<()> {
-    let eviction = json!({
-        "apiVersion": "policy/v1",
-        "kind": "Eviction",
-        "metadata": { "namespace": namespace, "name": "by-hand" },
-    });
-    let path = format!("/api/v1/namespaces/{namespace}/pods/by-hand/eviction");
-    let body = serde_json::to_vec(&eviction)?;
-    scene
-        .api()
-        .send("POST", &path, "application/json", body)
-        .await?
-        .object()
-        .context("eviction")?;
-    until("the end of the evicted pod", PATIENCE, async || {
-        ensure!(!scene.api().exists("Pod", namespace, "by-hand").await?, "still there");
-        Ok(())
-    })
-    .await
+    let pods = kube::Api::<core::Pod>::namespaced(scene.api().client(), namespace);
+    pods.evict("by-hand", &EvictParams::default()).await.context("eviction")?;
+    scene.api().wait_gone(("Pod", namespace, "by-hand"), PATIENCE).await
 }
 
 /// Waits until an app has this many pods, and gives them.
 async fn pods_of(scene: &Scene, namespace: &str, app: &str, count: usize) -> Result<Vec<Value>> {
-    until(&format!("{count} pods of {app}"), PATIENCE, async || {
-        let pods =
-            scene.api().list("Pod", namespace, &format!("labelSelector=app%3D{app}")).await?;
-        ensure!(pods.len() == count, "there are {}", pods.len());
-        Ok(pods)
-    })
-    .await
+    let selector = format!("app={app}");
+    scene
+        .api()
+        .wait_all(("Pod", namespace, &selector), PATIENCE, |pods| {
+            ensure!(pods.len() == count, "there are {} pods instead of {count}", pods.len());
+            Ok(pods.iter().copied().cloned().collect())
+        })
+        .await
 }
 
 async fn recovery(scene: &Scene) -> Result<()> {
@@ -203,31 +185,21 @@ async fn recovery(scene: &Scene) -> Result<()> {
     without_webhook(scene, async || {
         // Its own pods are never sent to it.
         let own = |replicas: u32| json!({ "spec": { "replicas": replicas } });
-        let query = format!("labelSelector=app.kubernetes.io%2Fname%3D{WEBHOOK}");
+        let query = format!("app.kubernetes.io/name={WEBHOOK}");
         for replicas in [0, 2] {
-            scene.api().merge("Deployment", NAMESPACE, WEBHOOK, &own(replicas)).await?.object()?;
-            until("the webhook's own pods", PATIENCE, async || {
-                let pods = scene.api().list("Pod", NAMESPACE, &query).await?;
-                ensure!(pods.len() == replicas as usize, "there are {}", pods.len());
-                pods.iter().try_for_each(no_sidecar)
-            })
-            .await?;
+            scene.api().merge("Deployment", NAMESPACE, WEBHOOK, &own(replicas)).await?;
+            scene
+                .api()
+                .wait_all(("Pod", NAMESPACE, &query), PATIENCE, |pods| {
+                    ensure!(pods.len() == replicas as usize, "there are {}", pods.len());
+                    pods.iter().copied().try_for_each(no_sidecar)
+                })
+                .await?;
         }
         // Legacy's pod goes, and can't come back for now.
         let name = pods[0]["metadata"]["name"].as_str().context("no name")?;
-        scene.api().delete("Pod", &namespace, name, "Background").await?.object()?;
-        until("the refusal of the next pod", PATIENCE, async || {
-            let events = scene.api().list("Event", &namespace, "").await?;
-            let refused = events.iter().any(|event| {
-                let text = event["message"].as_str().unwrap_or_default();
-                event["reason"] == "FailedCreate" && text.contains("pod.secret-handshake.dev")
-            });
-            if !refused {
-                bail!("there is no such event yet");
-            }
-            Ok(())
-        })
-        .await
+        scene.api().delete("Pod", &namespace, name).await?;
+        scene.failed_create(&namespace, "pod.secret-handshake.dev").await
     })
     .await?;
     // The ReplicaSet tries again by itself, at longer and longer intervals.

@@ -3,36 +3,35 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::objects::{NAME, annotated, labelled, no_sidecar, pod, workload};
-use super::scene::{PATIENCE, Scene};
+use super::objects::{NAME, annotated, labelled, no_sidecar, pod, the_sidecar, workload};
+use super::scene::Scene;
 use super::{Scenario, scenario};
-use lab::until::until;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "refusals/by-own-label",
         "hostNetwork, Windows, a wrong annotation: refused, and kubectl prints why",
         by_own_label
     ),
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "refusals/inherited",
         "the same by the namespace's label: let through; kubectl prints a warning, the pod keeps the reason",
         inherited
     ),
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "refusals/unknown-annotation",
         "an annotation that nobody reads draws a warning",
         unknown_annotation
     ),
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "refusals/of-a-controller",
         "the event of a refused ReplicaSet names the reason",
         of_a_controller
@@ -84,10 +83,10 @@ async fn inherited(scene: &Scene) -> Result<()> {
         let stored = scene.api().get("Pod", &namespace, name).await?;
         no_sidecar(&stored)?;
         let status = stored["metadata"]["annotations"][STATUS].as_str().unwrap_or_default();
-        let warning = printed.stderr.lines().find(|line| line.starts_with("Warning:"));
+        let warning = printed.warnings().first().copied().unwrap_or_default();
         for word in words {
             ensure!(
-                warning.is_some_and(|warning| warning.contains(word)),
+                warning.contains(word),
                 "{case}: no word of {word} in the warning: {:?}",
                 printed.stderr
             );
@@ -100,10 +99,12 @@ async fn inherited(scene: &Scene) -> Result<()> {
 async fn unknown_annotation(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
     let pod = annotated(pod(&namespace, "typo"), "secret-handshake/secret-nmae", "x");
-    let reply = scene.api().post(&pod, "").await?;
-    let warned = reply.warnings.iter().any(|text| text.contains("secret-handshake/secret-nmae"));
-    ensure!(warned, "the warnings are {:?}", reply.warnings);
-    super::objects::the_sidecar(&reply.object()?)?;
+    let printed = scene.kubectl().call(&["create", "-f", "-"], &pod.to_string()).await?;
+    ensure!(printed.success, "refused: {}", printed.stderr);
+    let warnings = printed.warnings();
+    let warned = warnings.iter().any(|text| text.contains("secret-handshake/secret-nmae"));
+    ensure!(warned, "the warnings are {warnings:?}");
+    the_sidecar(&scene.api().get("Pod", &namespace, "typo").await?)?;
     Ok(())
 }
 
@@ -119,14 +120,5 @@ async fn of_a_controller(scene: &Scene) -> Result<()> {
         "kubectl printed {:?}",
         printed.stderr
     );
-    until("the ReplicaSet's event", PATIENCE, async || {
-        let events = scene.api().list("Event", &namespace, "").await?;
-        let told = events.iter().any(|event| {
-            let text = event["message"].as_str().unwrap_or_default();
-            event["reason"] == "FailedCreate" && text.contains("hostNetwork")
-        });
-        ensure!(told, "there is none among {} events", events.len());
-        Ok(())
-    })
-    .await
+    scene.failed_create(&namespace, "hostNetwork").await
 }

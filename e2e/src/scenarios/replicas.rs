@@ -12,14 +12,14 @@ use lab::load::{Counted, Load};
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
         ControlPlane,
-        ALONE,
+        Alone,
         "replicas/killed",
         "kill -9 of one replica of two under load: no pod without its sidecar",
         killed
     ),
     scenario!(
         ControlPlane,
-        ALONE,
+        Alone,
         "replicas/rolling-restart",
         "both replicas are replaced under load, one by one: not one pod refused",
         rolling_restart

@@ -14,7 +14,7 @@ use lab::until::until;
 
 pub(super) const SCENARIOS: &[Scenario] = &[scenario!(
     ControlPlane,
-    ALONE,
+    Alone,
     "rights/used-and-enough",
     "what the webhook asked of the API server in the whole run is what its roles allow, all of it and no more",
     used_and_enough

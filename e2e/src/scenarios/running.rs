@@ -12,7 +12,9 @@ use tokio::task::JoinHandle;
 use super::objects::{NAME, pod};
 use super::scene::Scene;
 use crate::product::Product;
-use lab::cluster::node::condition;
+use k8s_openapi::api::core::v1 as core;
+use kube::api::LogParams;
+use lab::cluster::api::{Api, Refused, condition};
 use lab::http;
 use lab::until::until;
 
@@ -70,31 +72,33 @@ pub(super) async fn set_half(
         "metadata": { "namespace": namespace, "name": name },
         "stringData": { key: half },
     });
-    scene.api().apply(&secret, "e2e").await?.object()?;
+    scene.api().apply(&secret, "e2e").await?;
+    Ok(())
+}
+
+/// Makes sure that a pod is Ready.
+pub(super) fn is_ready(pod: &Value) -> Result<()> {
+    ensure!(condition(pod, "Ready")["status"] == "True", "{}", why_not(pod));
     Ok(())
 }
 
 /// Waits until a pod is Ready, and gives it.
 pub(super) async fn ready(scene: &Scene, namespace: &str, name: &str) -> Result<Value> {
-    until(&format!("{name} to be Ready"), LONG, async || {
-        let pod = scene.api().get("Pod", namespace, name).await?;
-        let status = condition(&pod, "Ready");
-        ensure!(status["status"] == "True", "{}", why_not(&pod));
-        Ok(pod)
-    })
-    .await
+    let pod = ("Pod", namespace, name);
+    scene.api().wait(pod, LONG, |pod| is_ready(pod).map(|()| pod.clone())).await
 }
 
 /// Waits until the one pod of an app is Ready, and gives it.
 pub(super) async fn ready_app(scene: &Scene, namespace: &str, app: &str) -> Result<Value> {
-    until(&format!("the pod of {app} to be Ready"), LONG, async || {
-        let pods =
-            scene.api().list("Pod", namespace, &format!("labelSelector=app%3D{app}")).await?;
-        let [pod] = pods.as_slice() else { bail!("there are {} pods", pods.len()) };
-        ensure!(condition(pod, "Ready")["status"] == "True", "{}", why_not(pod));
-        Ok(pod.clone())
-    })
-    .await
+    let selector = format!("app={app}");
+    scene
+        .api()
+        .wait_all(("Pod", namespace, &selector), LONG, |pods| {
+            let [pod] = pods else { bail!("there are {} pods", pods.len()) };
+            is_ready(pod)?;
+            Ok((*pod).clone())
+        })
+        .await
 }
 
 /// Waits until a container of a pod runs, and gives the pod.
@@ -104,13 +108,14 @@ pub(super) async fn running(
     name: &str,
     container: &str,
 ) -> Result<Value> {
-    until(&format!("{container} of {name} to run"), LONG, async || {
-        let pod = scene.api().get("Pod", namespace, name).await?;
-        let status = container_status(&pod, container);
-        ensure!(!status["state"]["running"].is_null(), "{}", why_not(&pod));
-        Ok(pod)
-    })
-    .await
+    scene
+        .api()
+        .wait(("Pod", namespace, name), LONG, |pod| {
+            let status = container_status(pod, container);
+            ensure!(!status["state"]["running"].is_null(), "{}", why_not(pod));
+            Ok(pod.clone())
+        })
+        .await
 }
 
 /// What a pod's status says about a container, in either list.
@@ -157,8 +162,9 @@ pub(super) async fn log(
     pod: &str,
     container: &str,
 ) -> Result<String> {
-    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}");
-    scene.api().text(&path).await
+    let pods = kube::Api::<core::Pod>::namespaced(scene.api().client(), namespace);
+    let params = LogParams { container: Some(container.to_owned()), ..LogParams::default() };
+    Ok(pods.logs(pod, &params).await?)
 }
 
 /// Waits until the sidecar's log has a line with all of `words`, and gives the line.
@@ -201,13 +207,13 @@ pub(super) enum Way {
     /// By its own address, on the node.
     Address(SocketAddr),
     /// Through the API server, from anywhere.
-    Proxy(lab::cluster::api::Api, String),
+    Proxy(Api, String),
 }
 
 impl Way {
     /// The way to a Service.
     pub(super) async fn to(scene: &Scene, namespace: &str, name: &str) -> Result<Self> {
-        if scene.cluster().own_node().is_err() {
+        if scene.cluster().node().is_err() {
             let path = format!("/api/v1/namespaces/{namespace}/services/{name}:http/proxy/");
             return Ok(Self::Proxy(scene.api().clone(), path));
         }
@@ -223,10 +229,10 @@ impl Way {
                 .await
                 .ok()
                 .map(|answer| answer.body),
-            Self::Proxy(api, path) => {
-                let reply = api.send("GET", path, "text/plain", Vec::new()).await.ok();
-                reply.map(|reply| reply.message().to_owned())
-            }
+            Self::Proxy(api, path) => match api.text(path).await {
+                Ok(body) => Some(body),
+                Err(error) => error.downcast::<Refused>().ok().map(|refused| refused.message),
+            },
         };
         match body.as_deref().map(str::trim) {
             Some("It works!") => Seen::Works,

@@ -7,26 +7,26 @@ use super::objects::{NAME, annotated};
 use super::running::{HALF, legacy, log, ready, restarts, running, set_half, sidecar_says};
 use super::scene::Scene;
 use super::{Scenario, scenario};
-use lab::cluster::node::condition;
+use lab::cluster::api::condition;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
         Node,
-        TOGETHER,
+        Together,
         "secret/missing",
         "no Secret: the pod starts, not Ready, the log says what to create; created, it heals",
         missing
     ),
     scenario!(
         Node,
-        TOGETHER,
+        Together,
         "secret/wrong",
         "the wrong half: the log says so; corrected, it heals",
         wrong
     ),
     scenario!(
         Node,
-        TOGETHER,
+        Together,
         "secret/elsewhere",
         "the Secret and its key named by annotations",
         elsewhere

@@ -16,14 +16,14 @@ use lab::until::until;
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
         ControlPlane,
-        ALONE,
+        Alone,
         "selection/matrix",
         "namespace x workload x pod label: the nearest wins, one entry is called, or none",
         matrix
     ),
     scenario!(
         ControlPlane,
-        TOGETHER,
+        Together,
         "selection/left-out",
         "handshake done already, mirror pods, kube-system and the webhook's own namespace: never called",
         left_out
@@ -136,7 +136,7 @@ async fn admitted(scene: &Scene, namespace: &str, case: &Case) -> Result<()> {
     if let Some(label) = case.template {
         workload["spec"]["template"] = labelled(workload["spec"]["template"].take(), label);
     }
-    let admitted = scene.api().post(&workload, "dryRun=All").await?.object()?;
+    let admitted = scene.api().dry_run(&workload).await?;
     let template = &admitted["spec"]["template"];
     let copied = template["metadata"]["labels"]["secret-handshake"].as_str();
     ensure!(copied == case.copied(), "{}: the template's label is {copied:?}", told(case));
@@ -148,7 +148,7 @@ async fn admitted(scene: &Scene, namespace: &str, case: &Case) -> Result<()> {
         },
         "spec": template["spec"],
     });
-    let pod = scene.api().post(&pod, "dryRun=All").await?.object()?;
+    let pod = scene.api().dry_run(&pod).await?;
     ensure!(
         sidecar(&pod).is_some() == case.entry().is_some(),
         "{}: a sidecar is {}",
@@ -205,7 +205,7 @@ async fn left_out(scene: &Scene) -> Result<()> {
     ];
     let count = cases.len();
     for (case, pod) in cases {
-        let admitted = scene.api().post(&pod, "dryRun=All").await?.object().context(case)?;
+        let admitted = scene.api().dry_run(&pod).await.context(case)?;
         no_sidecar(&admitted).context(case)?;
     }
     until("the audit log", Duration::from_secs(20), async || {

@@ -1,376 +1,284 @@
-//! The API server, spoken to as it speaks: JSON objects, status codes and warnings.
-//!
-//! Typed clients hide just what the scenarios look at: an admission warning is a response header, and
-//! a refusal is a status with a message.
+//! The API server, asked by an administrator: JSON objects in and out, by way of kube's own client.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
-use http_body_util::BodyExt as _;
-use kube::client::Body;
+use anyhow::{Context as _, Result, anyhow, bail};
+use futures_util::TryStreamExt as _;
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
+    WatchEvent, WatchParams,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use serde_json::{Value, json};
+use kube::discovery::{Discovery, Scope};
+use kube::{Client, ResourceExt as _};
+use serde_json::Value;
+use tokio::time::timeout;
 
-/// Where a kind of object is: kind, the API's path, the resource, whether it is in a namespace.
-const KINDS: &[(&str, &str, &str, bool)] = &[
-    ("ConfigMap", "api/v1", "configmaps", true),
-    ("CronJob", "apis/batch/v1", "cronjobs", true),
-    ("DaemonSet", "apis/apps/v1", "daemonsets", true),
-    ("Deployment", "apis/apps/v1", "deployments", true),
-    ("EndpointSlice", "apis/discovery.k8s.io/v1", "endpointslices", true),
-    ("Event", "api/v1", "events", true),
-    ("Job", "apis/batch/v1", "jobs", true),
-    ("LimitRange", "api/v1", "limitranges", true),
-    (
-        "MutatingWebhookConfiguration",
-        "apis/admissionregistration.k8s.io/v1",
-        "mutatingwebhookconfigurations",
-        false,
-    ),
-    ("Namespace", "api/v1", "namespaces", false),
-    ("NetworkPolicy", "apis/networking.k8s.io/v1", "networkpolicies", true),
-    ("Node", "api/v1", "nodes", false),
-    ("Pod", "api/v1", "pods", true),
-    ("PriorityClass", "apis/scheduling.k8s.io/v1", "priorityclasses", false),
-    ("ReplicaSet", "apis/apps/v1", "replicasets", true),
-    ("ResourceQuota", "api/v1", "resourcequotas", true),
-    ("Secret", "api/v1", "secrets", true),
-    ("Service", "api/v1", "services", true),
-    ("ServiceAccount", "api/v1", "serviceaccounts", true),
-    ("StatefulSet", "apis/apps/v1", "statefulsets", true),
-];
-
-/// How long one request may take. The API server itself waits up to 30 s for all its webhooks.
-const REQUEST: Duration = Duration::from_secs(60);
-
-/// A connection to an API server.
+/// A connection to an API server that knows where it has which kind of object.
 #[derive(Clone)]
 pub struct Api {
-    client: kube::Client,
+    client: Client,
+    kinds: Arc<BTreeMap<String, (ApiResource, Scope)>>,
 }
 
-/// A watch: each object as it was at first, and after each change.
-pub struct Watch {
-    body: Body,
-    buffer: Vec<u8>,
-}
-
-impl Watch {
-    /// The next change: `ADDED`, `MODIFIED` or `DELETED`, and the object.
-    ///
-    /// # Errors
-    ///
-    /// The watch has ended.
-    pub async fn next(&mut self) -> Result<(String, Value)> {
-        loop {
-            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=end).collect();
-                let mut event: Value = serde_json::from_slice(&line)?;
-                let kind = event["type"].as_str().unwrap_or_default().to_owned();
-                return Ok((kind, event["object"].take()));
-            }
-            let frame = self.body.frame().await.context("the watch has ended")??;
-            if let Some(data) = frame.data_ref() {
-                self.buffer.extend_from_slice(data);
-            }
-        }
-    }
-}
-
-/// What the API server answered.
-#[derive(Clone, Debug)]
-pub struct Reply {
+/// Why the API server has refused a request.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the API server answered {code}: {message}")]
+pub struct Refused {
     /// The HTTP status.
-    pub status: u16,
-    /// What `kubectl` would print after `Warning:`.
-    pub warnings: Vec<String>,
-    /// The object, or the `Status` that says why there is none.
-    pub body: Value,
+    pub code: u16,
+    /// What `kubectl` would print.
+    pub message: String,
 }
 
-impl Reply {
-    /// Whether the request was granted.
-    #[must_use]
-    pub fn granted(&self) -> bool {
-        (200..300).contains(&self.status)
-    }
-
-    /// The `Status`' message, or nothing if the request was granted.
-    #[must_use]
-    pub fn message(&self) -> &str {
-        self.body["message"].as_str().unwrap_or_default()
-    }
-
-    /// The object.
-    ///
-    /// # Errors
-    ///
-    /// The request was refused.
-    pub fn object(self) -> Result<Value> {
-        if self.granted() {
-            return Ok(self.body);
+/// kube's client, as a kubeconfig describes it in one of its contexts; the usual kubeconfig and its
+/// current context if none are named.
+pub async fn client(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client> {
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..Default::default() };
+    let config = match kubeconfig {
+        Some(path) => {
+            kube::Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?
         }
-        Err(anyhow!("the API server answered {}: {}", self.status, self.message()))
-    }
+        None => kube::Config::from_kubeconfig(&options).await?,
+    };
+    Ok(Client::try_from(config)?)
 }
 
 impl Api {
-    /// A connection as a kubeconfig describes it, in one of its contexts.
-    ///
-    /// # Errors
-    ///
-    /// The kubeconfig can't be read, or is not usable.
-    pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self> {
-        let options =
-            KubeConfigOptions { context: context.map(str::to_owned), ..Default::default() };
-        let mut config = match kubeconfig {
-            Some(path) => {
-                kube::Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?
+    /// Asks the API server which kinds of objects it has.
+    pub async fn new(client: Client) -> Result<Self> {
+        let found = Discovery::new(client.clone()).run_aggregated().await?;
+        let mut kinds = BTreeMap::new();
+        // The core group comes first, so `Event` is its own and not the one of events.k8s.io.
+        for group in found.groups_alphabetical() {
+            for (resource, capabilities) in group.recommended_resources() {
+                let kind = resource.kind.clone();
+                kinds.entry(kind).or_insert((resource, capabilities.scope));
             }
-            None => kube::Config::from_kubeconfig(&options).await?,
-        };
-        config.read_timeout = Some(REQUEST);
-        Ok(Self { client: kube::Client::try_from(config)? })
+        }
+        Ok(Self { client, kinds: Arc::new(kinds) })
     }
 
-    /// One request. `path` is the whole path with its query.
-    ///
-    /// # Errors
-    ///
-    /// There was no answer. A refusal is an answer.
-    pub async fn send(
-        &self,
-        method: &str,
-        path: &str,
-        content_type: &str,
-        body: Vec<u8>,
-    ) -> Result<Reply> {
-        let request = http::Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", content_type)
-            .header("accept", "application/json")
-            .body(Body::from(body))?;
-        let sent = tokio::time::timeout(REQUEST, async {
-            let response = self.client.send(request).await?;
-            let (head, body) = response.into_parts();
-            anyhow::Ok((head, body.collect().await?.to_bytes()))
-        });
-        let (head, body) = sent
-            .await
-            .map_err(|_| anyhow!("no answer within {} s", REQUEST.as_secs()))
-            .and_then(|sent| sent)
-            .with_context(|| format!("{method} {path}"))?;
-        let warnings = head.headers.get_all("warning").iter().filter_map(warning).collect();
-        let body = serde_json::from_slice(&body)
-            .unwrap_or_else(|_| json!({ "message": String::from_utf8_lossy(&body) }));
-        Ok(Reply { status: head.status.as_u16(), warnings, body })
+    /// kube's client, for what has a type: logs, evictions, tokens.
+    pub fn client(&self) -> Client {
+        self.client.clone()
     }
 
-    /// Reads a path as text, for what is not JSON: `/metrics` through a pod's proxy, logs.
-    ///
-    /// # Errors
-    ///
-    /// There was no answer, or it was a refusal.
+    /// kube's interface to the objects of a kind. The namespace of a kind that has none is not looked at.
+    pub fn of(&self, kind: &str, namespace: &str) -> Result<kube::Api<DynamicObject>> {
+        let (resource, scope) =
+            self.kinds.get(kind).with_context(|| format!("this cluster knows no {kind}"))?;
+        Ok(match scope {
+            Scope::Cluster => kube::Api::all_with(self.client(), resource),
+            Scope::Namespaced => kube::Api::namespaced_with(self.client(), namespace, resource),
+        })
+    }
+
+    /// Reads a path as text: `/readyz`, or what a proxied Service answers.
     pub async fn text(&self, path: &str) -> Result<String> {
         let request = http::Request::get(path).body(Vec::new())?;
-        Ok(self.client.request_text(request).await?)
-    }
-
-    /// Watches the objects of a kind in a namespace, from those there are now on.
-    ///
-    /// # Errors
-    ///
-    /// There was no answer, or it was a refusal.
-    pub async fn watch(&self, kind: &str, namespace: &str, query: &str) -> Result<Watch> {
-        let path = path(kind, Some(namespace), None)?;
-        let request = http::Request::get(format!("{path}?watch=true&{query}"))
-            .header("accept", "application/json")
-            .body(Body::empty())?;
-        let response = self.client.send(request).await?;
-        ensure!(response.status().is_success(), "watching {path}: {}", response.status());
-        Ok(Watch { body: response.into_body(), buffer: Vec::new() })
-    }
-
-    /// Creates `object`, with the query's parameters (`dryRun=All`).
-    ///
-    /// # Errors
-    ///
-    /// There was no answer.
-    pub async fn post(&self, object: &Value, query: &str) -> Result<Reply> {
-        let kind = kind_of(object)?;
-        let path = path(kind, object["metadata"]["namespace"].as_str(), None)?;
-        self.send(
-            "POST",
-            &format!("{path}?{query}"),
-            "application/json",
-            serde_json::to_vec(object)?,
-        )
-        .await
+        self.client.request_text(request).await.map_err(plain)
     }
 
     /// Creates `object` and gives what was made of it.
-    ///
-    /// # Errors
-    ///
-    /// It was refused, or there was no answer.
     pub async fn create(&self, object: &Value) -> Result<Value> {
-        self.post(object, "").await?.object().with_context(|| format!("creating {}", named(object)))
+        self.post(object, false).await
+    }
+
+    /// What would be made of `object`, which is not stored.
+    pub async fn dry_run(&self, object: &Value) -> Result<Value> {
+        self.post(object, true).await
+    }
+
+    async fn post(&self, object: &Value, dry_run: bool) -> Result<Value> {
+        let api = self.home(object)?;
+        let params = PostParams { dry_run, ..PostParams::default() };
+        let created = api.create(&params, &serde_json::from_value(object.clone())?).await;
+        value(created).with_context(|| format!("creating {}", named(object)))
+    }
+
+    /// Makes sure that `object` is refused, in a dry run, and gives the reason.
+    pub async fn refusal(&self, object: &Value) -> Result<Refused> {
+        match self.dry_run(object).await {
+            Ok(_) => bail!("{} was let through", named(object)),
+            Err(error) => error.downcast(),
+        }
     }
 
     /// Reads an object.
-    ///
-    /// # Errors
-    ///
-    /// There is none, or there was no answer.
     pub async fn get(&self, kind: &str, namespace: &str, name: &str) -> Result<Value> {
-        let path = path(kind, Some(namespace), Some(name))?;
-        self.send("GET", &path, "application/json", Vec::new())
-            .await?
-            .object()
-            .with_context(|| format!("reading {kind} {namespace}/{name}"))
+        let got = self.of(kind, namespace)?.get(name).await;
+        value(got).with_context(|| format!("reading {kind} {namespace}/{name}"))
     }
 
-    /// Reads all objects of a kind in a namespace, narrowed by a query (`labelSelector=app%3Dx`).
-    ///
-    /// # Errors
-    ///
-    /// There was no answer.
-    pub async fn list(&self, kind: &str, namespace: &str, query: &str) -> Result<Vec<Value>> {
-        let path = path(kind, Some(namespace), None)?;
-        let list = self
-            .send("GET", &format!("{path}?{query}"), "application/json", Vec::new())
-            .await?
-            .object()?;
-        Ok(list["items"].as_array().cloned().unwrap_or_default())
+    /// Whether an object is there.
+    pub async fn exists(&self, kind: &str, namespace: &str, name: &str) -> Result<bool> {
+        Ok(self.of(kind, namespace)?.get_opt(name).await.map_err(plain)?.is_some())
     }
 
-    /// Merges `patch` into an object (RFC 7396), or into one of its subresources (`kind/scale`).
-    ///
-    /// # Errors
-    ///
-    /// There was no answer.
+    /// Reads the objects of a kind in a namespace that a label selector chooses; all of them if it is
+    /// empty.
+    pub async fn list(&self, kind: &str, namespace: &str, selector: &str) -> Result<Vec<Value>> {
+        let params = ListParams::default().labels(selector);
+        let list = self.of(kind, namespace)?.list(&params).await.map_err(plain)?;
+        list.items.into_iter().map(|item| Ok(serde_json::to_value(item)?)).collect()
+    }
+
+    /// Merges `patch` into an object (RFC 7396).
     pub async fn merge(
         &self,
         kind: &str,
         namespace: &str,
         name: &str,
         patch: &Value,
-    ) -> Result<Reply> {
-        let (kind, subresource) = match kind.split_once('/') {
-            Some((kind, subresource)) => (kind, format!("/{subresource}")),
-            None => (kind, String::new()),
-        };
-        let target = path(kind, Some(namespace), Some(name))? + &subresource;
-        let body = serde_json::to_vec(patch)?;
-        self.send("PATCH", &target, "application/merge-patch+json", body).await
+    ) -> Result<Value> {
+        let api = self.of(kind, namespace)?;
+        let merged = api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        value(merged).with_context(|| format!("changing {kind} {namespace}/{name}"))
     }
 
     /// Applies `object` on the server's side, as `manager`.
-    ///
-    /// # Errors
-    ///
-    /// There was no answer.
-    pub async fn apply(&self, object: &Value, manager: &str) -> Result<Reply> {
+    pub async fn apply(&self, object: &Value, manager: &str) -> Result<Value> {
         let name = object["metadata"]["name"].as_str().context("what is applied has a name")?;
-        let path = path(kind_of(object)?, object["metadata"]["namespace"].as_str(), Some(name))?;
-        let path = format!("{path}?fieldManager={manager}&force=true");
-        self.send("PATCH", &path, "application/apply-patch+yaml", serde_json::to_vec(object)?).await
+        let params = PatchParams::apply(manager).force();
+        let applied = self.home(object)?.patch(name, &params, &Patch::Apply(object)).await;
+        value(applied).with_context(|| format!("applying {}", named(object)))
     }
 
-    /// Deletes an object; `propagation` is `Background`, `Foreground` or `Orphan`.
-    ///
-    /// # Errors
-    ///
-    /// There was no answer.
-    pub async fn delete(
+    /// Deletes an object, and what it owns in the background.
+    pub async fn delete(&self, kind: &str, namespace: &str, name: &str) -> Result<()> {
+        let deleted = self
+            .of(kind, namespace)?
+            .delete(name, &DeleteParams::background())
+            .await
+            .map_err(plain);
+        deleted.map(drop).with_context(|| format!("deleting {kind} {namespace}/{name}"))
+    }
+
+    /// Watches an object until `look` accepts it.
+    pub async fn wait<T>(
+        &self,
+        (kind, namespace, name): (&str, &str, &str),
+        limit: Duration,
+        mut look: impl FnMut(&Value) -> Result<T>,
+    ) -> Result<T> {
+        let params = ListParams::default().fields(&format!("metadata.name={name}"));
+        let found = self.watch(kind, namespace, &params, limit, |objects| {
+            look(objects.values().next().context("it is not there")?)
+        });
+        found.await.with_context(|| format!("waiting for {kind} {namespace}/{name}"))
+    }
+
+    /// Watches until an object is gone.
+    pub async fn wait_gone(
+        &self,
+        (kind, namespace, name): (&str, &str, &str),
+        limit: Duration,
+    ) -> Result<()> {
+        let params = ListParams::default().fields(&format!("metadata.name={name}"));
+        let gone = self.watch(kind, namespace, &params, limit, |objects| {
+            anyhow::ensure!(objects.is_empty(), "it is still there");
+            Ok(())
+        });
+        gone.await.with_context(|| format!("waiting for the end of {kind} {namespace}/{name}"))
+    }
+
+    /// Watches the objects that a label selector chooses until `look` accepts them, sorted by name.
+    pub async fn wait_all<T>(
+        &self,
+        (kind, namespace, selector): (&str, &str, &str),
+        limit: Duration,
+        mut look: impl FnMut(&[&Value]) -> Result<T>,
+    ) -> Result<T> {
+        let params = ListParams::default().labels(selector);
+        let found = self.watch(kind, namespace, &params, limit, |objects| {
+            look(&objects.values().collect::<Vec<_>>())
+        });
+        found.await.with_context(|| format!("waiting for each {kind} {selector} in {namespace:?}"))
+    }
+
+    /// Lists, then watches from there on, and looks after each change. When a watch ends, which the API
+    /// server may do at any time, it begins again.
+    async fn watch<T>(
         &self,
         kind: &str,
         namespace: &str,
-        name: &str,
-        propagation: &str,
-    ) -> Result<Reply> {
-        let path = path(kind, Some(namespace), Some(name))?;
-        let options = json!({
-            "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation,
+        params: &ListParams,
+        limit: Duration,
+        mut look: impl FnMut(&BTreeMap<String, Value>) -> Result<T>,
+    ) -> Result<T> {
+        let api = self.of(kind, namespace)?;
+        let changes = WatchParams {
+            label_selector: params.label_selector.clone(),
+            field_selector: params.field_selector.clone(),
+            ..WatchParams::default()
+        };
+        let mut last = anyhow!("nothing was seen");
+        let watched = timeout(limit, async {
+            loop {
+                let list = api.list(params).await.map_err(plain)?;
+                let version = list.metadata.resource_version.unwrap_or_default();
+                let mut objects = BTreeMap::new();
+                for item in list.items {
+                    objects.insert(item.name_any(), serde_json::to_value(item)?);
+                }
+                let mut changes = pin!(api.watch(&changes, &version).await.map_err(plain)?);
+                loop {
+                    match look(&objects) {
+                        Ok(found) => return Ok(found),
+                        Err(error) => last = error,
+                    }
+                    match changes.try_next().await? {
+                        Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                            objects.insert(object.name_any(), serde_json::to_value(object)?);
+                        }
+                        Some(WatchEvent::Deleted(object)) => {
+                            drop(objects.remove(&object.name_any()))
+                        }
+                        Some(WatchEvent::Bookmark(_)) => {}
+                        Some(WatchEvent::Error(_)) | None => break,
+                    }
+                }
+            }
         });
-        self.send("DELETE", &path, "application/json", serde_json::to_vec(&options)?).await
-    }
-
-    /// Whether an object is there.
-    ///
-    /// # Errors
-    ///
-    /// There was no answer, or another refusal than that it is not there.
-    pub async fn exists(&self, kind: &str, namespace: &str, name: &str) -> Result<bool> {
-        let path = path(kind, Some(namespace), Some(name))?;
-        let reply = self.send("GET", &path, "application/json", Vec::new()).await?;
-        match reply.status {
-            404 => Ok(false),
-            _ => reply.object().map(|_| true),
+        match watched.await {
+            Ok(watched) => watched,
+            Err(_) => Err(last.context(format!("waited {} s in vain", limit.as_secs_f32()))),
         }
     }
+
+    /// The interface to the objects of the kind and the namespace that `object` has.
+    fn home(&self, object: &Value) -> Result<kube::Api<DynamicObject>> {
+        let kind = object["kind"].as_str().context("an object has a kind")?;
+        self.of(kind, object["metadata"]["namespace"].as_str().unwrap_or("default"))
+    }
 }
 
-/// The path of a kind of objects, or of one of them.
-///
-/// # Errors
-///
-/// The kind is unknown here.
-pub fn path(kind: &str, namespace: Option<&str>, name: Option<&str>) -> Result<String> {
-    let (_, api, resource, namespaced) = KINDS
-        .iter()
-        .find(|(known, ..)| *known == kind)
-        .with_context(|| format!("where objects of kind {kind} are is not known here"))?;
-    let mut path = format!("/{api}");
-    if let (true, Some(namespace)) = (namespaced, namespace) {
-        path = format!("{path}/namespaces/{namespace}");
-    }
-    path = format!("{path}/{resource}");
-    if let Some(name) = name {
-        path = format!("{path}/{name}");
-    }
-    Ok(path)
+/// The condition `kind` of an object's status; null if there is none.
+pub fn condition<'a>(object: &'a Value, kind: &str) -> &'a Value {
+    object["status"]["conditions"]
+        .as_array()
+        .and_then(|all| all.iter().find(|condition| condition["type"] == kind))
+        .unwrap_or(&Value::Null)
 }
 
-fn kind_of(object: &Value) -> Result<&str> {
-    object["kind"].as_str().context("an object has a kind")
+/// A refusal as such; kube prints all that it knows of it.
+fn plain(error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) => Refused { code: status.code, message: status.message }.into(),
+        error => error.into(),
+    }
+}
+
+fn value(answer: Result<DynamicObject, kube::Error>) -> Result<Value> {
+    Ok(serde_json::to_value(answer.map_err(plain)?)?)
 }
 
 fn named(object: &Value) -> String {
     let text = |pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or("");
     format!("{} {}{}", text("/kind"), text("/metadata/name"), text("/metadata/generateName"))
-}
-
-/// The text of a `Warning: 299 - "text"` header (RFC 7234, section 5.5).
-fn warning(value: &http::HeaderValue) -> Option<String> {
-    let text = String::from_utf8_lossy(value.as_bytes());
-    let quoted = text.split_once('"')?.1.strip_suffix('"')?;
-    Some(quoted.replace("\\\"", "\"").replace("\\\\", "\\"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_the_api_servers_own() {
-        for (kind, namespace, name, expected) in [
-            ("Pod", Some("a"), Some("b"), "/api/v1/namespaces/a/pods/b"),
-            ("Deployment", Some("a"), None, "/apis/apps/v1/namespaces/a/deployments"),
-            ("Namespace", None, Some("a"), "/api/v1/namespaces/a"),
-            ("Node", Some("ignored"), Some("n"), "/api/v1/nodes/n"),
-        ] {
-            assert_eq!(path(kind, namespace, name).unwrap(), expected);
-        }
-        assert!(path("Pot", None, None).is_err());
-    }
-
-    #[test]
-    fn a_warning_is_what_stands_between_the_quotes() {
-        let header = http::HeaderValue::from_static(r#"299 - "no \"sidecar\" here""#);
-        assert_eq!(warning(&header).unwrap(), r#"no "sidecar" here"#);
-        assert_eq!(warning(&http::HeaderValue::from_static("299")), None);
-    }
 }

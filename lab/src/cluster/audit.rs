@@ -80,16 +80,11 @@ pub struct Call {
 
 impl AuditLog {
     /// The log in this file.
-    #[must_use]
     pub fn new(path: &Path) -> Self {
         Self(path.to_owned())
     }
 
     /// The requests whose line contains `needle`, in their order.
-    ///
-    /// # Errors
-    ///
-    /// The file can't be read.
     pub fn events(&self, needle: &str) -> Result<Vec<Event>> {
         let text =
             fs::read(&self.0).with_context(|| format!("no audit log: {}", self.0.display()))?;
@@ -107,10 +102,6 @@ impl AuditLog {
 impl Event {
     /// The mutating webhooks that were called for this request, in their order, each reinvocation with
     /// its own entry.
-    ///
-    /// # Errors
-    ///
-    /// The API server's notes about them are not what they are known to be.
     pub fn webhook_calls(&self) -> Result<Vec<Call>> {
         let mut calls = Vec::new();
         for (key, value) in &self.annotations {

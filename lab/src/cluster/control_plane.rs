@@ -2,23 +2,23 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
 
-use super::api::Api;
-use super::build::{Program, Programs};
-use super::pki::{Authority, Credentials, Pair, kubeconfig, service_account_key};
+use super::api::{Api, client};
+use super::pki::{Authority, Credentials, kubeconfig, service_account_key};
+use super::programs::{Program, Programs};
 use crate::daemon::Daemon;
-use crate::netns::free_port;
+use crate::network::free_port;
 use crate::state::State;
 use crate::until::until;
 
 /// The addresses of Services: a range that neither docker nor podman nor kind take by themselves.
-pub const SERVICE_RANGE: &str = "10.232.0.0/16";
+const SERVICE_RANGE: &str = "10.232.0.0/16";
 /// The Service `kubernetes`, the first of them.
 const KUBERNETES_SERVICE: &str = "10.232.0.1";
 
@@ -26,8 +26,9 @@ const KUBERNETES_SERVICE: &str = "10.232.0.1";
 const START: Duration = Duration::from_secs(180);
 
 /// A running control plane.
-#[derive(Debug)]
 pub struct ControlPlane {
+    /// A connection to the API server, as an administrator.
+    pub api: Api,
     /// Where the API server listens.
     pub server: SocketAddr,
     /// A kubeconfig that may do everything.
@@ -39,7 +40,6 @@ pub struct ControlPlane {
     pub certified_port: u16,
     /// The cluster's certificate authority.
     pub ca: PathBuf,
-    daemons: Vec<Daemon>,
 }
 
 /// Where a control plane listens, and for whom.
@@ -81,15 +81,13 @@ impl ControlPlane {
     async fn try_start(programs: &Programs, state: &State, reach: Reach) -> Result<Self> {
         let certified_port = free_port()?;
         let etcd_port = free_port()?;
-        // A bridge's address is nobody else's, so there the API server can have its usual port: the one
-        // that the webhook's network policy names.
+        // A bridge's address is nobody else's, so there the API server can have its usual port, the one
+        // that people's network policies name.
         let port = if reach.node.is_some() { 6443 } else { free_port()? };
         let server = SocketAddr::new(reach.address, port);
-        let pki = Pki::issue(&state.path("pki"), server, reach)?;
+        let pki = state.path("pki");
         let config = state.path("kubeconfig");
-        let url = format!("https://{server}");
-        let credentials = Credentials::Certificate(&pki.admin);
-        kubeconfig(&config, &url, &pki.ca, &credentials)?;
+        certificates(state, server, reach)?;
 
         let mut etcd = Command::new(programs.path(Program::Etcd)?);
         let etcd_url = format!("http://127.0.0.1:{etcd_port}");
@@ -101,23 +99,22 @@ impl ControlPlane {
             "--unsafe-no-fsync",
             "--log-level=warn",
         ]);
-        let api_server = api_server(programs, state, &pki, server, &etcd_url, certified_port)?;
+        let api_server = api_server(programs, state, server, &etcd_url, certified_port)?;
         let mut daemons = vec![
             Daemon::start(state, "etcd", etcd)?,
             Daemon::start(state, "kube-apiserver", api_server)?,
         ];
-        let api = Api::connect(Some(&config), None).await?;
+        let client = client(Some(&config), None).await?;
         until("the API server", START, async || {
             daemons.iter_mut().try_for_each(Daemon::alive)?;
-            api.text("/readyz").await
+            Ok(client.request_text(http::Request::get("/readyz").body(Vec::new())?).await?)
         })
         .await?;
-        for (name, program, pair) in [
-            ("kube-controller-manager", Program::ControllerManager, &pki.controller_manager),
-            ("kube-scheduler", Program::Scheduler, &pki.scheduler),
+        for (name, program) in [
+            ("kube-controller-manager", Program::ControllerManager),
+            ("kube-scheduler", Program::Scheduler),
         ] {
             let own = state.path(&format!("{name}.kubeconfig"));
-            kubeconfig(&own, &url, &pki.ca, &Credentials::Certificate(pair))?;
             let mut command = Command::new(programs.path(program)?);
             for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
                 command.arg(format!("--{flag}={}", own.display()));
@@ -126,110 +123,71 @@ impl ControlPlane {
             command.args(["--leader-elect=false", "--secure-port=0"]);
             command.args(["--kube-api-qps=300", "--kube-api-burst=600"]);
             if program == Program::ControllerManager {
+                let key = pki.join("sa.key");
                 command
                     .arg("--use-service-account-credentials=true")
-                    .arg(format!(
-                        "--service-account-private-key-file={}",
-                        pki.folder.join("sa.key").display()
-                    ))
-                    .arg(format!("--root-ca-file={}", pki.ca.display()));
+                    .arg(format!("--service-account-private-key-file={}", key.display()))
+                    .arg(format!("--root-ca-file={}", pki.join("ca.crt").display()));
             }
             daemons.push(Daemon::start(state, name, command)?);
         }
-        if reach.node.is_some() {
-            for (name, pair) in [("kubelet", &pki.kubelet), ("kube-proxy", &pki.proxy)] {
-                let own = state.path(&format!("{name}.kubeconfig"));
-                kubeconfig(&own, &url, &pki.ca, &Credentials::Certificate(pair))?;
-            }
-        }
+        let api = Api::new(client).await?;
         until("the controllers", START, async || {
             daemons.iter_mut().try_for_each(Daemon::alive)?;
             api.get("ServiceAccount", "default", "default").await
         })
         .await?;
         Ok(Self {
+            api,
             server,
             kubeconfig: config,
             audit_log: state.log("audit"),
             certified_port,
-            ca: pki.ca,
-            daemons,
+            ca: pki.join("ca.crt"),
         })
-    }
-
-    /// Makes sure that all of it is still running.
-    ///
-    /// # Errors
-    ///
-    /// A process has ended.
-    pub fn alive(&mut self) -> Result<()> {
-        self.daemons.iter_mut().try_for_each(Daemon::alive)
     }
 }
 
-/// Who is who in a cluster.
-struct Pki {
-    folder: PathBuf,
-    ca: PathBuf,
-    front_proxy_ca: PathBuf,
-    server: Pair,
-    admin: Pair,
-    controller_manager: Pair,
-    scheduler: Pair,
-    kubelet_client: Pair,
-    webhook_client: Pair,
-    front_proxy: Pair,
-    kubelet: Pair,
-    proxy: Pair,
-}
-
-impl Pki {
-    fn issue(folder: &Path, server: SocketAddr, reach: Reach) -> Result<Self> {
-        let ca = Authority::new(folder, "ca")?;
-        let front_proxy_ca = Authority::new(folder, "front-proxy-ca")?;
-        service_account_key(folder)?;
-        let address = server.ip().to_string();
-        let names = [
-            "localhost",
-            "kubernetes",
-            "kubernetes.default",
-            "kubernetes.default.svc",
-            "127.0.0.1",
-            KUBERNETES_SERVICE,
-            &address,
-        ];
-        let node = reach.node.unwrap_or("none");
-        Ok(Self {
-            server: ca.issue("apiserver", "kube-apiserver", &[], &names)?,
-            admin: ca.issue("admin", "admin", &["system:masters"], &[])?,
-            controller_manager: ca.issue("kcm", "system:kube-controller-manager", &[], &[])?,
-            scheduler: ca.issue("scheduler", "system:kube-scheduler", &[], &[])?,
-            kubelet_client: ca.issue(
-                "kubelet-client",
-                "kube-apiserver",
-                &["system:masters"],
-                &[],
-            )?,
-            webhook_client: ca.issue("webhook-client", "kube-apiserver", &[], &[])?,
-            front_proxy: front_proxy_ca.issue("front-proxy", "front-proxy-client", &[], &[])?,
-            kubelet: ca.issue(
-                "kubelet",
-                &format!("system:node:{node}"),
-                &["system:nodes"],
-                &[node, &address],
-            )?,
-            proxy: ca.issue("proxy", "system:kube-proxy", &[], &[])?,
-            ca: ca.certificate(),
-            front_proxy_ca: front_proxy_ca.certificate(),
-            folder: folder.to_owned(),
-        })
+/// Issues the certificates of everybody in the cluster into `pki`, and a kubeconfig for whoever talks to
+/// the API server.
+fn certificates(state: &State, server: SocketAddr, reach: Reach) -> Result<()> {
+    let folder = state.path("pki");
+    let ca = Authority::new(&folder, "ca")?;
+    let front_proxy = Authority::new(&folder, "front-proxy-ca")?;
+    service_account_key(&folder)?;
+    let address = server.ip().to_string();
+    let names = [
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "127.0.0.1",
+        KUBERNETES_SERVICE,
+        &address,
+    ];
+    ca.issue("apiserver", "kube-apiserver", &[], &names)?;
+    ca.issue("kubelet-client", "kube-apiserver", &["system:masters"], &[])?;
+    ca.issue("webhook-client", "kube-apiserver", &[], &[])?;
+    front_proxy.issue("front-proxy", "front-proxy-client", &[], &[])?;
+    let node = reach.node.unwrap_or("none");
+    let kubelet = format!("system:node:{node}");
+    for (file, user, groups, names) in [
+        ("kubeconfig", "admin", &["system:masters"][..], &[][..]),
+        ("kube-controller-manager.kubeconfig", "system:kube-controller-manager", &[], &[]),
+        ("kube-scheduler.kubeconfig", "system:kube-scheduler", &[], &[]),
+        ("kubelet.kubeconfig", &kubelet, &["system:nodes"], &[node, &address]),
+        ("kube-proxy.kubeconfig", "system:kube-proxy", &[], &[]),
+    ] {
+        let pair = ca.issue(file.trim_end_matches(".kubeconfig"), user, groups, names)?;
+        let url = format!("https://{server}");
+        kubeconfig(&state.path(file), &url, &ca.certificate(), &Credentials::Certificate(&pair))?;
     }
+    Ok(())
 }
 
 fn api_server(
     programs: &Programs,
     state: &State,
-    pki: &Pki,
     server: SocketAddr,
     etcd: &str,
     certified_port: u16,
@@ -237,27 +195,28 @@ fn api_server(
     let policy = state.path("audit-policy.json");
     fs::write(&policy, audit_policy().to_string())?;
     let admission_config = state.path("admission.json");
-    fs::write(&admission_config, admission(state, pki, certified_port)?.to_string())?;
+    fs::write(&admission_config, admission(state, certified_port)?.to_string())?;
+    let pki = state.path("pki");
     let mut command = Command::new(programs.path(Program::ApiServer)?);
-    for (flag, path) in [
-        ("client-ca-file", &pki.ca),
-        ("tls-cert-file", &pki.server.certificate),
-        ("tls-private-key-file", &pki.server.key),
-        ("service-account-key-file", &pki.folder.join("sa.pub")),
-        ("service-account-signing-key-file", &pki.folder.join("sa.key")),
-        ("kubelet-client-certificate", &pki.kubelet_client.certificate),
-        ("kubelet-client-key", &pki.kubelet_client.key),
-        ("kubelet-certificate-authority", &pki.ca),
-        ("requestheader-client-ca-file", &pki.front_proxy_ca),
-        ("proxy-client-cert-file", &pki.front_proxy.certificate),
-        ("proxy-client-key-file", &pki.front_proxy.key),
-        ("admission-control-config-file", &admission_config),
-        ("audit-policy-file", &policy),
-        ("audit-log-path", &state.log("audit")),
+    for (flag, file) in [
+        ("client-ca-file", "ca.crt"),
+        ("tls-cert-file", "apiserver.crt"),
+        ("tls-private-key-file", "apiserver.key"),
+        ("service-account-key-file", "sa.pub"),
+        ("service-account-signing-key-file", "sa.key"),
+        ("kubelet-client-certificate", "kubelet-client.crt"),
+        ("kubelet-client-key", "kubelet-client.key"),
+        ("kubelet-certificate-authority", "ca.crt"),
+        ("requestheader-client-ca-file", "front-proxy-ca.crt"),
+        ("proxy-client-cert-file", "front-proxy.crt"),
+        ("proxy-client-key-file", "front-proxy.key"),
     ] {
-        command.arg(format!("--{flag}={}", path.display()));
+        command.arg(format!("--{flag}={}", pki.join(file).display()));
     }
     command.args([
+        &format!("--admission-control-config-file={}", admission_config.display()),
+        &format!("--audit-policy-file={}", policy.display()),
+        &format!("--audit-log-path={}", state.log("audit").display()),
         &format!("--etcd-servers={etcd}"),
         &format!("--bind-address={}", server.ip()),
         &format!("--secure-port={}", server.port()),
@@ -296,16 +255,17 @@ fn audit_policy() -> serde_json::Value {
 
 /// The API server shows a client certificate to webhooks only if it is told which, and to whom:
 /// <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#authenticate-apiservers>
-fn admission(state: &State, pki: &Pki, port: u16) -> Result<serde_json::Value> {
+fn admission(state: &State, port: u16) -> Result<serde_json::Value> {
     let path = state.path("webhook-clients.kubeconfig");
+    let pki = state.path("pki");
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "users": [{
             "name": format!("127.0.0.1:{port}"),
             "user": {
-                "client-certificate": pki.webhook_client.certificate,
-                "client-key": pki.webhook_client.key,
+                "client-certificate": pki.join("webhook-client.crt"),
+                "client-key": pki.join("webhook-client.key"),
             },
         }],
     });

@@ -31,10 +31,6 @@ pub struct Pair {
 
 impl Authority {
     /// A new authority; its own certificate is `NAME.crt` in the folder.
-    ///
-    /// # Errors
-    ///
-    /// The folder can't be written.
     pub fn new(folder: &Path, name: &str) -> Result<Self> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -46,22 +42,16 @@ impl Authority {
     }
 
     /// Its own certificate's file.
-    #[must_use]
     pub fn certificate(&self) -> PathBuf {
         self.folder.join(format!("{}.crt", self.name))
     }
 
     /// Its own certificate, PEM.
-    #[must_use]
     pub fn pem(&self) -> String {
         self.issuer.pem()
     }
 
     /// Issues a certificate for `user` in `groups`, good for serving at `names` too.
-    ///
-    /// # Errors
-    ///
-    /// A name is neither a DNS name nor an address, or the folder can't be written.
     pub fn issue(&self, file: &str, user: &str, groups: &[&str], names: &[&str]) -> Result<Pair> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names)?;
@@ -87,10 +77,6 @@ impl Authority {
 }
 
 /// The key with which service accounts' tokens are signed: `sa.key` and `sa.pub`.
-///
-/// # Errors
-///
-/// The folder can't be written.
 pub fn service_account_key(folder: &Path) -> Result<()> {
     let key = KeyPair::generate()?;
     fs::write(folder.join("sa.key"), key.serialize_pem())?;
@@ -107,10 +93,6 @@ pub enum Credentials<'a> {
 }
 
 /// Writes a kubeconfig. JSON is YAML too.
-///
-/// # Errors
-///
-/// A file can't be read or written.
 pub fn kubeconfig(
     path: &Path,
     server: &str,
@@ -129,12 +111,12 @@ pub fn kubeconfig(
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{
-            "name": "e2e",
+            "name": "lab",
             "cluster": { "server": server, "certificate-authority-data": data(ca)? },
         }],
-        "users": [{ "name": "e2e", "user": user }],
-        "contexts": [{ "name": "e2e", "context": { "cluster": "e2e", "user": "e2e" } }],
-        "current-context": "e2e",
+        "users": [{ "name": "lab", "user": user }],
+        "contexts": [{ "name": "lab", "context": { "cluster": "lab", "user": "lab" } }],
+        "current-context": "lab",
     });
     fs::write(path, serde_json::to_vec_pretty(&config)?)?;
     Ok(())

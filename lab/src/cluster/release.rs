@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::go::Go;
+use super::go;
 
 /// The patch releases that this project is run against, newest first: what `--kubernetes 1.37` means,
 /// and the first is the default. Any other release can be asked for too.
@@ -33,12 +33,6 @@ pub struct Version {
 }
 
 impl Version {
-    /// The version that the staging modules (`k8s.io/api` and the like) have in this release.
-    #[must_use]
-    pub fn of_staging_modules(self) -> String {
-        format!("v0.{}.{}", self.minor, self.patch)
-    }
-
     /// The kubelet that joins an API server of this version.
     ///
     /// # Errors
@@ -86,7 +80,7 @@ impl Wanted {
         if let Some(known) = KNOWN.iter().find(|known| known.minor == minor) {
             return Ok(*known);
         }
-        let listed = Go::find()?.versions_of("k8s.io/kubernetes")?;
+        let listed = go::versions_of("k8s.io/kubernetes")?;
         listed
             .iter()
             .filter_map(|version| version.parse::<Self>().ok())

@@ -13,13 +13,11 @@ pub enum Architecture {
 
 impl Architecture {
     /// The architecture of the machine that this runs on; amd64 where it is neither.
-    #[must_use]
     pub const fn host() -> Self {
         if cfg!(target_arch = "aarch64") { Self::Arm64 } else { Self::Amd64 }
     }
 
     /// The name in an image's configuration, which is Go's `GOARCH`.
-    #[must_use]
     pub const fn oci(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
@@ -28,7 +26,6 @@ impl Architecture {
     }
 
     /// The Rust target whose binaries are static.
-    #[must_use]
     pub const fn target(self) -> &'static str {
         match self {
             Self::Amd64 => "x86_64-unknown-linux-musl",

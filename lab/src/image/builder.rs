@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest as _, Sha256};
 
 use super::Engine;
-use super::command::{command, read};
+use crate::command::{command, read};
 
 /// Debian packages whose files go in, together with those that they depend on.
 const PACKAGES: [&str; 10] = [

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1 as core;
 use serde_json::Value;
 
 use super::Engine;
-use super::command::read;
+use crate::command::read;
 
 /// A container, removed when this is dropped.
 #[derive(Debug)]

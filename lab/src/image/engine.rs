@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde_json::Value;
 
-use super::command::{command, read, show, succeeds};
 use super::{Architecture, Image, Spec};
+use crate::command::{command, read, show, succeeds};
 
 /// An engine that can be asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -52,7 +52,6 @@ pub struct Build<'a> {
 
 impl Program {
     /// As it is typed.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Docker => "docker",
@@ -71,19 +70,16 @@ impl From<Program> for Engine {
 
 impl Engine {
     /// The first engine that is installed and answers.
-    #[must_use]
     pub fn find() -> Option<Self> {
         Program::value_variants().iter().copied().map(Self::from).find(Self::answers)
     }
 
     /// The Docker daemon that listens at `host`, such as `unix:///run/docker.sock`.
-    #[must_use]
     pub fn docker_at(host: &str) -> Self {
         Self { program: Program::Docker, host: Some(host.to_owned()) }
     }
 
     /// Whether it is installed, and its daemon, where it has one, can be reached.
-    #[must_use]
     pub fn answers(&self) -> bool {
         // Docker's own client answers without its daemon, unless it is asked for something of it.
         let question: &[&str] = match self.program {
@@ -102,10 +98,6 @@ impl Engine {
     }
 
     /// Builds a Dockerfile; progress goes to stderr.
-    ///
-    /// # Errors
-    ///
-    /// When the engine can't be run or the build fails.
     pub fn build(&self, build: &Build<'_>) -> Result<()> {
         let mut engine = self.command(["build", "--file", build.dockerfile]);
         engine.arg(format!("--tag={}", build.name));
@@ -127,7 +119,6 @@ impl Engine {
 
     /// Whether one build may have stages of two platforms. Docker's old builder, which is what there is
     /// without buildx, says that they don't match.
-    #[must_use]
     pub fn knows_platforms(&self) -> bool {
         self.program != Program::Docker
             || (std::env::var_os("DOCKER_BUILDKIT").is_none_or(|value| value != "0")
@@ -135,10 +126,6 @@ impl Engine {
     }
 
     /// Puts the image that `spec` describes into the engine.
-    ///
-    /// # Errors
-    ///
-    /// When the engine does not take it.
     pub fn load(&self, spec: &Spec) -> Result<()> {
         let archive = tempfile::NamedTempFile::new()?;
         super::write(spec, archive.path())?;
@@ -147,10 +134,6 @@ impl Engine {
     }
 
     /// The image `name` as the engine has it.
-    ///
-    /// # Errors
-    ///
-    /// When there is no such image.
     pub fn inspect(&self, name: &str) -> Result<Image> {
         let arguments = match self.program {
             Program::Buildah => ["inspect", "--type=image", name],
@@ -194,10 +177,6 @@ impl Engine {
     }
 
     /// Writes the image `name` to the file `to`, as an archive that `load` takes.
-    ///
-    /// # Errors
-    ///
-    /// When the engine fails.
     pub fn save(&self, name: &str, to: &Path) -> Result<()> {
         let to = to.to_str().context("the archive's path isn't UTF-8")?;
         match self.program {

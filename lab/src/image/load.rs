@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use super::command::{command, show};
+use crate::command::{command, show};
 
 /// Where images are loaded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -22,10 +22,6 @@ pub enum Target {
 
 /// Loads the image in `archive` into `target`. `name` is the cluster's name, the profile's, or the
 /// address of containerd's socket; the tool's own default if none.
-///
-/// # Errors
-///
-/// When the tool isn't installed or fails; its output is on stderr.
 pub fn load(target: Target, name: Option<&str>, archive: &Path) -> Result<()> {
     let archive = archive.to_str().context("the archive's path isn't UTF-8")?;
     let mut tool = match target {

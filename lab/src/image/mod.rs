@@ -5,7 +5,7 @@
 //!                             ├─▶ load ─▶ kind, k3d, minikube, containerd
 //!     Dockerfile ─▶ engine ───┘      docker, podman, nerdctl, buildah
 //!                    │
-//!                    ├─ daemon     a dockerd of our own, where none runs
+//!                    ├─ dockerd    a dockerd of our own, where none runs
 //!                    ├─ builder    an image to build in, where no registry can be reached
 //!                    └─ container  what runs, with a pod's limits and restrictions
 //! ```
@@ -13,18 +13,15 @@
 mod architecture;
 mod archive;
 mod builder;
-mod command;
 mod container;
-mod daemon;
+mod dockerd;
 mod engine;
 mod load;
-mod network;
 
 pub use architecture::Architecture;
 pub use archive::{File, Image, Spec, write};
 pub use builder::builder;
 pub use container::{Container, End, cpus, hardening};
-pub use daemon::Daemon;
+pub use dockerd::Dockerd;
 pub use engine::{Build, Engine, Program};
 pub use load::{Target, load};
-pub use network::{Network, ask};

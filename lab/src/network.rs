@@ -1,4 +1,4 @@
-//! Inside a pod's network namespace, without being in the pod.
+//! Free ports, and other network namespaces than this process's own.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -9,11 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Runs `work` on a thread of its own that is in the network namespace of `file`, with a runtime for
-/// it. Sockets that it opens are the pod's own.
-///
-/// # Errors
-///
-/// The namespace can't be entered (only root may), or `work` fails.
+/// it. Sockets that it opens belong there. Only root may do this.
 pub async fn inside<T, W>(file: &Path, work: W) -> Result<T>
 where
     T: Send + 'static,
@@ -22,33 +18,28 @@ where
     let namespace =
         File::open(file).with_context(|| format!("no network namespace: {}", file.display()))?;
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    std::thread::Builder::new().name("in a pod".to_owned()).spawn(move || {
+    std::thread::Builder::new().name("namespace".to_owned()).spawn(move || {
         let done = (|| {
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-                .context("the pod's network namespace can't be entered")?;
+                .context("entering a network namespace")?;
             // One thread: threads that a runtime starts itself would be in it as well, but workers of
             // another one are not.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(work())
         })();
-        // Nobody waits any more if the scenario has run out of time.
+        // Whoever waited may have run out of time.
         let _ = sender.send(done);
     })?;
-    receiver.await.map_err(|_| anyhow!("the thread inside the pod has panicked"))?
+    receiver.await.map_err(|_| anyhow!("the thread in a network namespace has panicked"))?
 }
 
-/// A port of the pod's own localhost.
-#[must_use]
+/// A port of `127.0.0.1`.
 pub fn localhost(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 /// A port of this machine that nobody listens on right now.
-///
-/// # Errors
-///
-/// There is none.
 pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
+    let listener = TcpListener::bind(localhost(0)).context("there is no free port")?;
     Ok(listener.local_addr()?.port())
 }

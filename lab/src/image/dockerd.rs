@@ -1,43 +1,43 @@
 //! A Docker daemon of our own, for a machine that has the program and runs none.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal};
 
 use super::Engine;
-use super::command::read;
+use crate::command::read;
+use crate::until::{Hopeless, retry, until};
 
-const START_LIMIT: Duration = Duration::from_secs(60);
-const END_LIMIT: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(60);
+const END: Duration = Duration::from_secs(30);
 /// How long images and build layers are kept that no later build has made again.
 const KEPT: &str = "168h";
 
-/// A running `dockerd`, ended when this is dropped. Its images stay for the next time, but not for ever:
-/// a build leaves gigabytes of layers.
+/// A running `dockerd`, ended when this is dropped. Its images stay for the next time, up to a week: a
+/// build leaves gigabytes of layers.
 #[derive(Debug)]
-pub struct Daemon {
+pub struct Dockerd {
     child: Child,
     engine: Engine,
 }
 
-impl Daemon {
-    /// Starts it, with neither bridge nor firewall rules: what it builds has the host's network, what
-    /// it runs has none.
+impl Dockerd {
+    /// Starts it with all that it keeps in `folder`, with neither bridge nor firewall rules: what it
+    /// builds has the host's network, what it runs has none.
     ///
     /// # Errors
     ///
-    /// When this isn't root, when there is no `dockerd`, when another one has the same folder, or when
-    /// it doesn't answer within a minute; its log is named then.
-    pub fn start() -> Result<Self> {
+    /// This isn't root, there is no `dockerd`, another one has the same folder, or it doesn't answer
+    /// within a minute; its log is named then.
+    pub async fn start(folder: &Path) -> Result<Self> {
         if !rustix::process::geteuid().is_root() {
             bail!("no Docker daemon answers, and only root can start one");
         }
-        let folder = folder()?;
-        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
         let log = folder.join("dockerd.log");
         let output =
             fs::File::create(&log).with_context(|| format!("creating {}", log.display()))?;
@@ -60,46 +60,33 @@ impl Daemon {
             .spawn()
             .context("can't run dockerd (Debian: apt-get install docker.io)")?;
         let mut daemon = Self { child, engine };
-        let started = Instant::now();
-        while !daemon.engine.answers() {
-            let ended = daemon.child.try_wait()?;
-            if ended.is_some() || started.elapsed() > START_LIMIT {
-                bail!("dockerd doesn't answer; its log is {}", log.display());
+        until("dockerd", START, async || {
+            if let Some(status) = daemon.child.try_wait()? {
+                bail!(Hopeless(format!("it has ended ({status})")));
             }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        let until = format!("--filter=until={KEPT}");
-        let prune = ["image", "prune", "--all", "--force", &until];
+            ensure!(daemon.engine.answers(), "it doesn't answer");
+            Ok(())
+        })
+        .await
+        .with_context(|| format!("the log of dockerd is {}", log.display()))?;
+        let filter = format!("--filter=until={KEPT}");
+        let prune = ["image", "prune", "--all", "--force", &filter];
         read(&mut daemon.engine.command(prune)).context("removing old images")?;
         Ok(daemon)
     }
 
     /// The engine that talks to it.
-    #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 }
 
-impl Drop for Daemon {
+impl Drop for Dockerd {
     fn drop(&mut self) {
         // It unmounts and stops what is left, which a SIGKILL would not.
         let _ = rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM);
-        let asked = Instant::now();
-        while matches!(self.child.try_wait(), Ok(None)) {
-            if asked.elapsed() > END_LIMIT {
-                let _ = self.child.kill();
-            }
-            std::thread::sleep(Duration::from_millis(50));
+        if !retry(END, || !matches!(self.child.try_wait(), Ok(None))) {
+            let _ = self.child.kill();
         }
     }
-}
-
-/// Where images and build layers are kept.
-fn folder() -> Result<PathBuf> {
-    let cache = match std::env::var_os("XDG_CACHE_HOME") {
-        Some(path) => PathBuf::from(path),
-        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),
-    };
-    Ok(cache.join("secret-handshake").join("docker"))
 }

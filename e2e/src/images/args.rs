@@ -1,0 +1,77 @@
+//! The command line of `cargo images`.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use lab::image::{Architecture, Target};
+
+use crate::product::{Product, VERSION};
+
+/// Builds the images of webhook, sidecar and Legacy's mock.
+///
+/// With docker, podman, nerdctl or buildah it builds the Dockerfiles; with none of them it compiles
+/// the same static binaries with cargo and writes the same images as tar files by itself.
+#[derive(Debug, clap::Parser)]
+#[command(name = "cargo images", bin_name = "cargo images", version)]
+pub struct Options {
+    #[command(flatten)]
+    pub(super) make: Make,
+    /// Load the images into the nodes of a cluster
+    #[arg(long, value_name = "WHERE")]
+    pub(super) load: Option<Target>,
+    /// With --load: the kind or k3d cluster, minikube's profile, or the address of containerd's socket
+    #[arg(long, value_name = "NAME", requires = "load")]
+    pub(super) cluster: Option<String>,
+    /// Fail if an image is larger than its goal
+    #[arg(long)]
+    pub(super) check: bool,
+    /// Run the images as hardened containers and see whether Legacy is initialised. Needs root and
+    /// Docker, whose daemon is started if there is none
+    #[arg(long, conflicts_with_all = ["only", "arch"])]
+    pub(super) test: bool,
+    /// Measure the handshake under CPU limits, so many times for each; needs the same as --test
+    #[arg(long, value_name = "ROUNDS", conflicts_with = "arch")]
+    pub(super) throttle: Option<usize>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Make {
+    /// Only these images
+    #[arg(long, value_enum, value_name = "IMAGE", value_delimiter = ',')]
+    pub(super) only: Vec<Product>,
+    /// What builds the images; by default the first engine that answers, else none
+    #[arg(long, value_enum)]
+    pub(super) engine: Option<With>,
+    /// The architecture that the images are for; this machine's by default
+    #[arg(long, value_enum)]
+    pub(super) arch: Option<Architecture>,
+    /// Put before each image's name, such as `registry.example/team/`
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "REGISTRY/")]
+    pub(super) prefix: String,
+    /// The images' tag
+    #[arg(long, default_value = VERSION)]
+    pub(super) tag: String,
+    /// The image to build in, instead of the Dockerfiles' own choice: any Debian with Rust
+    #[arg(long, env = "RUST_IMAGE", value_name = "IMAGE")]
+    pub(super) rust_image: Option<String>,
+    /// Build in an image made of this machine's own toolchain and Debian packages, where no registry
+    /// can be reached (Docker only)
+    #[arg(long, conflicts_with = "rust_image")]
+    pub(super) local_builder: bool,
+    /// The network that the engine builds in, such as `host`
+    #[arg(long)]
+    pub(super) network: Option<String>,
+    /// Where archives are written
+    #[arg(long, default_value = "target/images", value_name = "FOLDER")]
+    pub(super) out: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum With {
+    Docker,
+    Podman,
+    Nerdctl,
+    Buildah,
+    /// No engine: a tar file straight from the compiled binary
+    None,
+}

@@ -1,0 +1,106 @@
+//! A cluster with the product on it: what scenarios are played on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context as _, Result, bail};
+use lab::cargo::{Build, Linkage};
+use lab::cluster::{Cluster, Setup, node};
+use lab::progress::say;
+use lab::state::State;
+
+use crate::args::{Args, Command};
+use crate::product::pods;
+use crate::product::replicas::Replicas;
+use crate::{cache, workspace};
+
+/// The reason for which a scenario can't be shown on the cluster that there is: an error that counts as
+/// skipped.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Skip(pub(crate) String);
+
+/// A cluster with the product on it.
+pub(crate) struct Stage {
+    pub(crate) cluster: Arc<Cluster>,
+    /// The webhook, where it runs as processes of this machine.
+    pub(crate) replicas: Option<Replicas>,
+    /// Whether the product was installed for this run, and is to be removed with it.
+    pub(crate) installed: bool,
+    numbers: AtomicU32,
+}
+
+impl Stage {
+    fn new(cluster: Arc<Cluster>, replicas: Option<Replicas>, installed: bool) -> Self {
+        Self { cluster, replicas, installed, numbers: AtomicU32::new(0) }
+    }
+
+    /// A number that nobody else gets.
+    pub(crate) fn number(&self) -> u32 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// A control plane with the webhook as a process.
+pub(crate) async fn control_plane(args: &Args) -> Result<Stage> {
+    let build = Build {
+        workspace: workspace(),
+        packages: &["webhook"],
+        programs: &["webhook"],
+        profile: "dev",
+        linkage: Linkage::Host,
+    };
+    let mut programs = build.run(say).await?;
+    let program = programs.remove("webhook").context("cargo has built no webhook")?;
+    let cluster = Arc::new(cluster(args, false).await?);
+    let started = async {
+        let replicas = Replicas::install(Arc::clone(&cluster), program).await?;
+        replicas.restore().await?;
+        anyhow::Ok(replicas)
+    };
+    let replicas = started.await.inspect_err(|_| cluster.keep_logs())?;
+    Ok(Stage::new(cluster, Some(replicas), true))
+}
+
+/// A cluster that runs pods, with the product in them: one of our own, or the one of `--context`.
+///
+/// # Errors
+///
+/// [`Skip`] where this machine can't have a node.
+pub(crate) async fn with_pods(args: &Args) -> Result<Stage> {
+    if let Some(context) = &args.context {
+        let cluster = Cluster::existing(context).await?;
+        let installed = pods::install(&cluster).await?;
+        return Ok(Stage::new(Arc::new(cluster), None, installed));
+    }
+    let missing = node::missing();
+    if !missing.is_empty() {
+        bail!(Skip(format!("a node needs {}", missing.join(", "))));
+    }
+    let cluster = cluster(args, true).await?;
+    let installed = async {
+        pods::load_images(&cluster).await?;
+        pods::install(&cluster).await
+    };
+    let installed = installed.await.inspect_err(|_| cluster.keep_logs())?;
+    Ok(Stage::new(Arc::new(cluster), None, installed))
+}
+
+async fn cluster(args: &Args, node: bool) -> Result<Cluster> {
+    let version = args.kubernetes.unwrap_or_default().resolve()?;
+    let state = match args.command {
+        Some(Command::Up) => State::at(&up_dir()?).context("end it with `cargo e2e -- down`")?,
+        _ => State::temporary("secret-handshake-e2e-")?,
+    };
+    Cluster::start(&Setup { version, node, cache: &cache()? }, state).await
+}
+
+/// Where the cluster of `cargo e2e -- up` is: `$XDG_STATE_HOME/secret-handshake/up`.
+pub(crate) fn up_dir() -> Result<PathBuf> {
+    let base = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".local/state")))
+        .context("set HOME or XDG_STATE_HOME: the cluster of `up` is kept there")?;
+    Ok(base.join("secret-handshake").join("up"))
+}
