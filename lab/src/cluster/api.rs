@@ -217,27 +217,27 @@ impl Api {
             field_selector: params.field_selector.clone(),
             ..WatchParams::default()
         };
-        let mut last = anyhow!("nothing was seen");
+        let mut reason = anyhow!("nothing was seen");
         let watched = timeout(limit, async {
             loop {
-                let list = api.list(params).await.map_err(plain)?;
-                let version = list.metadata.resource_version.unwrap_or_default();
+                let found = api.list(params).await.map_err(plain)?;
+                let version = found.metadata.resource_version.unwrap_or_default();
                 let mut objects = BTreeMap::new();
-                for item in list.items {
+                for item in found.items {
                     objects.insert(item.name_any(), serde_json::to_value(item)?);
                 }
                 let mut changes = pin!(api.watch(&changes, &version).await.map_err(plain)?);
                 loop {
                     match look(&objects) {
                         Ok(found) => return Ok(found),
-                        Err(error) => last = error,
+                        Err(error) => reason = error,
                     }
                     match changes.try_next().await? {
                         Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
                             objects.insert(object.name_any(), serde_json::to_value(object)?);
                         }
                         Some(WatchEvent::Deleted(object)) => {
-                            drop(objects.remove(&object.name_any()))
+                            objects.remove(&object.name_any());
                         }
                         Some(WatchEvent::Bookmark(_)) => {}
                         Some(WatchEvent::Error(_)) | None => break,
@@ -247,7 +247,7 @@ impl Api {
         });
         match watched.await {
             Ok(watched) => watched,
-            Err(_) => Err(last.context(format!("waited {} s in vain", limit.as_secs_f32()))),
+            Err(_) => Err(reason.context(format!("waited {} s in vain", limit.as_secs_f32()))),
         }
     }
 

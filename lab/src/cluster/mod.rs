@@ -72,19 +72,19 @@ impl Cluster {
         let wanted =
             [Program::CONTROL_PLANE, if setup.node { Program::NODE } else { &[] }].concat();
         let programs = Programs::provide(setup.cache, setup.version, &wanted)?;
-        let node = match setup.node {
-            true => format!(" with a node (kubelet {})", programs.version.kubelet()?),
-            false => String::new(),
+        let node = if setup.node {
+            format!(" with a node (kubelet {})", programs.version.kubelet()?)
+        } else {
+            String::new()
         };
         say(&format!("starting Kubernetes {}{node}", programs.version));
         let started = async {
             let reach = if setup.node { node::network(&state)? } else { Reach::LOOPBACK };
             let control_plane = ControlPlane::start(&programs, &state, reach).await?;
-            let node = match setup.node {
-                true => {
-                    Some(Node::start(setup.cache, &programs, &state, &control_plane.api).await?)
-                }
-                false => None,
+            let node = if setup.node {
+                Some(Node::start(setup.cache, &programs, &state, &control_plane.api).await?)
+            } else {
+                None
             };
             anyhow::Ok((control_plane, node))
         };
