@@ -32,7 +32,7 @@ async fn received(signal: std::io::Result<Signal>) {
 }
 
 /// Does what the command line asks for. The exit code is 0 when it was done or when `stop` completed,
-/// 1 when the port cannot be had, 2 when the command line is wrong.
+/// 1 when the port can't be used, 2 when the command line is wrong.
 pub async fn run(parsed: Result<Parsed, ArgsError>, stop: impl Future<Output = ()>) -> ExitCode {
     match parsed {
         Ok(Parsed::Run(args)) => serve(args, stop).await,

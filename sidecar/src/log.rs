@@ -1,9 +1,15 @@
-//! Log lines, written directly: one line is one write, so lines never mix.
+//! Log lines. Nothing ever waits for the log: a line that can't be written at once is dropped, and counted.
 
 use std::fmt::{self, Display, Write as _};
-use std::io::Write;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// The most bytes of a line. A pipe that `poll` calls writable takes so many at once (`PIPE_BUF`, pipe(7)).
+const LINE_MAX: usize = 4096;
 
 /// How much a line matters; a [`Log`] drops what is below its own level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,13 +25,12 @@ pub enum Level {
 }
 
 impl Level {
-    /// Every level, with its name on the command line.
-    pub const ALL: [(&'static str, Self); 4] = [
-        ("error", Self::Error),
-        ("warn", Self::Warn),
-        ("info", Self::Info),
-        ("debug", Self::Debug),
-    ];
+    const ALL: [Self; 4] = [Self::Error, Self::Warn, Self::Info, Self::Debug];
+
+    /// The level with this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.name() == name)
+    }
 
     fn name(self) -> &'static str {
         match self {
@@ -47,28 +52,35 @@ pub enum Format {
 }
 
 impl Format {
-    /// Every format, with its name on the command line.
-    pub const ALL: [(&'static str, Self); 2] = [("text", Self::Text), ("json", Self::Json)];
+    /// The format with this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            "text" => Some(Self::Text),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
 }
 
-/// Where the lines go. A line that cannot be written is lost: the handshake matters more.
+/// Where the lines go.
 pub struct Log {
     level: Level,
     format: Format,
     out: Mutex<Box<dyn Write + Send>>,
+    dropped: AtomicU64,
 }
 
 impl Log {
-    /// A log that writes to `out`.
+    /// A log that makes one write to `out` for each line.
     #[must_use]
     pub fn new(level: Level, format: Format, out: Box<dyn Write + Send>) -> Self {
-        Self { level, format, out: Mutex::new(out) }
+        Self { level, format, out: Mutex::new(out), dropped: AtomicU64::new(0) }
     }
 
     /// A log on stdout.
     #[must_use]
     pub fn stdout(level: Level, format: Format) -> Self {
-        Self::new(level, format, Box::new(std::io::stdout()))
+        Self::new(level, format, Box::new(Stdout))
     }
 
     /// Writes one line. `event` is a fixed word for machines, the message is for people.
@@ -79,7 +91,35 @@ impl Log {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let line = render(self.format, now, level, event, message);
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+        if !out.write(line.as_bytes()).is_ok_and(|written| written == line.len()) {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many lines could not be written.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+}
+
+/// Stdout, which the container's runtime reads. If it stops reading, a write would block the only thread,
+/// and a flag on the file itself (`O_NONBLOCK`) would be shared with other processes that have it open.
+struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let stdout = rustix::stdio::stdout();
+        let mut asked = [PollFd::new(&stdout, PollFlags::OUT)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut asked, Some(&at_once))?;
+        if !asked[0].revents().contains(PollFlags::OUT) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(rustix::io::write(stdout, line)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -94,35 +134,45 @@ fn render(
     let time = Rfc3339(now);
     let level = level.name();
     // Writing to a String cannot fail.
-    let _ = match format {
+    match format {
         Format::Text => {
             let mut upper = String::from(level);
             upper.make_ascii_uppercase();
-            writeln!(line, "{time} {upper:<5} {message}")
+            let _ = write!(line, "{time} {upper:<5} ");
+            let _ = write!(Escaped { line: &mut line, json: false }, "{message}");
+            line.push('\n');
         }
         Format::Json => {
             let _ = write!(line, r#"{{"time":"{time}","level":"{level}","event":"{event}","#);
             line.push_str(r#""message":""#);
-            let _ = write!(Escaped(&mut line), "{message}");
+            let _ = write!(Escaped { line: &mut line, json: true }, "{message}");
             line.push_str("\"}\n");
-            Ok(())
         }
-    };
+    }
     line
 }
 
-/// Escapes what JSON (RFC 8259, section 7) does not allow inside a string.
-struct Escaped<'a>(&'a mut String);
+/// Escapes what would end the line, and what JSON (RFC 8259, section 7) does not allow inside a string.
+/// What does not fit into the line is left out.
+struct Escaped<'a> {
+    line: &'a mut String,
+    json: bool,
+}
 
 impl fmt::Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        /// The longest escape, and the end of the line.
+        const ROOM: usize = "\\u0000\"}\n".len();
         for char in text.chars() {
+            if self.line.len() + ROOM > LINE_MAX {
+                break;
+            }
             match char {
-                '"' => self.0.push_str("\\\""),
-                '\\' => self.0.push_str("\\\\"),
-                '\n' => self.0.push_str("\\n"),
-                control if control < ' ' => write!(self.0, "\\u{:04x}", u32::from(control))?,
-                other => self.0.push(other),
+                '"' if self.json => self.line.push_str("\\\""),
+                '\\' if self.json => self.line.push_str("\\\\"),
+                '\n' => self.line.push_str("\\n"),
+                control if control < ' ' => write!(self.line, "\\u{:04x}", u32::from(control))?,
+                other => self.line.push(other),
             }
         }
         Ok(())
@@ -155,28 +205,12 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (era * 400 + year + u64::from(month <= 2), month, day)
 }
 
-/// A length of time as people say it: `under 1 ms`, `350 ms`, `2.3 s`, `1 min 15 s`, `2 h 5 min`.
-#[derive(Clone, Copy, Debug)]
-pub struct Spoken(pub Duration);
-
-impl Display for Spoken {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (millis, seconds) = (self.0.as_millis(), self.0.as_secs());
-        match seconds {
-            0 if millis == 0 => out.write_str("under 1 ms"),
-            0 => write!(out, "{millis} ms"),
-            1..60 => write!(out, "{seconds}.{} s", millis / 100 % 10),
-            60..3600 => write!(out, "{} min {} s", seconds / 60, seconds % 60),
-            _ => write!(out, "{} h {} min", seconds / 3600, seconds / 60 % 60),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
     use std::time::Duration;
 
-    use super::{Format, Level, Rfc3339, Spoken, render};
+    use super::{Format, LINE_MAX, Level, Log, Rfc3339, render};
 
     #[test]
     fn times_are_rfc_3339() {
@@ -194,30 +228,13 @@ mod tests {
     }
 
     #[test]
-    fn lengths_of_time_are_said_in_the_unit_that_fits() {
-        let table = [
-            (0, "under 1 ms"),
-            (1, "1 ms"),
-            (999, "999 ms"),
-            (1000, "1.0 s"),
-            (59_990, "59.9 s"),
-            (75_000, "1 min 15 s"),
-            (3_599_999, "59 min 59 s"),
-            (7_500_000, "2 h 5 min"),
-        ];
-        for (millis, expected) in table {
-            assert_eq!(Spoken(Duration::from_millis(millis)).to_string(), expected);
-        }
-    }
-
-    #[test]
     fn a_line_of_text_is_time_level_message() {
         let line = render(Format::Text, Duration::ZERO, Level::Warn, "lost", &"Legacy is gone");
         assert_eq!(line, "1970-01-01T00:00:00.000Z WARN  Legacy is gone\n");
     }
 
     #[test]
-    fn a_line_of_json_stays_one_line_whatever_is_said() {
+    fn a_line_stays_one_line_whatever_it_says() {
         let message = "a \"quoted\" \\ and\na \u{1} bell, ünïcode";
         let line = render(Format::Json, Duration::ZERO, Level::Info, "idle", &message);
         let expected = concat!(
@@ -226,5 +243,51 @@ mod tests {
             "\n"
         );
         assert_eq!(line, expected);
+        let line = render(Format::Text, Duration::ZERO, Level::Info, "idle", &message);
+        let expected = concat!(
+            r#"1970-01-01T00:00:00.000Z INFO  a "quoted" \ and\na \u0001 bell, ünïcode"#,
+            "\n"
+        );
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_line_is_at_most_4_kib() {
+        for message in ["x", "ü", "\u{1}", "\""].map(|char| char.repeat(5000)) {
+            for (format, end) in [(Format::Text, "\n"), (Format::Json, "\"}\n")] {
+                let line = render(format, Duration::ZERO, Level::Info, "x", &message);
+                assert!((LINE_MAX - 20..=LINE_MAX).contains(&line.len()), "{}", line.len());
+                assert!(line.ends_with(end));
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted() {
+        /// A sink that takes so many bytes at once.
+        struct Takes(io::Result<usize>);
+        impl Write for Takes {
+            fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+                match &self.0 {
+                    Ok(most) => Ok(line.len().min(*most)),
+                    Err(error) => Err(error.kind().into()),
+                }
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        for (takes, dropped) in [
+            (Ok(LINE_MAX), 0),
+            (Ok(3), 2),
+            (Err(io::ErrorKind::WouldBlock.into()), 2),
+            (Err(io::ErrorKind::BrokenPipe.into()), 2),
+        ] {
+            let log = Log::new(Level::Info, Format::Text, Box::new(Takes(takes)));
+            log.line(Level::Info, "x", &"one");
+            log.line(Level::Warn, "x", &"two");
+            log.line(Level::Debug, "x", &"below its level: never written");
+            assert_eq!(log.dropped(), dropped);
+        }
     }
 }

@@ -1,24 +1,43 @@
-//! The driver: carries out what the machine says, and tells others what came of it.
+//! Carries out what the handshake says is next, and tells others what came of it.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::pin::pin;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use listen::Address;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::args::Args;
-use crate::failure::Failure;
-use crate::legacy::{Legacy, Watch};
-use crate::listen::{self, BindError};
+use crate::client::{Answer, Client};
+use crate::handshake::{Action, Event, Failure, Handshake, Report};
 use crate::log::{Level, Log};
-use crate::machine::{Action, Answer, Event, Kindness, Machine, News};
+use crate::messages::{self, Line};
 use crate::secret::{Half, Secret};
-use crate::status::{self, Board, Status};
-use crate::tell::{tell, tell_early};
+use crate::status::Status;
+use crate::watch::Watch;
+
+/// The pause between two requests beside the watch.
+const BESIDE_EVERY: Duration = Duration::from_millis(50);
+
+/// Why the sidecar's own port can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody else in the pod has it.
+    #[error(
+        "cannot listen on {0}: another container of this pod has the port (the containers of a pod \
+         share their ports). Choose another with the pod's annotation secret-handshake/health-port"
+    )]
+    Taken(Address),
+    /// The system says no.
+    #[error(
+        "cannot listen on {0}: {1}. Another port is chosen with the pod's annotation \
+         secret-handshake/health-port"
+    )]
+    Refused(Address, #[source] io::Error),
+}
 
 impl Args {
     /// Takes the sidecar's own port.
@@ -26,7 +45,11 @@ impl Args {
     /// # Errors
     /// When the port is taken, or the system does not give it away.
     pub fn bind(self) -> Result<Bound, BindError> {
-        let listener = listen::bind(self.listen)?;
+        let bound = listen::bind(self.listen, self.limits.port);
+        let listener = bound.map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => BindError::Taken(self.listen),
+            _ => BindError::Refused(self.listen, error),
+        })?;
         let log = Log::stdout(self.log_level, self.log_format);
         Ok(Bound { args: self, listener, log })
     }
@@ -35,16 +58,14 @@ impl Args {
 /// A sidecar that has its port and has not begun.
 pub struct Bound {
     args: Args,
-    listener: TcpListener,
+    listener: listen::Bound,
     log: Log,
 }
 
 impl Bound {
     /// The address of `/readyz`, `/livez` and `/metrics`.
-    ///
-    /// # Errors
-    /// When the system does not know it.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
         self.listener.local_addr()
     }
 
@@ -55,75 +76,75 @@ impl Bound {
         self
     }
 
-    /// Does the handshake, and again whenever Legacy restarts, until `shutdown` completes. Needs a
-    /// tokio runtime with I/O and time.
+    /// Does the handshake, and again whenever Legacy restarts, until `shutdown` completes. Then it ends at
+    /// once, whatever is open. Needs a tokio runtime with I/O and time.
     ///
     /// # Errors
-    /// When the runtime cannot take the listener.
+    /// When the runtime can't take the listener, or there is no HTTP client.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let Self { args, listener, log } = self;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let address = listener.local_addr()?;
+        let log = Arc::new(log);
         let began = Instant::now();
-        let machine = Machine::new(args.pace, Duration::ZERO);
-        let board = Arc::new(Board::new(machine.state(), began));
-        let status = Arc::new(Status::new(Arc::clone(&board), &args));
-        log.line(
-            Level::Info,
-            "started",
-            &format_args!(
-                "secret-handshake sidecar {}: Legacy's port {}, half from {}, status on {address}",
-                env!("CARGO_PKG_VERSION"),
-                args.legacy_port,
-                args.half_file.display(),
-            ),
-        );
+        let trace = Arc::clone(&log);
+        let client = Client::new(args.legacy_port, args.request_timeout, move |it| {
+            trace.line(Level::Debug, "request", &it);
+        });
+        let status =
+            Status::new(args.legacy_port, args.hold, args.limits.held, Arc::clone(&log), began);
+        let status = Arc::new(status);
+        let answering = Arc::clone(&status);
+        write(&log, &messages::started(&args, listener.local_addr()));
+        let serving = listener
+            .serve(move |request| Arc::clone(&answering).answer(request), std::future::pending());
         let driver = Driver {
-            legacy: Legacy::new(args.legacy_port, args.request_timeout),
+            client: client.map_err(io::Error::other)?,
             watch: None,
             args: &args,
-            board: &board,
+            status: &status,
             log: &log,
             began,
         };
-        let mut serving = pin!(status::serve(listener, Arc::clone(&status), &args));
         tokio::select! {
             biased;
-            () = shutdown => {
-                log.line(Level::Info, "stopped", &"received SIGTERM, exiting");
-                Ok(())
-            }
-            never = driver.drive(machine) => match never {},
-            never = &mut serving => match never {},
+            () = shutdown => {}
+            never = driver.drive() => match never {},
+            failed = serving => failed?,
         }
+        write(&log, &messages::stopped());
+        Ok(())
     }
 }
 
+fn write(log: &Log, line: &Line) {
+    log.line(line.level, line.event, &line.message);
+}
+
 struct Driver<'a> {
-    legacy: Legacy,
+    client: Client,
     watch: Option<Watch>,
     args: &'a Args,
-    board: &'a Board,
+    status: &'a Status,
     log: &'a Log,
     began: Instant,
 }
 
 impl Driver<'_> {
     /// Carries out one action after another.
-    async fn drive(mut self, mut machine: Machine) -> Infallible {
-        let mut action = machine.first();
+    async fn drive(mut self) -> Infallible {
+        let mut handshake = Handshake::new(self.args.timing, Duration::ZERO);
+        let mut action = Action::Connect;
         loop {
             let event = self.act(action).await;
-            let next = machine.step(event, self.began.elapsed(), fastrand::f64());
-            let state = machine.state();
-            self.board.show(state, self.began + machine.since(), next.news);
-            if let Some(news) = next.news {
-                tell(self.log, self.args, &self.legacy.address(), news);
+            let next = handshake.step(event, self.began.elapsed(), fastrand::f64());
+            let state = handshake.state();
+            self.status.update(state, self.began + handshake.since(), next.report);
+            if let Some(report) = next.report {
+                write(self.log, &messages::report(self.args, self.client.address(), report));
                 // Legacy may take many minutes to listen; nobody should learn only then what is missing.
-                if let News::Waiting { .. } = news
-                    && let Err(problem) = Half::read(&self.args.half_file)
+                if let Report::Waiting { .. } = report
+                    && let Err(error) = Half::read(&self.args.half_file)
                 {
-                    tell_early(self.log, self.args, problem);
+                    write(self.log, &messages::half(self.args, error));
                 }
             }
             if !state.is_ready() {
@@ -135,39 +156,48 @@ impl Driver<'_> {
 
     async fn act(&mut self, action: Action) -> Event {
         match action {
-            Action::Knock => Event::Knocked(self.legacy.knock().await),
-            Action::Look => Event::Looked(self.legacy.look().await),
-            Action::Shake => Event::Shaken(self.shake().await),
+            Action::Connect if self.client.connect().await => Event::Accepted,
+            Action::Connect => Event::Refused,
+            Action::Check => Event::Checked(self.client.check().await),
+            Action::Handshake => Event::Answered(self.handshake().await),
             Action::Watch => self.open_watch().await,
-            Action::Rest(pause) => self.rest(pause).await,
+            Action::Sleep(pause) => self.sleep(pause).await,
         }
     }
 
     /// The half first: as long as there is none, Legacy is not asked for its key.
-    async fn shake(&mut self) -> Result<Answer, Failure> {
+    async fn handshake(&self) -> Result<Answer, Failure> {
         let half = Half::read(&self.args.half_file)?;
-        let key = self.legacy.key().await?;
-        self.legacy.send(Secret::join(&key, &half)).await
+        let key = self.client.key().await?;
+        Ok(self.client.send(Secret::join(&key, &half)).await?)
     }
 
+    /// Opens the watch, and keeps it if Legacy serves others beside it. A first request beside it may fail
+    /// for reasons of its own, so it is tried again until the time is over.
     async fn open_watch(&mut self) -> Event {
-        self.watch = None;
-        let Ok(mut watch) = self.legacy.watch().await else {
+        let Ok(mut watch) = Watch::open(self.client.address(), self.args.request_timeout).await
+        else {
             return Event::WatchEnded;
         };
-        match self.legacy.kindness(&mut watch, self.args.kindness).await {
-            Err(_) => Event::WatchEnded,
-            Ok(kindness) => {
-                self.watch = (kindness == Kindness::Kind).then_some(watch);
-                Event::Watched(kindness)
+        let served = async {
+            while self.client.health().await.is_err() {
+                sleep(BESIDE_EVERY).await;
             }
-        }
+        };
+        let served = tokio::select! {
+            biased;
+            () = watch.ended() => return Event::WatchEnded,
+            served = timeout(self.args.timing.beside_watch, served) => served,
+        };
+        let serves_one_at_a_time = served.is_err();
+        self.watch = (!serves_one_at_a_time).then_some(watch);
+        Event::Watched { serves_one_at_a_time }
     }
 
-    async fn rest(&mut self, pause: Duration) -> Event {
+    async fn sleep(&mut self, pause: Duration) -> Event {
         let Some(watch) = &mut self.watch else {
             sleep(pause).await;
-            return Event::Rested;
+            return Event::Slept;
         };
         tokio::select! {
             biased;
@@ -175,7 +205,7 @@ impl Driver<'_> {
                 self.watch = None;
                 Event::WatchEnded
             }
-            () = sleep(pause) => Event::Rested,
+            () = sleep(pause) => Event::Slept,
         }
     }
 }

@@ -5,13 +5,14 @@
 //! reads the key and writes the request. Those hold a secret for the length of one request, as long
 //! as Legacy itself does.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
 /// The most bytes that a file with the operations half, or Legacy's answer with its key, may have: 64 KiB.
@@ -24,9 +25,9 @@ pub const LIMIT: usize = 64 * 1024;
 /// ```
 pub struct Half(Zeroizing<Vec<u8>>);
 
-/// Why the operations half cannot be had from its file.
+/// Why the file is no operations half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HalfProblem {
+pub enum HalfError {
     /// There is no such file.
     #[error("is missing: there is no such file")]
     Missing,
@@ -47,9 +48,9 @@ pub enum HalfProblem {
     Unreadable(io::ErrorKind),
 }
 
-impl From<io::ErrorKind> for HalfProblem {
-    fn from(kind: io::ErrorKind) -> Self {
-        match kind {
+impl From<io::Error> for HalfError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
             io::ErrorKind::NotFound => Self::Missing,
             io::ErrorKind::PermissionDenied => Self::Denied,
             other => Self::Unreadable(other),
@@ -63,19 +64,22 @@ impl Half {
     ///
     /// # Errors
     /// When the path is not a regular file, cannot be read, is too large, or holds nothing.
-    pub fn read(path: &Path) -> Result<Self, HalfProblem> {
-        // Before it is opened: opening a FIFO blocks until somebody writes to it.
-        let about = fs::metadata(path).map_err(|error| error.kind())?;
+    pub fn read(path: &Path) -> Result<Self, HalfError> {
+        // Opening a FIFO would block until somebody writes to it. What is open is looked at, and not what
+        // has the name: another file may have it a moment later.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file =
+            File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)?);
+        let about = file.metadata()?;
         if !about.is_file() {
-            return Err(HalfProblem::NotAFile);
+            return Err(HalfError::NotAFile);
         }
-        let file = File::open(path).map_err(|error| error.kind())?;
         // All the room at once: a buffer that grows leaves its old self behind, unwiped.
         let expected = usize::try_from(about.len()).unwrap_or(LIMIT).min(LIMIT);
         let mut bytes = Zeroizing::new(Vec::with_capacity(expected + 1));
-        file.take(LIMIT as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.kind())?;
+        file.take(LIMIT as u64 + 1).read_to_end(&mut bytes)?;
         if bytes.len() > LIMIT {
-            return Err(HalfProblem::TooLarge);
+            return Err(HalfError::TooLarge);
         }
         if bytes.ends_with(b"\n") {
             bytes.pop();
@@ -84,7 +88,7 @@ impl Half {
             }
         }
         if bytes.is_empty() {
-            return Err(HalfProblem::Empty);
+            return Err(HalfError::Empty);
         }
         Ok(Self(bytes))
     }
@@ -99,7 +103,7 @@ pub struct Key(Zeroizing<Vec<u8>>);
 
 /// Why Legacy's answer is not a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyProblem {
+pub enum KeyError {
     /// Not the standard base64 alphabet with padding.
     #[error("the answer is not base64")]
     NotBase64,
@@ -117,15 +121,15 @@ impl Key {
     ///
     /// # Errors
     /// When it is not base64, decodes to nothing, or is larger than [`LIMIT`].
-    pub fn decode(body: &[u8]) -> Result<Self, KeyProblem> {
+    pub fn decode(body: &[u8]) -> Result<Self, KeyError> {
         if body.len() > LIMIT {
-            return Err(KeyProblem::TooLarge);
+            return Err(KeyError::TooLarge);
         }
         let text = body.trim_ascii();
         let mut bytes = Zeroizing::new(vec![0; text.len() / 4 * 3 + 3]);
-        let length = STANDARD.decode_slice(text, &mut bytes).map_err(|_| KeyProblem::NotBase64)?;
+        let length = STANDARD.decode_slice(text, &mut bytes).map_err(|_| KeyError::NotBase64)?;
         if length == 0 {
-            return Err(KeyProblem::Empty);
+            return Err(KeyError::Empty);
         }
         bytes.truncate(length);
         Ok(Self(bytes))
@@ -162,13 +166,13 @@ impl Secret {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, io};
 
-    use super::{Half, HalfProblem, Key, KeyProblem, LIMIT, Secret};
+    use super::{Half, HalfError, Key, KeyError, LIMIT, Secret};
 
     const KEY: &[u8] = b"VGhpcyBpcyBAICQzY3IzdCBrZXk=\n";
 
-    fn read(content: &[u8]) -> Result<Half, HalfProblem> {
+    fn read(content: &[u8]) -> Result<Half, HalfError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("half");
         fs::write(&path, content).unwrap();
@@ -196,38 +200,41 @@ mod tests {
     #[test]
     fn a_half_of_nothing_is_told_apart_from_a_missing_one() {
         for content in [b"".as_slice(), b"\n", b"\r\n"] {
-            assert_eq!(read(content).err(), Some(HalfProblem::Empty), "{content:?}");
+            assert_eq!(read(content).err(), Some(HalfError::Empty), "{content:?}");
         }
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Half::read(&folder.path().join("half")).err(), Some(HalfProblem::Missing));
+        assert_eq!(Half::read(&folder.path().join("half")).err(), Some(HalfError::Missing));
     }
 
     #[test]
     fn the_limit_is_64_kib_to_the_byte() {
         assert_eq!(read(&vec![b'x'; LIMIT]).ok().unwrap().0.len(), LIMIT);
-        assert_eq!(read(&vec![b'x'; LIMIT + 1]).err(), Some(HalfProblem::TooLarge));
+        assert_eq!(read(&vec![b'x'; LIMIT + 1]).err(), Some(HalfError::TooLarge));
     }
 
     #[test]
     fn a_directory_a_fifo_and_a_device_are_refused_without_reading() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Half::read(folder.path()).err(), Some(HalfProblem::NotAFile));
+        assert_eq!(Half::read(folder.path()).err(), Some(HalfError::NotAFile));
         let fifo = folder.path().join("fifo");
         let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
         assert!(made.success());
-        assert_eq!(Half::read(&fifo).err(), Some(HalfProblem::NotAFile));
-        assert_eq!(Half::read("/dev/zero".as_ref()).err(), Some(HalfProblem::NotAFile));
+        assert_eq!(Half::read(&fifo).err(), Some(HalfError::NotAFile));
+        assert_eq!(Half::read("/dev/zero".as_ref()).err(), Some(HalfError::NotAFile));
     }
 
     #[test]
     fn errors_of_the_file_system_keep_their_kind() {
         use std::io::ErrorKind;
-        assert_eq!(HalfProblem::from(ErrorKind::PermissionDenied), HalfProblem::Denied);
+        assert_eq!(
+            HalfError::from(io::Error::from(ErrorKind::PermissionDenied)),
+            HalfError::Denied
+        );
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "x").unwrap();
         let below = Half::read(&file.join("half")).err();
-        assert_eq!(below, Some(HalfProblem::Unreadable(ErrorKind::NotADirectory)));
+        assert_eq!(below, Some(HalfError::Unreadable(ErrorKind::NotADirectory)));
     }
 
     #[test]
@@ -247,13 +254,13 @@ mod tests {
     #[test]
     fn what_is_no_key_is_refused_with_its_reason() {
         let oversized = vec![b'A'; LIMIT + 4];
-        let table: [(&[u8], KeyProblem); 6] = [
-            (b"", KeyProblem::Empty),
-            (b"\n", KeyProblem::Empty),
-            (b"<html>", KeyProblem::NotBase64),
-            (b"VGhpcyBpcyBAICQzY3IzdCBrZXk\n", KeyProblem::NotBase64),
-            (b"__79\n", KeyProblem::NotBase64),
-            (&oversized, KeyProblem::TooLarge),
+        let table: [(&[u8], KeyError); 6] = [
+            (b"", KeyError::Empty),
+            (b"\n", KeyError::Empty),
+            (b"<html>", KeyError::NotBase64),
+            (b"VGhpcyBpcyBAICQzY3IzdCBrZXk\n", KeyError::NotBase64),
+            (b"__79\n", KeyError::NotBase64),
+            (&oversized, KeyError::TooLarge),
         ];
         for (body, problem) in table {
             assert_eq!(Key::decode(body).err(), Some(problem));

@@ -5,47 +5,49 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use sidecar::failure::{Failure, Request};
-use sidecar::machine::{
-    Action, Answer, Event, How, Kindness, Knock, Loss, Machine, News, Next, Pace, Seen, State,
-};
-use sidecar::secret::HalfProblem;
+use sidecar::handshake::{Action, Event, Failure, Handshake, Loss, Next, Report, State, Timing};
+use sidecar::secret::HalfError;
+use sidecar::{Answer, Check, Request, RequestError};
 
-const MISSING: Failure = Failure::Half(HalfProblem::Missing);
-const GONE: Failure = Failure::Gone(Request::Look);
-const SILENT: Failure = Failure::Silent(Request::Look, Duration::from_secs(2));
+const MISSING: Failure = Failure::Half(HalfError::Missing);
+const WRONG_HALF: Failure = Failure::Request(RequestError::WrongHalf);
+const GONE: RequestError = RequestError::Refused(Request::Check);
+const SILENT: RequestError = RequestError::Silent(Request::Check, Duration::from_secs(2));
+const BROKEN: RequestError = RequestError::Broken(Request::Check);
 const UNVERIFIED: Failure = Failure::Unverified(Duration::from_secs(5));
 
-const ACCEPTED: Event = Event::Knocked(Knock::Accepted);
-const REFUSED: Event = Event::Knocked(Knock::Refused);
-const INITIALISED: Event = Event::Looked(Ok(Seen::Initialised));
-const UNINITIALISED: Event = Event::Looked(Ok(Seen::Uninitialised));
-const UNCLEAR: Event = Event::Looked(Ok(Seen::Unclear));
-const LOOK_GONE: Event = Event::Looked(Err(GONE));
-const LOOK_SILENT: Event = Event::Looked(Err(SILENT));
-const TAKEN: Event = Event::Shaken(Ok(Answer::Accepted));
-const REPEATED: Event = Event::Shaken(Ok(Answer::Repeated));
-const NO_HALF: Event = Event::Shaken(Err(MISSING));
-const SHAKE_GONE: Event = Event::Shaken(Err(GONE));
-const KIND: Event = Event::Watched(Kindness::Kind);
-const UNKIND: Event = Event::Watched(Kindness::Unkind);
+const ACCEPTED: Event = Event::Accepted;
+const REFUSED: Event = Event::Refused;
+const INITIALISED: Event = Event::Checked(Ok(Check::Initialised));
+const UNINITIALISED: Event = Event::Checked(Ok(Check::Uninitialised));
+const UNCLEAR: Event = Event::Checked(Ok(Check::Unclear));
+const CHECK_GONE: Event = Event::Checked(Err(GONE));
+const CHECK_SILENT: Event = Event::Checked(Err(SILENT));
+const CHECK_BROKEN: Event = Event::Checked(Err(BROKEN));
+const TAKEN: Event = Event::Answered(Ok(Answer::Accepted));
+const REPEATED: Event = Event::Answered(Ok(Answer::AlreadyDone));
+const NO_HALF: Event = Event::Answered(Err(MISSING));
+const SECRET_GONE: Event = Event::Answered(Err(Failure::Request(GONE)));
+const SERVES_MANY: Event = Event::Watched { serves_one_at_a_time: false };
+const SERVES_ONE: Event = Event::Watched { serves_one_at_a_time: true };
 
-const EVENTS: [Event; 15] = [
+const EVENTS: [Event; 16] = [
     REFUSED,
     ACCEPTED,
     INITIALISED,
     UNINITIALISED,
     UNCLEAR,
-    LOOK_GONE,
-    LOOK_SILENT,
+    CHECK_GONE,
+    CHECK_SILENT,
+    CHECK_BROKEN,
     TAKEN,
     REPEATED,
     NO_HALF,
-    SHAKE_GONE,
-    KIND,
-    UNKIND,
+    SECRET_GONE,
+    SERVES_MANY,
+    SERVES_ONE,
     Event::WatchEnded,
-    Event::Rested,
+    Event::Slept,
 ];
 
 /// The time of the event in question, an hour after the start; what led there took no time.
@@ -53,137 +55,156 @@ const NOW: Duration = Duration::from_secs(3600);
 
 /// The places that the machine can be in, and the events that lead there.
 const PLACES: [(&str, &[Event]); 12] = [
-    ("waiting", &[REFUSED, Event::Rested]),
-    ("looking", &[REFUSED, ACCEPTED]),
-    ("shaking", &[ACCEPTED, UNINITIALISED]),
+    ("waiting", &[REFUSED, Event::Slept]),
+    ("checking", &[REFUSED, ACCEPTED]),
+    ("handshaking", &[ACCEPTED, UNINITIALISED]),
     ("verifying", &[ACCEPTED, UNINITIALISED, TAKEN]),
     ("verifying a 204", &[ACCEPTED, UNINITIALISED, REPEATED]),
     ("failing", &[ACCEPTED, UNINITIALISED, NO_HALF]),
     ("idle, opening the watch", &[ACCEPTED, INITIALISED]),
-    ("idle, watched", &[ACCEPTED, INITIALISED, KIND]),
-    ("idle, watch ended", &[ACCEPTED, INITIALISED, KIND, INITIALISED, Event::WatchEnded]),
+    ("idle, watched", &[ACCEPTED, INITIALISED, SERVES_MANY]),
+    ("idle, watch ended", &[ACCEPTED, INITIALISED, SERVES_MANY, INITIALISED, Event::WatchEnded]),
     (
         "idle, watch ended after a false alarm",
         &[
             ACCEPTED,
             INITIALISED,
-            KIND,
+            SERVES_MANY,
             INITIALISED,
             Event::WatchEnded,
             ACCEPTED,
             INITIALISED,
-            KIND,
+            SERVES_MANY,
             Event::WatchEnded,
         ],
     ),
-    ("idle, unwatched", &[ACCEPTED, INITIALISED, UNKIND]),
+    ("idle, unwatched", &[ACCEPTED, INITIALISED, SERVES_ONE]),
     (
         "idle, unwatched, silent for long",
-        &[ACCEPTED, INITIALISED, UNKIND, LOOK_SILENT, LOOK_SILENT],
+        &[ACCEPTED, INITIALISED, SERVES_ONE, CHECK_SILENT, CHECK_SILENT],
     ),
 ];
 
-fn machine_at(place: &str) -> Machine {
+fn machine_at(place: &str) -> Handshake {
     let (_, path) = PLACES.iter().find(|(name, _)| *name == place).unwrap();
-    let mut machine = Machine::new(Pace::default(), NOW);
+    let mut machine = Handshake::new(Timing::default(), NOW);
     for event in *path {
         machine.step(*event, NOW, 0.0);
     }
     machine
 }
 
-fn rest(millis: u64) -> Action {
-    Action::Rest(Duration::from_millis(millis))
+fn sleep(millis: u64) -> Action {
+    Action::Sleep(Duration::from_millis(millis))
 }
 
-fn failed(failure: Failure, millis: u64) -> News {
-    News::Failed { failure, retry_in: Duration::from_millis(millis), repeated: false }
+fn failed(failure: Failure, millis: u64) -> Report {
+    Report::Failed { failure, retry_in: Duration::from_millis(millis), repeated: false }
 }
 
 /// From each place, each event that can happen there: the state, the action and the news that follow.
-/// Everything happens at one moment, with a jitter of a half: a look's pause is 4.5 ms of 5, the pause
+/// Everything happens at one moment, with a jitter of a half: a connect's pause is 4.5 ms of 5, the pause
 /// after a first failure 50 ms of 100.
 #[expect(clippy::too_many_lines, reason = "a table with a row for each transition")]
-fn table() -> Vec<(&'static str, Event, &'static str, Action, Option<News>)> {
+fn table() -> Vec<(&'static str, Event, &'static str, Action, Option<Report>)> {
     let now = Duration::ZERO;
-    let pause = Action::Rest(Duration::from_micros(4500));
-    let again = Some(News::Waiting { waited: now });
-    let initialised = |answer| Some(News::Initialised { how: How::Handshake(answer), waited: now });
-    let already = Some(News::Initialised { how: How::Already, waited: now });
-    let taken = |answer| Some(News::Taken { answer, took: now });
-    let lost = |loss| Some(News::Lost(loss));
+    let pause = Action::Sleep(Duration::from_micros(4500));
+    let again = Some(Report::Waiting { waited: now });
+    let initialised = |answer| Some(Report::Initialised { answer: Some(answer), waited: now });
+    let already = Some(Report::Initialised { answer: None, waited: now });
+    let taken = |answer| Some(Report::Accepted { answer, took: now });
+    let lost = |loss| Some(Report::Lost(loss));
+    let needed = |event| match event {
+        Event::Checked(checked) => Some(Report::Needed(checked)),
+        _ => None,
+    };
     let mut table = vec![
         ("waiting", REFUSED, "waiting", pause, None),
-        ("waiting", ACCEPTED, "looking", Action::Look, Some(News::Listening { waited: now })),
-        ("waiting", Event::Rested, "waiting", Action::Knock, None),
-        ("looking", INITIALISED, "watching", Action::Watch, already),
-        (
-            "looking",
-            UNINITIALISED,
-            "shaking",
-            Action::Shake,
-            Some(News::Found(Seen::Uninitialised)),
-        ),
-        ("looking", UNCLEAR, "shaking", Action::Shake, Some(News::Found(Seen::Unclear))),
-        // It has been told before that nothing listens.
-        ("looking", LOOK_GONE, "waiting", pause, None),
-        ("looking", LOOK_SILENT, "failing", rest(50), Some(failed(SILENT, 50))),
-        ("shaking", TAKEN, "verifying", Action::Look, taken(Answer::Accepted)),
-        ("shaking", REPEATED, "verifying", Action::Look, taken(Answer::Repeated)),
-        ("shaking", NO_HALF, "failing", rest(50), Some(failed(MISSING, 50))),
-        ("shaking", SHAKE_GONE, "waiting", pause, again),
+        ("waiting", ACCEPTED, "checking", Action::Check, Some(Report::Listening { waited: now })),
+        ("waiting", Event::Slept, "waiting", Action::Connect, None),
+        ("checking", INITIALISED, "watching", Action::Watch, already),
+        ("checking", UNINITIALISED, "handshaking", Action::Handshake, needed(UNINITIALISED)),
+        ("checking", UNCLEAR, "handshaking", Action::Handshake, needed(UNCLEAR)),
+        ("checking", CHECK_SILENT, "handshaking", Action::Handshake, needed(CHECK_SILENT)),
+        // It has been reported before that nothing listens.
+        ("checking", CHECK_GONE, "waiting", pause, None),
+        ("checking", CHECK_BROKEN, "failing", sleep(50), Some(failed(BROKEN.into(), 50))),
+        ("handshaking", TAKEN, "verifying", Action::Check, taken(Answer::Accepted)),
+        ("handshaking", REPEATED, "verifying", Action::Check, taken(Answer::AlreadyDone)),
+        ("handshaking", NO_HALF, "failing", sleep(50), Some(failed(MISSING, 50))),
+        ("handshaking", SECRET_GONE, "waiting", pause, again),
         ("verifying", INITIALISED, "watching", Action::Watch, initialised(Answer::Accepted)),
-        ("verifying", UNINITIALISED, "verifying", rest(20), None),
-        ("verifying", UNCLEAR, "verifying", rest(20), None),
-        ("verifying", LOOK_SILENT, "verifying", rest(20), None),
-        ("verifying", LOOK_GONE, "waiting", pause, again),
-        ("verifying", Event::Rested, "verifying", Action::Look, None),
-        ("verifying a 204", INITIALISED, "watching", Action::Watch, initialised(Answer::Repeated)),
-        ("verifying a 204", UNCLEAR, "watching", Action::Watch, initialised(Answer::Repeated)),
-        ("verifying a 204", UNINITIALISED, "verifying", rest(20), None),
-        ("verifying a 204", LOOK_SILENT, "verifying", rest(20), None),
-        ("verifying a 204", LOOK_GONE, "waiting", pause, again),
-        ("verifying a 204", Event::Rested, "verifying", Action::Look, None),
-        ("failing", Event::Rested, "waiting", Action::Knock, None),
-        ("idle, opening the watch", KIND, "watching", Action::Look, None),
-        ("idle, opening the watch", UNKIND, "polling", rest(5000), Some(News::WatchGivenUp)),
-        ("idle, watched", Event::Rested, "watching", Action::Look, None),
-        ("idle, watched", INITIALISED, "watching", rest(60_000), None),
+        ("verifying", UNINITIALISED, "verifying", sleep(20), None),
+        ("verifying", UNCLEAR, "verifying", sleep(20), None),
+        ("verifying", CHECK_SILENT, "verifying", sleep(20), None),
+        ("verifying", CHECK_BROKEN, "verifying", sleep(20), None),
+        ("verifying", CHECK_GONE, "waiting", pause, again),
+        ("verifying", Event::Slept, "verifying", Action::Check, None),
+        (
+            "verifying a 204",
+            INITIALISED,
+            "watching",
+            Action::Watch,
+            initialised(Answer::AlreadyDone),
+        ),
+        ("verifying a 204", UNCLEAR, "watching", Action::Watch, initialised(Answer::AlreadyDone)),
+        ("verifying a 204", UNINITIALISED, "verifying", sleep(20), None),
+        (
+            "verifying a 204",
+            CHECK_SILENT,
+            "watching",
+            Action::Watch,
+            initialised(Answer::AlreadyDone),
+        ),
+        ("verifying a 204", CHECK_BROKEN, "verifying", sleep(20), None),
+        ("verifying a 204", CHECK_GONE, "waiting", pause, again),
+        ("verifying a 204", Event::Slept, "verifying", Action::Check, None),
+        ("failing", Event::Slept, "waiting", Action::Connect, None),
+        ("idle, opening the watch", SERVES_MANY, "watching", Action::Check, None),
+        ("idle, opening the watch", SERVES_ONE, "polling", sleep(5000), Some(Report::WatchGivenUp)),
+        ("idle, watched", Event::Slept, "watching", Action::Check, None),
+        ("idle, watched", INITIALISED, "watching", sleep(60_000), None),
         // The process that was initialised is still there.
-        ("idle, watched", UNCLEAR, "watching", rest(5000), None),
-        ("idle, watched", LOOK_SILENT, "watching", rest(5000), None),
-        ("idle, watch ended", ACCEPTED, "watching", Action::Look, None),
+        ("idle, watched", UNCLEAR, "watching", sleep(5000), None),
+        ("idle, watched", CHECK_SILENT, "watching", sleep(5000), None),
+        ("idle, watch ended", ACCEPTED, "watching", Action::Check, None),
         ("idle, watch ended", INITIALISED, "watching", Action::Watch, None),
-        ("idle, watch ended", UNCLEAR, "waiting", Action::Knock, lost(Loss::Silent)),
-        ("idle, watch ended", LOOK_SILENT, "waiting", Action::Knock, lost(Loss::Silent)),
-        ("idle, watch ended after a false alarm", ACCEPTED, "watching", rest(5000), None),
-        ("idle, watch ended after a false alarm", Event::Rested, "watching", Action::Look, None),
+        ("idle, watch ended", UNCLEAR, "waiting", Action::Connect, lost(Loss::Silent)),
+        ("idle, watch ended", CHECK_SILENT, "waiting", Action::Connect, lost(Loss::Silent)),
+        ("idle, watch ended after a false alarm", ACCEPTED, "watching", sleep(5000), None),
+        ("idle, watch ended after a false alarm", Event::Slept, "watching", Action::Check, None),
         ("idle, watch ended after a false alarm", INITIALISED, "watching", Action::Watch, None),
-        ("idle, unwatched", Event::Rested, "polling", Action::Look, None),
-        ("idle, unwatched", INITIALISED, "polling", rest(5000), None),
+        ("idle, unwatched", Event::Slept, "polling", Action::Check, None),
+        ("idle, unwatched", INITIALISED, "polling", sleep(5000), None),
         // It may be serving somebody else.
-        ("idle, unwatched", UNCLEAR, "polling", rest(5000), None),
-        ("idle, unwatched", LOOK_SILENT, "polling", rest(5000), None),
-        ("idle, unwatched, silent for long", INITIALISED, "polling", rest(5000), None),
-        ("idle, unwatched, silent for long", UNCLEAR, "waiting", Action::Knock, lost(Loss::Silent)),
+        ("idle, unwatched", UNCLEAR, "polling", sleep(5000), None),
+        ("idle, unwatched", CHECK_SILENT, "polling", sleep(5000), None),
+        ("idle, unwatched, silent for long", INITIALISED, "polling", sleep(5000), None),
         (
             "idle, unwatched, silent for long",
-            LOOK_SILENT,
+            UNCLEAR,
             "waiting",
-            Action::Knock,
+            Action::Connect,
+            lost(Loss::Silent),
+        ),
+        (
+            "idle, unwatched, silent for long",
+            CHECK_SILENT,
+            "waiting",
+            Action::Connect,
             lost(Loss::Silent),
         ),
     ];
     for (place, _) in PLACES.iter().filter(|(place, _)| place.starts_with("idle")) {
         table.extend([
             (*place, REFUSED, "waiting", pause, lost(Loss::Gone)),
-            (*place, LOOK_GONE, "waiting", pause, lost(Loss::Gone)),
-            (*place, UNINITIALISED, "shaking", Action::Shake, lost(Loss::Forgot)),
+            (*place, CHECK_GONE, "waiting", pause, lost(Loss::Gone)),
+            (*place, UNINITIALISED, "handshaking", Action::Handshake, lost(Loss::Uninitialised)),
         ]);
     }
     table.extend(
         ["idle, opening the watch", "idle, watched"]
-            .map(|place| (place, Event::WatchEnded, "watching", Action::Knock, None)),
+            .map(|place| (place, Event::WatchEnded, "watching", Action::Connect, None)),
     );
     table
 }
@@ -194,7 +215,7 @@ fn every_transition() {
     for (place, event, state, action, news) in table() {
         let mut machine = machine_at(place);
         let next = machine.step(event, NOW, 0.5);
-        let got = (machine.state().label(), next.action, next.news);
+        let got = (machine.state().label(), next.action, next.report);
         assert_eq!(got, (state, action, news), "{place}: {event:?}");
         assert!(!seen.contains(&(place, event)), "{place}: {event:?} has two rows");
         seen.push((place, event));
@@ -203,7 +224,9 @@ fn every_transition() {
     for (place, _) in PLACES {
         for event in EVENTS {
             if !seen.contains(&(place, event)) {
-                machine_at(place).step(event, NOW, 0.5);
+                let mut machine = machine_at(place);
+                machine.step(event, NOW, 0.5);
+                assert!(State::LABELS.contains(&machine.state().label()), "{place}: {event:?}");
             }
         }
     }
@@ -215,7 +238,7 @@ fn each_state_and_each_action_has_a_row() {
     for label in State::LABELS {
         assert!(table.iter().any(|(_, _, state, ..)| *state == label), "{label}");
     }
-    for action in [Action::Knock, Action::Look, Action::Shake, Action::Watch] {
+    for action in [Action::Connect, Action::Check, Action::Handshake, Action::Watch] {
         assert!(table.iter().any(|row| row.3 == action), "{action:?}");
     }
 }
@@ -223,80 +246,83 @@ fn each_state_and_each_action_has_a_row() {
 #[test]
 fn a_given_up_watch_stays_given_up_when_legacy_restarts() {
     let mut machine = machine_at("idle, unwatched");
-    for event in [LOOK_GONE, Event::Rested, ACCEPTED, UNINITIALISED, TAKEN] {
+    for event in [CHECK_GONE, Event::Slept, ACCEPTED, UNINITIALISED, TAKEN] {
         machine.step(event, NOW, 0.0);
     }
-    assert_eq!(machine.step(INITIALISED, NOW, 0.0).action, rest(5000));
+    assert_eq!(machine.step(INITIALISED, NOW, 0.0).action, sleep(5000));
     assert_eq!(machine.state().label(), "polling");
 }
 
 #[test]
 fn pauses_after_failures_double_up_to_the_most_and_start_anew_after_progress() {
-    let mut machine = Machine::new(Pace::default(), NOW);
+    let mut machine = Handshake::new(Timing::default(), NOW);
     let mut pause = |events: &[Event]| {
-        let mut last = Next::from(Action::Knock);
+        let mut last = Next::from(Action::Connect);
         for event in events {
             last = machine.step(*event, NOW, 0.999_999);
         }
-        let Action::Rest(pause) = last.action else { panic!("{last:?}") };
+        let Action::Sleep(pause) = last.action else { panic!("{last:?}") };
         let millis = pause.as_millis() + 1;
-        machine.step(Event::Rested, NOW, 0.0);
+        machine.step(Event::Slept, NOW, 0.0);
         millis
     };
     let no_half = [ACCEPTED, UNINITIALISED, NO_HALF];
     for expected in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
         assert_eq!(pause(&no_half), expected);
     }
-    let wrong_half = [ACCEPTED, UNINITIALISED, Event::Shaken(Err(Failure::WrongHalf))];
+    let wrong_half = [ACCEPTED, UNINITIALISED, Event::Answered(Err(WRONG_HALF))];
     assert_eq!(pause(&wrong_half), 100, "further than ever before: progress");
     assert_eq!(pause(&no_half), 200, "not as far: none");
     assert_eq!(pause(&wrong_half), 400, "as far as before: none");
-    let pause_of_a_look = pause(&[ACCEPTED, LOOK_GONE]);
-    assert_eq!(pause_of_a_look, 4 + 1, "nothing listens: a look's pause");
+    let pause_of_a_connect = pause(&[ACCEPTED, CHECK_GONE]);
+    assert_eq!(pause_of_a_connect, 4 + 1, "nothing listens: a connect's pause");
     assert_eq!(pause(&no_half), 100, "whatever listens now is another Legacy");
 }
 
 #[test]
 fn full_jitter_spreads_pauses_after_failures_from_nothing_on() {
     let pause = |jitter| {
-        let mut machine = machine_at("shaking");
+        let mut machine = machine_at("handshaking");
         machine.step(NO_HALF, NOW, jitter).action
     };
-    assert_eq!(pause(0.0), rest(0));
-    assert_eq!(pause(0.25), rest(25));
+    assert_eq!(pause(0.0), sleep(0));
+    assert_eq!(pause(0.25), sleep(25));
 }
 
 #[test]
 fn checks_after_the_202_end_after_five_seconds() {
     let mut machine = machine_at("verifying");
     let almost = NOW + Duration::from_millis(4999);
-    assert_eq!(machine.step(UNINITIALISED, almost, 0.5).action, rest(20));
-    machine.step(Event::Rested, almost, 0.5);
+    assert_eq!(machine.step(UNINITIALISED, almost, 0.5).action, sleep(20));
+    machine.step(Event::Slept, almost, 0.5);
     let next = machine.step(UNINITIALISED, NOW + Duration::from_secs(5), 0.5);
-    assert_eq!(next.news, Some(failed(UNVERIFIED, 50)));
+    assert_eq!(next.report, Some(failed(UNVERIFIED, 50)));
 }
 
 #[test]
-fn the_same_is_not_told_again_within_ten_seconds() {
+fn the_same_is_not_reported_again_within_ten_seconds() {
     let at = |seconds| NOW + Duration::from_secs(seconds);
-    let mut machine = Machine::new(Pace::default(), NOW);
-    let told: Vec<_> =
-        (0..35).filter(|second| machine.step(REFUSED, at(*second), 0.5).news.is_some()).collect();
-    assert_eq!(told, [0, 10, 20, 30]);
+    let mut machine = Handshake::new(Timing::default(), NOW);
+    let reported: Vec<_> =
+        (0..35).filter(|second| machine.step(REFUSED, at(*second), 0.5).report.is_some()).collect();
+    assert_eq!(reported, [0, 10, 20, 30]);
 
-    let mut machine = machine_at("shaking");
-    let told: Vec<_> = (0..35)
+    let mut machine = machine_at("handshaking");
+    let reported: Vec<_> = (0..35)
         .filter(|second| {
             let next = machine.step(NO_HALF, at(*second), 0.5);
-            for event in [Event::Rested, ACCEPTED, UNINITIALISED] {
-                assert_eq!(machine.step(event, at(*second), 0.5).news, None);
+            for event in [Event::Slept, ACCEPTED, UNINITIALISED] {
+                assert_eq!(machine.step(event, at(*second), 0.5).report, None);
             }
-            matches!(next.news, Some(News::Failed { repeated: false, .. }))
+            matches!(next.report, Some(Report::Failed { repeated: false, .. }))
         })
         .collect();
-    assert_eq!(told, [0, 10, 20, 30]);
-    let other = machine.step(Event::Shaken(Err(Failure::WrongHalf)), at(35), 0.5).news;
-    assert!(matches!(other, Some(News::Failed { repeated: false, .. })), "another cause: at once");
+    assert_eq!(reported, [0, 10, 20, 30]);
+    let other = machine.step(Event::Answered(Err(WRONG_HALF)), at(35), 0.5).report;
+    assert!(
+        matches!(other, Some(Report::Failed { repeated: false, .. })),
+        "another cause: at once"
+    );
 }
 
 /// Legacy as the machine sees it, in virtual time.
@@ -309,9 +335,9 @@ struct World {
     closes_idle_after: Duration,
     one_at_a_time: bool,
     watch_opened: Option<Duration>,
-    knocks: Vec<Duration>,
-    looks: Vec<Duration>,
-    shakes: Vec<Duration>,
+    connects: Vec<Duration>,
+    checks: Vec<Duration>,
+    secrets: Vec<Duration>,
 }
 
 impl World {
@@ -323,33 +349,33 @@ impl World {
             closes_idle_after: Duration::MAX,
             one_at_a_time: false,
             watch_opened: None,
-            knocks: Vec::new(),
-            looks: Vec::new(),
-            shakes: Vec::new(),
+            connects: Vec::new(),
+            checks: Vec::new(),
+            secrets: Vec::new(),
         }
     }
 
     fn act(&mut self, action: Action) -> Event {
         match action {
-            Action::Knock => {
-                self.knocks.push(self.now);
+            Action::Connect => {
+                self.connects.push(self.now);
                 if self.now < self.listens_at { REFUSED } else { ACCEPTED }
             }
-            Action::Look => {
-                self.looks.push(self.now);
+            Action::Check => {
+                self.checks.push(self.now);
                 if self.initialised { INITIALISED } else { UNINITIALISED }
             }
-            Action::Shake => {
-                self.shakes.push(self.now);
+            Action::Handshake => {
+                self.secrets.push(self.now);
                 self.initialised = true;
                 TAKEN
             }
-            Action::Watch if self.one_at_a_time => UNKIND,
+            Action::Watch if self.one_at_a_time => SERVES_ONE,
             Action::Watch => {
                 self.watch_opened = Some(self.now);
-                KIND
+                SERVES_MANY
             }
-            Action::Rest(pause) => {
+            Action::Sleep(pause) => {
                 let closes = self.watch_opened.map(|opened| {
                     opened.saturating_add(self.closes_idle_after).saturating_sub(self.now)
                 });
@@ -359,18 +385,18 @@ impl World {
                     return Event::WatchEnded;
                 }
                 self.now += pause;
-                Event::Rested
+                Event::Slept
             }
         }
     }
 
-    fn run(&mut self, until: Duration) -> Machine {
-        let mut machine = Machine::new(Pace::default(), self.now);
-        let mut action = machine.first();
+    fn run(&mut self, until: Duration) -> Handshake {
+        let mut machine = Handshake::new(Timing::default(), self.now);
+        let mut action = Action::Connect;
         while self.now < until {
             let event = self.act(action);
             // Jitter that is different each time and the same in each run.
-            let jitter = f64::from(u8::try_from(self.knocks.len() % 16).unwrap()) / 16.0;
+            let jitter = f64::from(u8::try_from(self.connects.len() % 16).unwrap()) / 16.0;
             action = machine.step(event, self.now, jitter).action;
         }
         machine
@@ -378,19 +404,19 @@ impl World {
 }
 
 #[test]
-fn a_watch_is_trusted_only_after_a_look_that_followed_it() {
+fn a_watch_is_trusted_only_after_a_check_that_followed_it() {
     let mut machine = machine_at("idle, opening the watch");
     let mut step = |event, now| machine.step(event, now, 0.0).action;
-    assert_eq!(step(KIND, NOW), Action::Look, "the first at once");
-    assert_eq!(step(INITIALISED, NOW), rest(60_000));
+    assert_eq!(step(SERVES_MANY, NOW), Action::Check, "the first at once");
+    assert_eq!(step(INITIALISED, NOW), sleep(60_000));
     // One that closes its connections is not asked more often than once in 5 s for all that.
     let later = NOW + Duration::from_secs(60);
-    assert_eq!(step(Event::WatchEnded, later), Action::Knock);
-    assert_eq!(step(ACCEPTED, later), Action::Look);
+    assert_eq!(step(Event::WatchEnded, later), Action::Connect);
+    assert_eq!(step(ACCEPTED, later), Action::Check);
     assert_eq!(step(INITIALISED, later), Action::Watch);
-    assert_eq!(step(KIND, later), rest(5_000));
-    assert_eq!(step(Event::Rested, later), Action::Look);
-    assert_eq!(step(INITIALISED, later), rest(60_000));
+    assert_eq!(step(SERVES_MANY, later), sleep(5_000));
+    assert_eq!(step(Event::Slept, later), Action::Check);
+    assert_eq!(step(INITIALISED, later), sleep(60_000));
 }
 
 #[test]
@@ -399,20 +425,20 @@ fn a_listener_is_found_after_at_most_one_pause_however_late_it_comes() {
         let listens_at = Duration::from_millis(millis);
         let mut world = World::new(listens_at);
         world.run(listens_at + Duration::from_secs(1));
-        let late = world.shakes[0].abs_diff(listens_at);
+        let late = world.secrets[0].abs_diff(listens_at);
         let most = (listens_at / 200).clamp(Duration::from_millis(5), Duration::from_millis(50));
         assert!(late <= most, "{listens_at:?}: {late:?} late");
-        assert_eq!(world.shakes.len(), 1);
-        let before: Vec<_> = world.looks.iter().filter(|look| **look < listens_at).collect();
+        assert_eq!(world.secrets.len(), 1);
+        let before: Vec<_> = world.checks.iter().filter(|check| **check < listens_at).collect();
         assert!(before.is_empty(), "HTTP before anything listens: {before:?}");
     }
 }
 
 #[test]
-fn a_long_wait_costs_at_most_25_knocks_a_second() {
+fn a_long_wait_costs_at_most_25_connects_a_second() {
     let mut world = World::new(Duration::MAX);
     world.run(Duration::from_secs(600));
-    assert!(world.knocks.len() < 600 * 25 + 1000, "{}", world.knocks.len());
+    assert!(world.connects.len() < 600 * 25 + 1000, "{}", world.connects.len());
 }
 
 #[test]
@@ -420,9 +446,9 @@ fn ten_minutes_of_idling_put_at_most_eleven_lines_into_legacys_log() {
     let mut world = World::new(Duration::ZERO);
     world.initialised = true;
     world.run(Duration::from_secs(600));
-    assert!(world.looks.len() <= 11, "{:?}", world.looks);
-    assert!(world.looks.len() >= 10, "it does look: {:?}", world.looks);
-    assert_eq!(world.shakes.len(), 0);
+    assert!(world.checks.len() <= 11, "{:?}", world.checks);
+    assert!(world.checks.len() >= 10, "it does check: {:?}", world.checks);
+    assert_eq!(world.secrets.len(), 0);
 }
 
 #[test]
@@ -435,10 +461,10 @@ fn after_a_false_alarm_a_legacy_that_closes_idle_connections_is_asked_at_most_ev
         assert_eq!(machine.state().label(), "watching");
         // The first of them is that of the handshake, the second makes sure of the watch, and the third is
         // the first false alarm.
-        let idle = &world.looks[2..];
+        let idle = &world.checks[2..];
         let gaps = idle.windows(2).map(|two| two[1].abs_diff(two[0]));
         assert!(gaps.min().unwrap() >= Duration::from_secs(5), "{millis} ms: {idle:?}");
-        assert_eq!(world.shakes.len(), 0);
+        assert_eq!(world.secrets.len(), 0);
     }
 }
 
@@ -448,7 +474,7 @@ fn a_legacy_that_serves_one_connection_at_a_time_is_asked_every_five_seconds() {
     world.one_at_a_time = true;
     let machine = world.run(Duration::from_secs(600));
     assert_eq!(machine.state().label(), "polling");
-    let gaps: Vec<_> = world.looks[2..].windows(2).map(|two| two[1].abs_diff(two[0])).collect();
+    let gaps: Vec<_> = world.checks[2..].windows(2).map(|two| two[1].abs_diff(two[0])).collect();
     assert!(gaps.iter().all(|gap| *gap == Duration::from_secs(5)), "{gaps:?}");
 }
 
@@ -458,26 +484,35 @@ fn any_event() -> impl Strategy<Value = Event> {
 
 proptest! {
     #[test]
-    fn whatever_happens_it_goes_on_and_says_ready_only_of_an_initialised_legacy(
+    fn whatever_happens_it_says_ready_only_of_an_initialised_legacy(
         events in proptest::collection::vec((any_event(), 0_u64..100_000, 0.0..1.0), 1..200),
     ) {
-        let mut machine = Machine::new(Pace::default(), NOW);
-        let mut now = NOW;
+        let mut machine = Handshake::new(Timing::default(), NOW);
+        let (mut now, mut answer) = (NOW, None);
         for (event, millis, jitter) in events {
             now += Duration::from_millis(millis);
             let was_ready = machine.state().is_ready();
             let next = machine.step(event, now, jitter);
-            if let Action::Rest(pause) = next.action {
+            if let Action::Sleep(pause) = next.action {
                 prop_assert!(pause <= Duration::from_secs(60));
             }
             let became_ready = !was_ready && machine.state().is_ready();
-            let told = matches!(next.news, Some(News::Initialised { .. }));
-            prop_assert_eq!(became_ready, told);
+            let reported = matches!(next.report, Some(Report::Initialised { .. }));
+            prop_assert_eq!(became_ready, reported);
             if became_ready {
-                prop_assert!(matches!(event, Event::Looked(Ok(Seen::Initialised | Seen::Unclear))));
+                // What `/` does not tell, only a 204 does.
+                let may = match event {
+                    INITIALISED => true,
+                    UNCLEAR | CHECK_SILENT => answer == Some(Answer::AlreadyDone),
+                    _ => false,
+                };
+                prop_assert!(may, "{event:?}");
+            }
+            if let Event::Answered(Ok(given)) = event {
+                answer = Some(given);
             }
             let lost = was_ready && !machine.state().is_ready();
-            prop_assert_eq!(lost, matches!(next.news, Some(News::Lost(_))));
+            prop_assert_eq!(lost, matches!(next.report, Some(Report::Lost(_))));
         }
     }
 }

@@ -36,7 +36,7 @@ async fn a_missing_half_is_waited_for() {
         "Create it: kubectl create secret generic secret-handshake -n demo --from-file=half=FILE";
     pod.sidecar.log.until(create).await;
     assert_eq!(pod.legacy.counts().of("GET /internal/key"), 0, "the key is not asked for in vain");
-    let readyz = pod.sidecar.get("/readyz?now").await;
+    let readyz = pod.sidecar.get("/readyz").await;
     assert!(readyz.contains("the operations half is missing"), "{readyz}");
     assert!(pod.sidecar.attempts("no_half").await > 0);
 

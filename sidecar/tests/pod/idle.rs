@@ -8,13 +8,13 @@ use sidecar::args::Args;
 use crate::pod::{Pod, within};
 
 fn minutes_in_seconds(args: &mut Args) {
-    args.pace.idle_look = Duration::from_millis(600);
-    args.pace.idle_look_min = Duration::from_millis(50);
+    args.timing.idle_check = Duration::from_millis(600);
+    args.timing.idle_check_min = Duration::from_millis(50);
 }
 
 /// So long that a test would not end within it.
 fn no_looks(args: &mut Args) {
-    args.pace.idle_look = Duration::from_secs(3600);
+    args.timing.idle_check = Duration::from_secs(3600);
 }
 
 async fn until_watched(pod: &Pod) {
@@ -61,7 +61,7 @@ async fn when_legacy_is_gone_the_pod_is_not_ready() {
     let pod = Pod::with(Config::default(), no_looks);
     until_watched(&pod).await;
     pod.legacy.kill().await;
-    pod.sidecar.until("/readyz?now", |answer| answer.starts_with("503")).await;
+    pod.sidecar.until("/readyz", |answer| answer.starts_with("503")).await;
     assert_eq!(pod.sidecar.log.count("Legacy is gone: nothing listens any more"), 1);
     assert_eq!(pod.sidecar.metric("secret_handshake_state{state=\"waiting\"}").await, 1);
     pod.legacy.listen().unwrap();
@@ -108,8 +108,8 @@ async fn ten_minutes_in_a_hundredth_of_the_time_put_at_most_eleven_lines_into_le
 #[tokio::test]
 async fn one_that_is_back_at_once_is_not_left_uninitialised() {
     let pod = Pod::with(Config::default(), |args| {
-        args.pace.idle_look_min = Duration::from_secs(3600);
-        args.pace.idle_look = Duration::from_secs(3600);
+        args.timing.idle_check_min = Duration::from_secs(3600);
+        args.timing.idle_check = Duration::from_secs(3600);
     });
     for starts in 1..=20 {
         let accepted = pod.legacy.until(|counts| counts.accepted == starts);
@@ -123,7 +123,7 @@ async fn one_that_is_back_at_once_is_not_left_uninitialised() {
 async fn one_that_closes_idle_connections_is_watched_again_but_not_asked_often() {
     let faults = Faults { close_idle_after: Some(Duration::from_millis(5)), ..Faults::default() };
     let pod = Pod::with(Config { faults, ..Config::default() }, |args| {
-        args.pace.idle_look_min = Duration::from_millis(300);
+        args.timing.idle_check_min = Duration::from_millis(300);
     });
     pod.ready().await;
     let (began, looks) = (std::time::Instant::now(), pod.legacy.counts().of("GET /"));
@@ -131,7 +131,7 @@ async fn one_that_closes_idle_connections_is_watched_again_but_not_asked_often()
     within("looks", asked).await;
     // The first is that of the end of the first watch, and comes at once.
     assert!(began.elapsed() >= Duration::from_millis(4 * 300), "{:?}", began.elapsed());
-    assert!(pod.sidecar.get("/readyz?now").await.starts_with("200"));
+    assert!(pod.sidecar.get("/readyz").await.starts_with("200"));
     assert_eq!(pod.legacy.counts().secrets(), 1);
     assert_eq!(pod.sidecar.log.count("WARN"), 0, "{}", pod.sidecar.log.text());
 
@@ -145,8 +145,8 @@ async fn one_that_closes_idle_connections_is_watched_again_but_not_asked_often()
 async fn one_that_serves_one_connection_at_a_time_is_not_kept_from_others() {
     let faults = Faults { one_at_a_time: true, ..Faults::default() };
     let pod = Pod::with(Config { faults, ..Config::default() }, |args| {
-        args.kindness = Duration::from_millis(300);
-        args.pace.idle_look_min = Duration::from_millis(100);
+        args.timing.beside_watch = Duration::from_millis(300);
+        args.timing.idle_check_min = Duration::from_millis(100);
     });
     pod.ready().await;
     pod.sidecar.log.until("Legacy serves one connection at a time").await;
@@ -175,7 +175,7 @@ async fn a_watched_legacy_whose_pages_fail_or_hang_stays_ready() {
         pod.legacy.set_faults(Faults { answer, ..Faults::default() }).await;
         let looks = pod.legacy.counts().of("GET /");
         within("looks", pod.legacy.until(|counts| counts.of("GET /") >= looks + 5)).await;
-        assert!(pod.sidecar.get("/readyz?now").await.starts_with("200"));
+        assert!(pod.sidecar.get("/readyz").await.starts_with("200"));
         assert_eq!(pod.legacy.counts().secrets(), 1);
     }
 }

@@ -48,7 +48,7 @@ async fn a_good_run_is_a_story_in_a_few_lines() {
 #[tokio::test]
 async fn the_same_wait_is_not_told_more_often_than_once_in_a_while() {
     let remind = Duration::from_millis(1200);
-    let pod = Pod::reserve(Config::default(), |args| args.pace.remind = remind);
+    let pod = Pod::reserve(Config::default(), |args| args.timing.remind = remind);
     let began = std::time::Instant::now();
     pod.sidecar.log.until_count("waiting for Legacy", 3).await;
     assert!(began.elapsed() >= 2 * remind, "{:?}", began.elapsed());

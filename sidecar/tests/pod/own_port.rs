@@ -4,11 +4,12 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use legacy_mock::Config;
-use sidecar::args::{Args, Listen};
+use listen::Address;
+use sidecar::args::Args;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::pod::{Pod, ask, get, raw, read, within};
+use crate::pod::{Pod, ask_as, get, raw, read, within};
 
 #[tokio::test]
 async fn it_answers_what_it_knows_and_says_what_there_is() {
@@ -16,7 +17,7 @@ async fn it_answers_what_it_knows_and_says_what_there_is() {
     pod.ready().await;
     assert_eq!(pod.sidecar.get("/livez").await, "200 alive\n");
     let elsewhere = pod.sidecar.get("/").await;
-    assert_eq!(elsewhere, "404 there are /readyz, /readyz?now, /livez and /metrics\n");
+    assert_eq!(elsewhere, "404 there are /readyz, /livez and /metrics\n");
 
     let post = b"POST /readyz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
     let post = raw(pod.sidecar.address, post).await;
@@ -37,7 +38,13 @@ async fn metrics_are_prometheus_text() {
         "{answer}"
     );
     let (_, metrics) = answer.split_once("\r\n\r\n").unwrap();
-    for name in ["state", "attempts_total", "handshakes_total", "seconds_to_initialise"] {
+    for name in [
+        "state",
+        "attempts_total",
+        "handshakes_total",
+        "seconds_to_initialise",
+        "log_lines_dropped_total",
+    ] {
         let (help, kind) = (
             format!("# HELP secret_handshake_{name} "),
             format!("# TYPE secret_handshake_{name} "),
@@ -60,9 +67,9 @@ async fn metrics_are_prometheus_text() {
 #[tokio::test]
 async fn silent_clients_make_room_for_others() {
     let pod = Pod::with(Config::default(), |args| {
-        args.max_connections = 4;
-        args.max_held = 1;
-        args.head_timeout = Duration::from_secs(3600);
+        args.limits.port.connections = 4;
+        args.limits.held = 1;
+        args.limits.port.head = Duration::from_secs(3600);
     });
     let mut silent = Vec::new();
     for round in 0_u8..20 {
@@ -84,7 +91,7 @@ async fn silent_clients_make_room_for_others() {
 #[tokio::test]
 async fn a_client_that_does_not_send_its_request_in_time_is_let_go() {
     let pod = Pod::with(Config::default(), |args| {
-        args.head_timeout = Duration::from_millis(100);
+        args.limits.port.head = Duration::from_millis(100);
     });
     let mut silent = TcpStream::connect(pod.sidecar.address).await.unwrap();
     let mut slow = TcpStream::connect(pod.sidecar.address).await.unwrap();
@@ -110,11 +117,12 @@ async fn a_request_that_is_too_large_is_refused() {
 async fn clients_that_went_away_take_up_no_room() {
     let pod = Pod::reserve(Config::default(), |args| {
         args.hold = Duration::from_secs(3600);
-        args.max_held = 2;
-        args.max_connections = 2;
+        args.limits.held = 2;
+        args.limits.port.connections = 2;
     });
     for _ in 0..10 {
-        drop(ask(pod.sidecar.address, "/readyz").await.unwrap());
+        let address = pod.sidecar.address;
+        drop(ask_as("kube-probe/1.34", address.ip(), address, "/readyz").await.unwrap());
     }
     let served = async {
         while !get(pod.sidecar.address, "/livez")
@@ -127,7 +135,7 @@ async fn clients_that_went_away_take_up_no_room() {
 
 #[tokio::test]
 async fn all_addresses_are_ipv6_and_ipv4() {
-    let pod = Pod::with(Config::default(), |args| args.listen = Listen::All(0));
+    let pod = Pod::with(Config::default(), |args| args.listen = Address::All(0));
     let port = pod.sidecar.address.port();
     let four = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     assert_eq!(within("IPv4", get(four, "/livez")).await.unwrap(), "200 alive\n");
@@ -141,7 +149,7 @@ async fn all_addresses_are_ipv6_and_ipv4() {
 async fn a_port_that_is_taken_is_named_with_its_remedy() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port();
-    for listen in [Listen::All(port), Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))] {
+    for listen in [Address::All(port), Address::At(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))] {
         let error = Args { listen, ..Args::default() }.bind().err().unwrap().to_string();
         assert!(error.starts_with(&format!("cannot listen on {listen}: ")), "{error}");
         assert!(error.contains("another container of this pod has the port"), "{error}");

@@ -2,16 +2,17 @@
 
 use std::future::Future;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use legacy_mock::{Config, Faults, Legacy};
-use sidecar::args::{Args, Listen};
+use listen::Address;
+use sidecar::args::Args;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -69,7 +70,7 @@ impl Pod {
         let mut args = Args {
             legacy_port: legacy.port(),
             half_file: half.clone(),
-            listen: Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+            listen: Address::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
             ..Args::default()
         };
         set(&mut args);
@@ -79,7 +80,7 @@ impl Pod {
 
     /// Waits until the sidecar says that Legacy is initialised.
     pub(crate) async fn ready(&self) {
-        self.sidecar.until("/readyz?now", |answer| answer.starts_with("200")).await;
+        self.sidecar.until("/readyz", |answer| answer.starts_with("200")).await;
         assert!(self.legacy.is_initialized());
     }
 
@@ -95,8 +96,8 @@ impl Pod {
 
 /// Shorter pauses after failures.
 pub(crate) fn soon(args: &mut Args) {
-    args.pace.retry_max = Duration::from_millis(200);
-    args.pace.verify_for = Duration::from_millis(300);
+    args.timing.backoff.retry_max = Duration::from_millis(200);
+    args.timing.verify_for = Duration::from_millis(300);
 }
 
 /// A sidecar in this process.
@@ -112,7 +113,7 @@ impl Sidecar {
     pub(crate) fn start(args: Args) -> Self {
         let log = Lines::new();
         let bound = args.clone().bind().unwrap().log_to(Box::new(log.clone()));
-        let address = bound.local_addr().unwrap();
+        let address = bound.local_addr();
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(bound.serve(async {
             let _ = stopped.await;
@@ -154,7 +155,7 @@ impl Sidecar {
         self.metric(&format!("secret_handshake_attempts_total{{outcome=\"{outcome}\"}}")).await
     }
 
-    /// Stops it, and waits for its end.
+    /// Stops it.
     pub(crate) async fn stop(self) {
         let _ = self.stop.send(());
         within("the sidecar's end", self.ended).await.unwrap().unwrap();
@@ -174,8 +175,23 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> io::Result<String> {
 
 /// Sends a request and leaves the answer unread.
 pub(crate) async fn ask(address: SocketAddr, path: &str) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    ask_as("curl/8", address.ip(), address, path).await
+}
+
+/// The same with this user agent, and from this address.
+pub(crate) async fn ask_as(
+    agent: &str,
+    from: IpAddr,
+    address: SocketAddr,
+    path: &str,
+) -> io::Result<TcpStream> {
+    let socket = if from.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.bind(SocketAddr::new(from, 0))?;
+    let mut stream = socket.connect(address).await?;
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: {agent}\r\n\
+         Connection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).await?;
     Ok(stream)
 }

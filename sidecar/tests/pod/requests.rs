@@ -66,23 +66,21 @@ async fn seven_requests_are_all_that_legacy_hears() {
     let sidecar = Sidecar::start(sidecar::args::Args {
         legacy_port: port,
         half_file,
-        listen: sidecar::args::Listen::At(SocketAddr::from(([127, 0, 0, 1], 0))),
+        listen: listen::Address::At(SocketAddr::from(([127, 0, 0, 1], 0))),
         ..sidecar::args::Args::default()
     });
     let asked = within("seven requests", legacy(listener, 7)).await;
 
-    let common = format!(
-        "host: 127.0.0.1:{port}\r\nuser-agent: secret-handshake/{}\r\n",
-        env!("CARGO_PKG_VERSION")
-    );
-    let get = |path: &str| format!("GET {path} HTTP/1.1\r\n{common}connection: close\r\n\r\n");
+    let host = format!("host: 127.0.0.1:{port}\r\n");
+    let agent = format!("user-agent: secret-handshake/{}\r\n", env!("CARGO_PKG_VERSION"));
+    let common = format!("accept: */*\r\n{agent}connection: close\r\n{host}");
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\n{common}\r\n");
     let secret = format!(
-        "POST /internal/secret HTTP/1.1\r\n{common}content-type: text/plain; charset=utf-8\r\n\
-         connection: close\r\ncontent-length: 44\r\n\r\n\
-         VGhpcyBpcyBAICQzY3IzdCBrZXktYWNrbm93bGVkZ2U="
+        "POST /internal/secret HTTP/1.1\r\ncontent-type: text/plain; charset=utf-8\r\n{common}\
+         content-length: 44\r\n\r\nVGhpcyBpcyBAICQzY3IzdCBrZXktYWNrbm93bGVkZ2U="
     );
     // The watch alone does not say that it will close.
-    let watch = format!("GET /health HTTP/1.1\r\n{common}\r\n");
+    let watch = format!("GET /health HTTP/1.1\r\n{host}{agent}\r\n");
     let expected = [
         get("/"),
         get("/internal/key"),
