@@ -7,7 +7,7 @@ use std::path::Path;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
-use sidecar::args::{Args, Listen, Parsed};
+use sidecar::args::{Args, Parsed};
 use sidecar::log::Level;
 use webhook::decision::Policy;
 use webhook::review::{Endpoint, answer};
@@ -80,7 +80,7 @@ fn every_annotation_reaches_the_sidecar() {
     let container = container(&annotations, "Always");
     let args = parsed(&container);
     assert_eq!(args.legacy_port, 4000);
-    assert_eq!(args.listen, Listen::All(14000));
+    assert_eq!(args.listen.to_string(), ":14000");
     assert_eq!(args.source.secret, "other.secret");
     assert_eq!(args.source.key, "operations-half");
     assert_eq!(args.log_level, Level::Debug);

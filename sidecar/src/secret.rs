@@ -223,6 +223,36 @@ mod tests {
         assert_eq!(Half::read("/dev/zero".as_ref()).err(), Some(HalfError::NotAFile));
     }
 
+    /// Between a look at the name and its opening, another file may take it.
+    #[test]
+    fn a_fifo_that_takes_the_files_place_at_any_moment_blocks_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let [half, fifo, spare] = ["half", "fifo", "spare"].map(|name| folder.path().join(name));
+        fs::write(&half, "x").unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let (done, reads) = std::sync::mpsc::channel();
+        let path = half.clone();
+        std::thread::spawn(move || {
+            let mut kinds = [0; 2];
+            while kinds.iter().any(|seen| *seen < 100) {
+                match Half::read(&path) {
+                    Ok(_) => kinds[0] += 1,
+                    Err(HalfError::NotAFile) => kinds[1] += 1,
+                    Err(error) => assert_eq!(error, HalfError::Missing),
+                }
+            }
+            done.send(()).unwrap();
+        });
+        let began = std::time::Instant::now();
+        while reads.try_recv().is_err() {
+            assert!(began.elapsed().as_secs() < 60, "a read blocks");
+            // The file and the FIFO change places.
+            for (from, to) in [(&half, &spare), (&fifo, &half), (&spare, &fifo)] {
+                fs::rename(from, to).unwrap();
+            }
+        }
+    }
+
     #[test]
     fn errors_of_the_file_system_keep_their_kind() {
         use std::io::ErrorKind;

@@ -98,3 +98,22 @@ async fn errors_alone_can_be_asked_for() {
     pod.ready().await;
     assert_eq!(pod.sidecar.log.text(), "");
 }
+
+#[tokio::test]
+async fn debug_tells_each_connect_and_each_request() {
+    let pod = Pod::reserve(Config::default(), |args| args.log_level = Level::Debug);
+    let port = pod.legacy.port();
+    for address in ["127.0.0.1", "[::1]"] {
+        let says = format!("DEBUG connect to {address}:{port}: not accepted, in ");
+        pod.sidecar.log.until(&says).await;
+    }
+    pod.legacy.listen().unwrap();
+    pod.ready().await;
+    let log = &pod.sidecar.log;
+    log.until("DEBUG GET /health: status 200, in ").await;
+    assert_eq!(log.count(&format!("DEBUG connect to 127.0.0.1:{port}: accepted, in ")), 1);
+    assert_eq!(log.count("DEBUG GET /: status 503, in "), 1);
+    assert_eq!(log.count("DEBUG GET /internal/key: status 200, in "), 1);
+    assert_eq!(log.count("DEBUG POST /internal/secret: status 202, in "), 1);
+    log.until("DEBUG GET /: status 200, in ").await;
+}

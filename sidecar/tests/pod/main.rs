@@ -8,6 +8,7 @@ mod half;
 mod held;
 mod idle;
 mod lines;
+mod odd;
 mod own_port;
 mod pod;
 mod process;

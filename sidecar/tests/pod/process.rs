@@ -207,6 +207,44 @@ async fn a_closed_stdout_ends_nothing() {
     assert_eq!(status.code(), Some(0));
 }
 
+/// A pipe takes 64 KiB; then a write would block, and everything with it.
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_nothing() {
+    let legacy = Legacy::reserve(Config::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let half = folder.path().join("half");
+    std::fs::write(&half, HALF).unwrap();
+    let mut command = sidecar(legacy.port(), &half);
+    let mut process = Process::start(command.arg("--log-level=debug"));
+    let port = process.port().await;
+    let metrics = async || get(([127, 0, 0, 1], port).into(), "/metrics").await.unwrap();
+    let dropped = async {
+        while metrics().await.contains("secret_handshake_log_lines_dropped_total 0\n") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // Each connect is a line.
+    within("lines to be dropped", dropped).await;
+    legacy.listen().unwrap();
+    within("the handshake", legacy.until(|counts| counts.accepted == 1)).await;
+    within("the watch", legacy.until(|counts| counts.of("GET /health") == 2)).await;
+    // Who reads again gets what comes then.
+    let dropped = metrics().await;
+    let reading = tokio::spawn(async move {
+        process.until("Legacy is gone").await;
+        process
+    });
+    let gone = async {
+        while !reading.is_finished() {
+            legacy.restart().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    within("the lines after that", gone).await;
+    assert!(!dropped.contains("secret_handshake_log_lines_dropped_total 0\n"));
+    reading.await.unwrap().signal("TERM").await;
+}
+
 /// A wait of 10 s with nothing listening: what it costs is printed, and bounded generously.
 #[tokio::test]
 async fn waiting_costs_little() {
