@@ -62,7 +62,7 @@ fn without_annotations_all_is_as_the_sidecar_has_it_by_itself() {
     let container = container(&json!({}), "Always");
     let args = parsed(&container);
     let mut wanted = Args::default();
-    wanted.source.namespace = Some("demo".to_owned());
+    wanted.namespace = Some("demo".to_owned());
     assert_eq!(args, wanted);
     let mounted = container["volumeMounts"][0]["mountPath"].as_str().unwrap();
     assert_eq!(args.half_file.parent(), Some(Path::new(mounted)), "the file is in the volume");
@@ -81,8 +81,8 @@ fn every_annotation_reaches_the_sidecar() {
     let args = parsed(&container);
     assert_eq!(args.legacy_port, 4000);
     assert_eq!(args.listen.to_string(), ":14000");
-    assert_eq!(args.source.secret, "other.secret");
-    assert_eq!(args.source.key, "operations-half");
+    assert_eq!(args.secret, "other.secret");
+    assert_eq!(args.secret_key, "operations-half");
     assert_eq!(args.log_level, Level::Debug);
     assert_eq!(container["ports"][0]["containerPort"], 14000);
 }

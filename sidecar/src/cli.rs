@@ -1,34 +1,28 @@
 //! The process: signals, exit codes, usage errors.
 
-use std::future::{Future, pending};
-use std::io::Write as _;
+use std::future::Future;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Args, ArgsError, Parsed};
 use crate::log::{Level, Log};
 
 /// Completes at SIGTERM or SIGINT. The handlers are in place when this returns, not when it is first
 /// polled: for process 1 of a container, a signal without a handler does nothing.
-pub fn stop_signal() -> impl Future<Output = ()> {
-    let terminate = signal(SignalKind::terminate());
-    let interrupt = signal(SignalKind::interrupt());
-    async {
+///
+/// # Errors
+/// When the system does not take a handler.
+pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
         tokio::select! {
-            () = received(terminate) => {}
-            () = received(interrupt) => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-    }
-}
-
-async fn received(signal: std::io::Result<Signal>) {
-    match signal {
-        Ok(mut signal) => {
-            signal.recv().await;
-        }
-        Err(_) => pending().await,
-    }
+    })
 }
 
 /// Does what the command line asks for. The exit code is 0 when it was done or when `stop` completed,
@@ -37,11 +31,11 @@ pub async fn run(parsed: Result<Parsed, ArgsError>, stop: impl Future<Output = (
     match parsed {
         Ok(Parsed::Run(args)) => serve(args, stop).await,
         Ok(Parsed::Print(text)) => {
-            let _ = std::io::stdout().write_all(text.as_bytes());
+            let _ = io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "sidecar: {error}");
+            let _ = writeln!(io::stderr(), "sidecar: {error}");
             ExitCode::from(2)
         }
     }

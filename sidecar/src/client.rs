@@ -73,6 +73,8 @@ pub enum Check {
     Uninitialised,
     /// Any other answer: it may be either.
     Unclear,
+    /// It took the connection, and did not answer in time: it may be either.
+    Silent,
 }
 
 /// How Legacy took the secret.
@@ -86,44 +88,38 @@ pub enum Answer {
 
 /// Why a request failed. It never holds a byte of what Legacy answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
-    /// Nothing listens on Legacy's port any more.
-    #[error("{0}: the connection was refused")]
-    Refused(Request),
-    /// Legacy took the connection and did not answer in time.
-    #[error("{0}: no complete answer within {1:?}")]
-    Silent(Request, Duration),
-    /// The connection ended before the answer did.
-    #[error("{0}: the connection ended before the answer did")]
-    Broken(Request),
-    /// What came back is not HTTP.
-    #[error("{0}: the answer is not HTTP")]
-    NotHttp(Request),
-    /// An answer with a status that the request must not have.
-    #[error("{0}: the answer was status {1}")]
-    Status(Request, u16),
-    /// What Legacy gave as its key is not one.
-    #[error("GET /internal/key: {0}")]
-    Key(#[from] KeyError),
-    /// Legacy answered 400: it expects another operations half.
-    #[error("POST /internal/secret: Legacy refused the secret (status 400)")]
-    WrongHalf,
+#[error("{request}: {cause}")]
+pub struct RequestError {
+    /// The request.
+    pub request: Request,
+    /// What went wrong.
+    pub cause: Cause,
 }
 
-impl RequestError {
-    /// The request that failed.
-    #[must_use]
-    pub fn request(self) -> Request {
-        match self {
-            Self::Refused(request)
-            | Self::Silent(request, _)
-            | Self::Broken(request)
-            | Self::NotHttp(request)
-            | Self::Status(request, _) => request,
-            Self::Key(_) => Request::Key,
-            Self::WrongHalf => Request::Secret,
-        }
-    }
+/// What went wrong with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Cause {
+    /// Nothing listens on Legacy's port any more.
+    #[error("the connection was refused")]
+    Refused,
+    /// Legacy took the connection and did not answer in time.
+    #[error("no complete answer within {0:?}")]
+    Silent(Duration),
+    /// The connection ended before the answer did.
+    #[error("the connection ended before the answer did")]
+    Broken,
+    /// What came back is not HTTP.
+    #[error("the answer is not HTTP")]
+    NotHttp,
+    /// An answer with a status that the request must not have.
+    #[error("the answer was status {0}")]
+    Status(u16),
+    /// What Legacy gave as its key is not one.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Legacy answered 400: it expects another operations half.
+    #[error("Legacy refused the secret (status 400)")]
+    WrongHalf,
 }
 
 /// What was tried, for the log at its level `debug`.
@@ -186,7 +182,7 @@ impl Client {
 
     /// Asks `/` whether Legacy is initialised. Of the body it reads no more than it takes to tell.
     pub(crate) async fn check(&self) -> Result<Check, RequestError> {
-        self.ask(Request::Check, None, async |mut answer| {
+        let checked = self.ask(Request::Check, None, async |mut answer| {
             let serves = (200..500).contains(&answer.status().as_u16());
             let mut body = Vec::new();
             let says_uninitialized = loop {
@@ -203,16 +199,20 @@ impl Client {
                 false if serves => Check::Initialised,
                 false => Check::Unclear,
             })
-        })
-        .await
+        });
+        match checked.await {
+            Err(RequestError { cause: Cause::Silent(_), .. }) => Ok(Check::Silent),
+            checked => checked,
+        }
     }
 
     /// Asks for Legacy's half.
     pub(crate) async fn key(&self) -> Result<Key, RequestError> {
-        self.ask(Request::Key, None, async |mut answer| {
+        let key = self.ask(Request::Key, None, async |mut answer| {
             if answer.status() != StatusCode::OK {
-                return Ok(Err(RequestError::Status(Request::Key, answer.status().as_u16())));
+                return Ok(Err(Cause::Status(answer.status().as_u16())));
             }
+            // All the room at once: a buffer that grows leaves its old self behind, unwiped.
             let mut body = Zeroizing::new(Vec::with_capacity(LIMIT));
             while let Some(chunk) = answer.chunk().await? {
                 if body.len() + chunk.len() > LIMIT {
@@ -220,20 +220,21 @@ impl Client {
                 }
                 body.extend_from_slice(&chunk);
             }
-            Ok(Key::decode(&body).map_err(RequestError::Key))
-        })
-        .await?
+            Ok(Key::decode(&body).map_err(Cause::Key))
+        });
+        key.await?.map_err(|cause| RequestError { request: Request::Key, cause })
     }
 
     /// Sends the secret. The answer's body is not read: it might repeat the secret.
     pub(crate) async fn send(&self, secret: Secret) -> Result<Answer, RequestError> {
-        let status = self.ask(Request::Secret, Some(secret), async |it| Ok(it.status())).await?;
-        match status {
-            StatusCode::ACCEPTED => Ok(Answer::Accepted),
-            StatusCode::NO_CONTENT => Ok(Answer::AlreadyDone),
-            StatusCode::BAD_REQUEST => Err(RequestError::WrongHalf),
-            other => Err(RequestError::Status(Request::Secret, other.as_u16())),
-        }
+        let request = Request::Secret;
+        let cause = match self.ask(request, Some(secret), async |it| Ok(it.status())).await? {
+            StatusCode::ACCEPTED => return Ok(Answer::Accepted),
+            StatusCode::NO_CONTENT => return Ok(Answer::AlreadyDone),
+            StatusCode::BAD_REQUEST => Cause::WrongHalf,
+            other => Cause::Status(other.as_u16()),
+        };
+        Err(RequestError { request, cause })
     }
 
     /// Asks `/health`, whose answer says no more than that Legacy serves this connection.
@@ -268,27 +269,26 @@ impl Client {
         };
         let answered = timeout(limit, answered).await;
         (self.trace)(Trace::Request { request, status, took: began.elapsed() });
-        match answered {
-            Ok(answered) => answered.map_err(|error| failure(request, &error)),
-            Err(_) => Err(RequestError::Silent(request, limit)),
-        }
+        let cause = match answered {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => cause(&error),
+            Err(_) => Cause::Silent(limit),
+        };
+        Err(RequestError { request, cause })
     }
 }
 
 /// Why a request failed: reqwest keeps that in the error's sources.
-fn failure(request: Request, error: &reqwest::Error) -> RequestError {
-    let mut cause: Option<&dyn Error> = Some(error);
-    while let Some(error) = cause {
-        if error
-            .downcast_ref()
-            .is_some_and(|it: &io::Error| it.kind() == io::ErrorKind::ConnectionRefused)
-        {
-            return RequestError::Refused(request);
+fn cause(error: &reqwest::Error) -> Cause {
+    let mut source: Option<&dyn Error> = Some(error);
+    while let Some(error) = source {
+        match (error.downcast_ref::<io::Error>(), error.downcast_ref::<hyper::Error>()) {
+            (Some(error), _) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                return Cause::Refused;
+            }
+            (_, Some(error)) if error.is_parse() => return Cause::NotHttp,
+            _ => source = error.source(),
         }
-        if error.downcast_ref().is_some_and(hyper::Error::is_parse) {
-            return RequestError::NotHttp(request);
-        }
-        cause = error.source();
     }
-    RequestError::Broken(request)
+    Cause::Broken
 }

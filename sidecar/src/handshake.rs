@@ -16,7 +16,7 @@
 use std::time::Duration;
 
 use crate::backoff::Backoff;
-use crate::client::{Answer, Check, Request, RequestError};
+use crate::client::{Answer, Cause, Check, Request, RequestError};
 use crate::secret::HalfError;
 
 /// Without a watch, so many checks in a row may fail before Legacy counts as lost: one that serves a
@@ -67,13 +67,8 @@ pub enum State {
     Checking,
     /// Half, key and secret are on their way.
     Handshaking,
-    /// Legacy took the secret; `/` is asked until it is initialised.
-    Verifying {
-        /// What Legacy answered to the secret.
-        answer: Answer,
-        /// When the checks have gone on for long enough.
-        until: Duration,
-    },
+    /// Legacy took the secret with this answer; `/` is asked until it is initialised, or until then.
+    Verifying(Answer, Duration),
     /// Legacy is initialised.
     Idle(Idle),
     /// An attempt failed; the next comes after a pause.
@@ -92,7 +87,7 @@ impl State {
             Self::Waiting => "waiting",
             Self::Checking => "checking",
             Self::Handshaking => "handshaking",
-            Self::Verifying { .. } => "verifying",
+            Self::Verifying(..) => "verifying",
             Self::Idle(Idle { watch: Watch::GivenUp, .. }) => "polling",
             Self::Idle(_) => "watching",
             Self::Failing => "failing",
@@ -111,10 +106,9 @@ impl State {
 pub struct Idle {
     /// How a restart would be noticed.
     pub watch: Watch,
-    /// When `/` was last asked since Legacy was initialised.
-    pub checked: Option<Duration>,
-    /// Whether a watch has ended though Legacy was still initialised.
-    pub false_alarm: bool,
+    /// When `/` may be asked again, once a watch has ended though Legacy was still initialised: one that
+    /// ends idle connections would be asked all the time.
+    pub not_before: Option<Duration>,
     /// How many checks in a row failed or were unclear.
     pub unanswered: u8,
 }
@@ -122,7 +116,7 @@ pub struct Idle {
 impl Idle {
     /// Legacy has just become initialised.
     fn new(watch: Watch) -> Self {
-        Self { watch, checked: None, false_alarm: false, unanswered: 0 }
+        Self { watch, not_before: None, unanswered: 0 }
     }
 }
 
@@ -191,15 +185,10 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether Legacy's port refused the connection, so that nothing is there to fail.
-    fn is_gone(self) -> bool {
-        matches!(self, Self::Request(RequestError::Refused(_)))
-    }
-
     fn step(self) -> Step {
         match self {
             Self::Half(_) => Step::Half,
-            Self::Request(error) => match error.request() {
+            Self::Request(error) => match error.request {
                 Request::Check | Request::Health => Step::Check,
                 Request::Key => Step::Key,
                 Request::Secret => Step::Secret,
@@ -222,32 +211,17 @@ enum Step {
 /// What an operator wants to know, in the log and in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// Nothing listens: the first time, and once in a while.
-    Waiting {
-        /// For how long so far.
-        waited: Duration,
-    },
-    /// Something listens.
-    Listening {
-        /// After how long.
-        waited: Duration,
-    },
+    /// Nothing listens, for so long now: the first time, and once in a while.
+    Waiting(Duration),
+    /// Something listens, after so long.
+    Listening(Duration),
     /// The handshake begins, because of what `/` answered.
-    Needed(Result<Check, RequestError>),
-    /// Legacy took the secret.
-    Accepted {
-        /// How.
-        answer: Answer,
-        /// How long the attempt took so far.
-        took: Duration,
-    },
-    /// Legacy is initialised.
-    Initialised {
-        /// What it answered to the secret; `None`: it was initialised already, and nothing was sent.
-        answer: Option<Answer>,
-        /// After how long, waiting included.
-        waited: Duration,
-    },
+    Needed(Check),
+    /// Legacy took the secret; the attempt took so long.
+    Accepted(Answer, Duration),
+    /// Legacy is initialised, after so long, waiting included. Without an answer it was initialised
+    /// already, and nothing was sent.
+    Initialised(Option<Answer>, Duration),
     /// An attempt failed.
     Failed {
         /// Why.
@@ -368,25 +342,22 @@ impl Handshake {
             (State::Checking, Event::Checked(Ok(Check::Initialised))) => {
                 self.initialised(None, now)
             }
-            // A check that is not answered in time leads on too: a Legacy whose pages are slow answers
-            // the secret all the same, and 204 tells that it was initialised.
-            (
-                State::Checking,
-                Event::Checked(checked @ (Ok(_) | Err(RequestError::Silent(..)))),
-            ) => self.needed(checked, now),
+            // One that is silent too: a Legacy whose pages are slow answers the secret all the same, and
+            // 204 tells that it was initialised.
+            (State::Checking, Event::Checked(Ok(check))) => self.needed(check, now),
             (State::Checking, Event::Checked(Err(error))) => self.failed(error.into(), now, jitter),
             (State::Handshaking, Event::Answered(Err(failure))) => {
                 self.failed(failure, now, jitter)
             }
             (State::Handshaking, Event::Answered(Ok(answer))) => {
-                self.state = State::Verifying { answer, until: now + self.timing.verify_for };
+                self.state = State::Verifying(answer, now + self.timing.verify_for);
                 let took = now.saturating_sub(self.attempts.began);
-                Action::Check.reporting(Report::Accepted { answer, took })
+                Action::Check.reporting(Report::Accepted(answer, took))
             }
-            (State::Verifying { answer, until }, Event::Checked(checked)) => {
+            (State::Verifying(answer, until), Event::Checked(checked)) => {
                 self.verified(answer, until, checked, now, jitter)
             }
-            (State::Verifying { .. }, Event::Slept) => Action::Check.into(),
+            (State::Verifying(..), Event::Slept) => Action::Check.into(),
             (State::Idle(idle), event) => self.idling(idle, event, now, jitter),
             // No action has such an event for its answer. Should it come all the same, the sidecar
             // must not end: it finds out from the start.
@@ -406,7 +377,7 @@ impl Handshake {
         let waited = now.saturating_sub(self.attempts.since);
         let new = due(&mut self.last_logged.waiting, now, self.timing.remind);
         let pause = self.timing.backoff.connect(waited, jitter);
-        Action::Sleep(pause).reporting(new.then_some(Report::Waiting { waited }))
+        Action::Sleep(pause).reporting(new.then_some(Report::Waiting(waited)))
     }
 
     fn accepted(&mut self, now: Duration) -> Next {
@@ -416,19 +387,19 @@ impl Handshake {
         let new = !self.attempts.listening
             && due(&mut self.last_logged.listening, now, self.timing.remind);
         self.attempts.listening = true;
-        Action::Check.reporting(new.then_some(Report::Listening { waited }))
+        Action::Check.reporting(new.then_some(Report::Listening(waited)))
     }
 
-    fn needed(&mut self, checked: Result<Check, RequestError>, now: Duration) -> Next {
+    fn needed(&mut self, check: Check, now: Duration) -> Next {
         self.state = State::Handshaking;
         let new =
             !self.attempts.needed && due(&mut self.last_logged.needed, now, self.timing.remind);
         self.attempts.needed = true;
-        Action::Handshake.reporting(new.then_some(Report::Needed(checked)))
+        Action::Handshake.reporting(new.then_some(Report::Needed(check)))
     }
 
     fn failed(&mut self, failure: Failure, now: Duration, jitter: f64) -> Next {
-        if failure.is_gone() {
+        if matches!(failure, Failure::Request(error) if error.cause == Cause::Refused) {
             return self.refused(now, jitter);
         }
         let step = Some(failure.step());
@@ -457,10 +428,10 @@ impl Handshake {
             Ok(Check::Initialised) => self.initialised(Some(answer), now),
             // 204 is Legacy's word that it was initialised before. If its `/` is slow, or fails for
             // reasons of its own, that is no reason to keep callers away.
-            Ok(Check::Unclear) | Err(RequestError::Silent(..)) if answer == Answer::AlreadyDone => {
+            Ok(Check::Unclear | Check::Silent) if answer == Answer::AlreadyDone => {
                 self.initialised(Some(answer), now)
             }
-            Err(RequestError::Refused(_)) => self.refused(now, jitter),
+            Err(error) if error.cause == Cause::Refused => self.refused(now, jitter),
             _ if now < until => Action::Sleep(self.timing.verify_every).into(),
             _ => self.failed(Failure::Unverified(self.timing.verify_for), now, jitter),
         }
@@ -476,7 +447,7 @@ impl Handshake {
             self.state = State::Idle(Idle::new(Watch::Opening));
             Action::Watch
         };
-        action.reporting(Report::Initialised { answer, waited })
+        action.reporting(Report::Initialised(answer, waited))
     }
 
     fn idling(&mut self, idle: Idle, event: Event, now: Duration, jitter: f64) -> Next {
@@ -486,10 +457,9 @@ impl Handshake {
             // unless this Legacy ends connections for reasons of its own.
             Event::Watched { serves_one_at_a_time: false } => {
                 self.state = State::Idle(Idle { watch: Watch::Open, ..idle });
-                if idle.false_alarm {
-                    Action::Sleep(self.timing.idle_check_min).into()
-                } else {
-                    Action::Check.into()
+                match idle.not_before {
+                    Some(_) => Action::Sleep(self.timing.idle_check_min).into(),
+                    None => Action::Check.into(),
                 }
             }
             Event::Watched { serves_one_at_a_time: true } => {
@@ -503,44 +473,30 @@ impl Handshake {
                 self.state = State::Idle(Idle { watch: Watch::Ended, ..idle });
                 Action::Connect.into()
             }
-            Event::Refused | Event::Checked(Err(RequestError::Refused(_))) => {
-                self.lost(Loss::Gone, now, jitter)
-            }
-            Event::Accepted => match self.too_early(idle, now) {
-                Some(pause) => Action::Sleep(pause).into(),
-                None => Action::Check.into(),
+            Event::Refused => self.lost(Loss::Gone, now, jitter),
+            // A Legacy that restarts at once listens again when the end of its watch is noticed, so that
+            // only a check finds it out.
+            Event::Accepted => match idle.not_before.and_then(|when| when.checked_sub(now)) {
+                Some(pause) if !pause.is_zero() => Action::Sleep(pause).into(),
+                _ => Action::Check.into(),
             },
             Event::Slept => Action::Check.into(),
             Event::Checked(Ok(Check::Initialised)) => {
-                self.state = State::Idle(Idle {
-                    checked: Some(now),
-                    false_alarm: idle.false_alarm || idle.watch == Watch::Ended,
-                    unanswered: 0,
-                    ..idle
-                });
-                self.watch_on(idle.watch)
+                let false_alarm = idle.not_before.is_some() || idle.watch == Watch::Ended;
+                let not_before = false_alarm.then_some(now + self.timing.idle_check_min);
+                self.state = State::Idle(Idle { not_before, unanswered: 0, ..idle });
+                match idle.watch {
+                    Watch::Open => Action::Sleep(self.timing.idle_check).into(),
+                    Watch::GivenUp => Action::Sleep(self.timing.idle_check_min).into(),
+                    Watch::Opening | Watch::Ended => Action::Watch.into(),
+                }
             }
             Event::Checked(Ok(Check::Uninitialised)) => self.lost(Loss::Uninitialised, now, jitter),
-            Event::Checked(Ok(Check::Unclear) | Err(_)) => self.unanswered(idle, now, jitter),
+            Event::Checked(Err(error)) if error.cause == Cause::Refused => {
+                self.lost(Loss::Gone, now, jitter)
+            }
+            Event::Checked(_) => self.unanswered(idle, now, jitter),
             Event::Answered(_) => Action::Sleep(self.timing.backoff.connect_max).into(),
-        }
-    }
-
-    /// How long it is until `/` may be asked again, if it may not yet. A Legacy that restarts at once
-    /// listens again when the end of its watch is noticed, so that only a check finds it out: the first
-    /// check never waits. One that ends idle connections would be asked all the time: after a false
-    /// alarm checks keep their distance.
-    fn too_early(&self, idle: Idle, now: Duration) -> Option<Duration> {
-        let checked = idle.checked.filter(|_| idle.false_alarm)?;
-        let pause = (checked + self.timing.idle_check_min).checked_sub(now)?;
-        (!pause.is_zero()).then_some(pause)
-    }
-
-    fn watch_on(&self, watch: Watch) -> Next {
-        match watch {
-            Watch::Open => Action::Sleep(self.timing.idle_check).into(),
-            Watch::GivenUp => Action::Sleep(self.timing.idle_check_min).into(),
-            Watch::Opening | Watch::Ended => Action::Watch.into(),
         }
     }
 
@@ -556,7 +512,8 @@ impl Handshake {
         if !excused {
             return self.lost(Loss::Silent, now, jitter);
         }
-        self.state = State::Idle(Idle { checked: Some(now), unanswered, ..idle });
+        let not_before = idle.not_before.map(|_| now + self.timing.idle_check_min);
+        self.state = State::Idle(Idle { not_before, unanswered, ..idle });
         Action::Sleep(self.timing.idle_check_min).into()
     }
 

@@ -25,6 +25,6 @@ mod status;
 mod watch;
 
 pub use backoff::Backoff;
-pub use client::{Answer, Check, Request, RequestError};
+pub use client::{Answer, Cause, Check, Request, RequestError};
 pub use run::{BindError, Bound};
-pub use status::Limits;
+pub use status::{Limits, Probes};

@@ -6,7 +6,7 @@ use sidecar::args::Args;
 use sidecar::cli;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let stop = cli::stop_signal();
-    cli::run(Args::parse(std::env::args_os().skip(1)), stop).await
+async fn main() -> std::io::Result<ExitCode> {
+    let stop = cli::stop_signal()?;
+    Ok(cli::run(Args::parse(std::env::args_os().skip(1)), stop).await)
 }

@@ -5,8 +5,8 @@ use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::args::{Args, Source};
-use crate::client::{Answer, Check, Request, RequestError, Trace};
+use crate::args::Args;
+use crate::client::{Answer, Cause, Check, Request, RequestError, Trace};
 use crate::handshake::{Failure, Loss, Report, State};
 use crate::log::Level;
 use crate::secret::HalfError;
@@ -21,24 +21,28 @@ pub(crate) struct Line {
     pub(crate) message: String,
 }
 
+fn info(event: &'static str, message: impl Into<String>) -> Line {
+    Line { level: Level::Info, event, message: message.into() }
+}
+
 pub(crate) fn started(args: &Args, status: SocketAddr) -> Line {
     let Args { legacy_port, half_file, .. } = args;
+    let (version, half) = (env!("CARGO_PKG_VERSION"), half_file.display());
     let message = format!(
-        "secret-handshake sidecar {}: Legacy's port {legacy_port}, half from {}, status on {status}",
-        env!("CARGO_PKG_VERSION"),
-        half_file.display(),
+        "secret-handshake sidecar {version}: Legacy's port {legacy_port}, half from {half}, status on \
+         {status}"
     );
-    Line { level: Level::Info, event: "started", message }
+    info("started", message)
 }
 
 pub(crate) fn stopped() -> Line {
-    Line { level: Level::Info, event: "stopped", message: "received SIGTERM, exiting".into() }
+    info("stopped", "received SIGTERM, exiting")
 }
 
 /// The half can't be used, while there is still time to see to it.
 pub(crate) fn half(args: &Args, error: HalfError) -> Line {
     let failure = Failure::Half(error);
-    let remedy = Remedy { failure, args };
+    let remedy = remedy(args, failure);
     let message = format!("{failure}. {remedy}It is needed as soon as Legacy listens");
     Line { level: Level::Error, event: "half", message }
 }
@@ -46,69 +50,61 @@ pub(crate) fn half(args: &Args, error: HalfError) -> Line {
 /// `address` is where Legacy listens, or listened last.
 pub(crate) fn report(args: &Args, address: SocketAddr, report: Report) -> Line {
     let port = args.legacy_port;
-    let (level, event, message) = match report {
-        Report::Waiting { waited } if waited.as_secs() == 0 => (
-            Level::Info,
-            "waiting",
-            format!("waiting for Legacy to listen on 127.0.0.1:{port} or [::1]:{port}"),
-        ),
-        Report::Waiting { waited } => (
-            Level::Info,
-            "waiting",
-            format!(
-                "still waiting for Legacy to listen on port {port}, for {} now",
-                Readable(waited)
-            ),
-        ),
-        Report::Listening { waited } if waited < SHORT => {
-            (Level::Info, "listening", format!("Legacy listens on {address}"))
+    match report {
+        Report::Waiting(waited) if waited.as_secs() == 0 => {
+            let both = format!("127.0.0.1:{port} or [::1]:{port}");
+            info("waiting", format!("waiting for Legacy to listen on {both}"))
         }
-        Report::Listening { waited } => (
-            Level::Info,
-            "listening",
-            format!("Legacy listens on {address}, after {} of waiting", Readable(waited)),
-        ),
-        Report::Needed(checked) => {
-            let message = match checked {
-                Ok(Check::Uninitialised) => {
-                    "Legacy says that it is uninitialised: doing the handshake"
-                }
-                Ok(_) => {
-                    "Legacy's / fails, so it may be uninitialised: doing the handshake, which is \
-                     harmless if it was done before"
-                }
-                Err(_) => {
-                    "Legacy's / is not answered in time, so it may be uninitialised: doing the \
-                     handshake, which is harmless if it was done before"
-                }
-            };
-            (Level::Info, "found", message.into())
+        Report::Waiting(waited) => {
+            let waited = Readable(waited);
+            let message =
+                format!("still waiting for Legacy to listen on port {port}, for {waited} now");
+            info("waiting", message)
         }
-        Report::Accepted { answer, took } => {
+        Report::Listening(waited) if waited < SHORT => {
+            info("listening", format!("Legacy listens on {address}"))
+        }
+        Report::Listening(waited) => {
+            let waited = Readable(waited);
+            info("listening", format!("Legacy listens on {address}, after {waited} of waiting"))
+        }
+        Report::Needed(Check::Uninitialised) => {
+            info("found", "Legacy says that it is uninitialised: doing the handshake")
+        }
+        Report::Needed(check) => {
+            let became = if check == Check::Silent { "is not answered in time" } else { "fails" };
+            let message = format!(
+                "Legacy's / {became}, so it may be uninitialised: doing the handshake, which is \
+                 harmless if it was done before"
+            );
+            info("found", message)
+        }
+        Report::Accepted(answer, took) => {
             let answer = match answer {
                 Answer::Accepted => "accepted the handshake (202)",
                 Answer::AlreadyDone => "says that it has had the handshake already (204)",
             };
-            (Level::Info, "accepted", format!("Legacy {answer}, in {}", Readable(took)))
+            info("accepted", format!("Legacy {answer}, in {}", Readable(took)))
         }
-        Report::Initialised { answer, waited } => {
+        Report::Initialised(answer, waited) => {
             let already = if answer.is_none() { " already, nothing was sent" } else { "" };
             let waited = Readable(waited);
             let message = format!(
                 "Legacy is initialised{already}; ready after {waited}, idling until it restarts"
             );
-            (Level::Info, "initialised", message)
+            info("initialised", message)
         }
         Report::Failed { failure, retry_in, repeated } => {
             let level = match failure {
                 _ if repeated => Level::Debug,
                 // Somebody has to act before another attempt can succeed.
-                Failure::Half(_) | Failure::Request(RequestError::WrongHalf) => Level::Error,
+                Failure::Half(_)
+                | Failure::Request(RequestError { cause: Cause::WrongHalf, .. }) => Level::Error,
                 _ => Level::Warn,
             };
-            let remedy = Remedy { failure, args };
-            let retry_in = Readable(retry_in);
-            (level, "failed", format!("{failure}. {remedy}Next attempt in {retry_in}"))
+            let (remedy, retry_in) = (remedy(args, failure), Readable(retry_in));
+            let message = format!("{failure}. {remedy}Next attempt in {retry_in}");
+            Line { level, event: "failed", message }
         }
         Report::Lost(loss) => {
             let message = match loss {
@@ -118,18 +114,17 @@ pub(crate) fn report(args: &Args, address: SocketAddr, report: Report) -> Line {
                 Loss::Uninitialised => "Legacy is uninitialised again. Doing the handshake again",
                 Loss::Silent => "Legacy listens, but does not answer any more. Checking again",
             };
-            (Level::Warn, "lost", format!("{message}; not ready"))
+            let message = format!("{message}; not ready");
+            Line { level: Level::Warn, event: "lost", message }
         }
-        Report::WatchGivenUp => (
-            Level::Info,
-            "polling",
-            format!(
-                "Legacy serves one connection at a time: asking / every {} instead of watching",
-                Readable(args.timing.idle_check_min)
-            ),
-        ),
-    };
-    Line { level, event, message }
+        Report::WatchGivenUp => {
+            let every = Readable(args.timing.idle_check_min);
+            let message = format!(
+                "Legacy serves one connection at a time: asking / every {every} instead of watching"
+            );
+            info("polling", message)
+        }
+    }
 }
 
 /// Where the handshake stands, for those who ask `/readyz`. `failure` is the last one, if Legacy was not
@@ -148,7 +143,7 @@ pub(crate) fn readiness(
         }
         State::Checking => "asking whether Legacy is initialised".into(),
         State::Handshaking => "the handshake is under way".into(),
-        State::Verifying { .. } => {
+        State::Verifying(..) => {
             "Legacy took the secret, and is asked until it is initialised".into()
         }
         State::Failing => "the handshake failed and is tried again".into(),
@@ -175,83 +170,51 @@ impl Display for Trace {
 }
 
 /// What to do about a failure: a sentence with a space after it, or nothing.
-struct Remedy<'a> {
-    failure: Failure,
-    args: &'a Args,
-}
-
-impl Display for Remedy<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let source = &self.args.source;
-        let file = self.args.half_file.display();
-        let error = match self.failure {
-            Failure::Half(error) => {
-                write!(out, "It is read from {file}, which comes from {source}. ")?;
-                return match error {
-                    HalfError::Missing => write!(
-                        out,
-                        "Create it: {}; the pod has it within about a minute, without a restart. ",
-                        Create(source)
-                    ),
-                    HalfError::Empty | HalfError::TooLarge => {
-                        write!(out, "Correct it: {}. ", Replace(source))
-                    }
-                    HalfError::NotAFile => out.write_str(
-                        "Mount the Secret's key as a file: items with this key and a path. ",
-                    ),
-                    HalfError::Denied => {
-                        out.write_str("Mount it with a mode that lets everybody read (0444). ")
-                    }
-                    HalfError::Unreadable(_) => Ok(()),
-                };
-            }
-            Failure::Request(error) => error,
-            Failure::Unverified(_) => return Ok(()),
-        };
-        match error {
-            RequestError::WrongHalf => write!(
-                out,
-                "The operations half is not the one this Legacy expects; it is read from {file}, \
-                 which comes from {source}. Correct it: {}. ",
-                Replace(source)
-            ),
-            RequestError::Status(Request::Secret, 500) => {
-                out.write_str("Legacy could not read the secret. ")
-            }
-            RequestError::Silent(..) | RequestError::Broken(_) => {
-                out.write_str("Legacy may still be starting. ")
-            }
-            RequestError::NotHttp(_) | RequestError::Key(_) | RequestError::Status(..) => write!(
-                out,
-                "Is it Legacy that listens on port {}? Another port is chosen with the annotation \
-                 secret-handshake/port. ",
-                self.args.legacy_port
-            ),
-            RequestError::Refused(_) => Ok(()),
+fn remedy(args: &Args, failure: Failure) -> String {
+    let Args { secret, secret_key, namespace, half_file, legacy_port, .. } = args;
+    let in_namespace = namespace.as_ref().map(|it| format!("{it}/")).unwrap_or_default();
+    let from = format!(
+        "read from {}, which comes from the key {secret_key} of the Secret {in_namespace}{secret}",
+        half_file.display()
+    );
+    let option = namespace.as_ref().map(|it| format!("-n {it} ")).unwrap_or_default();
+    let create =
+        format!("kubectl create secret generic {secret} {option}--from-file={secret_key}=FILE");
+    let replace = format!("{create} --dry-run=client -o yaml | kubectl apply -f -");
+    let error = match failure {
+        Failure::Half(error) => {
+            let remedy = match error {
+                HalfError::Missing => format!(
+                    "Create it: {create}; the pod has it within about a minute, without a restart. "
+                ),
+                HalfError::Empty | HalfError::TooLarge => format!("Correct it: {replace}. "),
+                HalfError::NotAFile => {
+                    "Mount the Secret's key as a file: items with this key and a path. ".into()
+                }
+                HalfError::Denied => {
+                    "Mount it with a mode that lets everybody read (0444). ".into()
+                }
+                HalfError::Unreadable(_) => String::new(),
+            };
+            return format!("It is {from}. {remedy}");
         }
-    }
-}
-
-/// The command that creates the Secret.
-struct Create<'a>(&'a Source);
-
-impl Display for Create<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Source { secret, key, namespace } = self.0;
-        write!(out, "kubectl create secret generic {secret} ")?;
-        if let Some(namespace) = namespace {
-            write!(out, "-n {namespace} ")?;
+        Failure::Request(error) => error,
+        Failure::Unverified(_) => return String::new(),
+    };
+    match error.cause {
+        Cause::WrongHalf => format!(
+            "The operations half is not the one this Legacy expects; it is {from}. Correct it: \
+             {replace}. "
+        ),
+        Cause::Status(500) if error.request == Request::Secret => {
+            "Legacy could not read the secret. ".into()
         }
-        write!(out, "--from-file={key}=FILE")
-    }
-}
-
-/// The command that replaces what the Secret holds.
-struct Replace<'a>(&'a Source);
-
-impl Display for Replace<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} --dry-run=client -o yaml | kubectl apply -f -", Create(self.0))
+        Cause::Silent(_) | Cause::Broken => "Legacy may still be starting. ".into(),
+        Cause::NotHttp | Cause::Key(_) | Cause::Status(_) => format!(
+            "Is it Legacy that listens on port {legacy_port}? Another port is chosen with the \
+             annotation secret-handshake/port. "
+        ),
+        Cause::Refused => String::new(),
     }
 }
 

@@ -141,7 +141,7 @@ impl Driver<'_> {
             if let Some(report) = next.report {
                 write(self.log, &messages::report(self.args, self.client.address(), report));
                 // Legacy may take many minutes to listen; nobody should learn only then what is missing.
-                if let Report::Waiting { .. } = report
+                if let Report::Waiting(_) = report
                     && let Err(error) = Half::read(&self.args.half_file)
                 {
                     write(self.log, &messages::half(self.args, error));

@@ -7,13 +7,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 use sidecar::handshake::{Action, Event, Failure, Handshake, Loss, Next, Report, State, Timing};
 use sidecar::secret::HalfError;
-use sidecar::{Answer, Check, Request, RequestError};
+use sidecar::{Answer, Cause, Check, Request, RequestError};
 
 const MISSING: Failure = Failure::Half(HalfError::Missing);
-const WRONG_HALF: Failure = Failure::Request(RequestError::WrongHalf);
-const GONE: RequestError = RequestError::Refused(Request::Check);
-const SILENT: RequestError = RequestError::Silent(Request::Check, Duration::from_secs(2));
-const BROKEN: RequestError = RequestError::Broken(Request::Check);
+const WRONG_HALF: Failure =
+    Failure::Request(RequestError { request: Request::Secret, cause: Cause::WrongHalf });
+const GONE: RequestError = RequestError { request: Request::Check, cause: Cause::Refused };
+const BROKEN: RequestError = RequestError { request: Request::Check, cause: Cause::Broken };
 const UNVERIFIED: Failure = Failure::Unverified(Duration::from_secs(5));
 
 const ACCEPTED: Event = Event::Accepted;
@@ -22,7 +22,7 @@ const INITIALISED: Event = Event::Checked(Ok(Check::Initialised));
 const UNINITIALISED: Event = Event::Checked(Ok(Check::Uninitialised));
 const UNCLEAR: Event = Event::Checked(Ok(Check::Unclear));
 const CHECK_GONE: Event = Event::Checked(Err(GONE));
-const CHECK_SILENT: Event = Event::Checked(Err(SILENT));
+const CHECK_SILENT: Event = Event::Checked(Ok(Check::Silent));
 const CHECK_BROKEN: Event = Event::Checked(Err(BROKEN));
 const TAKEN: Event = Event::Answered(Ok(Answer::Accepted));
 const REPEATED: Event = Event::Answered(Ok(Answer::AlreadyDone));
@@ -105,27 +105,23 @@ fn failed(failure: Failure, millis: u64) -> Report {
 /// From each place, each event that can happen there: the state, the action and the news that follow.
 /// Everything happens at one moment, with a jitter of a half: a connect's pause is 4.5 ms of 5, the pause
 /// after a first failure 50 ms of 100.
-#[expect(clippy::too_many_lines, reason = "a table with a row for each transition")]
 fn table() -> Vec<(&'static str, Event, &'static str, Action, Option<Report>)> {
     let now = Duration::ZERO;
     let pause = Action::Sleep(Duration::from_micros(4500));
-    let again = Some(Report::Waiting { waited: now });
-    let initialised = |answer| Some(Report::Initialised { answer: Some(answer), waited: now });
-    let already = Some(Report::Initialised { answer: None, waited: now });
-    let taken = |answer| Some(Report::Accepted { answer, took: now });
+    let again = Some(Report::Waiting(now));
+    let initialised = |answer| Some(Report::Initialised(Some(answer), now));
+    let already = Some(Report::Initialised(None, now));
+    let taken = |answer| Some(Report::Accepted(answer, now));
     let lost = |loss| Some(Report::Lost(loss));
-    let needed = |event| match event {
-        Event::Checked(checked) => Some(Report::Needed(checked)),
-        _ => None,
-    };
+    let needed = |check| Some(Report::Needed(check));
     let mut table = vec![
         ("waiting", REFUSED, "waiting", pause, None),
-        ("waiting", ACCEPTED, "checking", Action::Check, Some(Report::Listening { waited: now })),
+        ("waiting", ACCEPTED, "checking", Action::Check, Some(Report::Listening(now))),
         ("waiting", Event::Slept, "waiting", Action::Connect, None),
         ("checking", INITIALISED, "watching", Action::Watch, already),
-        ("checking", UNINITIALISED, "handshaking", Action::Handshake, needed(UNINITIALISED)),
-        ("checking", UNCLEAR, "handshaking", Action::Handshake, needed(UNCLEAR)),
-        ("checking", CHECK_SILENT, "handshaking", Action::Handshake, needed(CHECK_SILENT)),
+        ("checking", UNINITIALISED, "handshaking", Action::Handshake, needed(Check::Uninitialised)),
+        ("checking", UNCLEAR, "handshaking", Action::Handshake, needed(Check::Unclear)),
+        ("checking", CHECK_SILENT, "handshaking", Action::Handshake, needed(Check::Silent)),
         // It has been reported before that nothing listens.
         ("checking", CHECK_GONE, "waiting", pause, None),
         ("checking", CHECK_BROKEN, "failing", sleep(50), Some(failed(BROKEN.into(), 50))),
@@ -497,7 +493,7 @@ proptest! {
                 prop_assert!(pause <= Duration::from_secs(60));
             }
             let became_ready = !was_ready && machine.state().is_ready();
-            let reported = matches!(next.report, Some(Report::Initialised { .. }));
+            let reported = matches!(next.report, Some(Report::Initialised(..)));
             prop_assert_eq!(became_ready, reported);
             if became_ready {
                 // What `/` does not tell, only a 204 does.

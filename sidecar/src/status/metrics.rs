@@ -1,9 +1,8 @@
 //! What has been counted, for Prometheus.
 
-use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use crate::client::{Answer, RequestError};
+use crate::client::{Answer, Cause};
 use crate::handshake::{Failure, Report, State};
 
 /// What became of an attempt: the values of the label `outcome`.
@@ -22,14 +21,11 @@ fn outcome(failure: Failure) -> &'static str {
     match failure {
         Failure::Half(_) => "no_half",
         Failure::Unverified(_) => "unverified",
-        Failure::Request(error) => match error {
-            RequestError::WrongHalf => "wrong_half",
-            RequestError::Key(_) => "bad_key",
-            RequestError::Status(..) => "bad_status",
-            RequestError::Refused(_)
-            | RequestError::Silent(..)
-            | RequestError::Broken(_)
-            | RequestError::NotHttp(_) => "no_answer",
+        Failure::Request(error) => match error.cause {
+            Cause::WrongHalf => "wrong_half",
+            Cause::Key(_) => "bad_key",
+            Cause::Status(_) => "bad_status",
+            Cause::Refused | Cause::Silent(_) | Cause::Broken | Cause::NotHttp => "no_answer",
         },
     }
 }
@@ -46,8 +42,8 @@ impl Metrics {
     pub(super) fn count(&mut self, report: Report) {
         let outcome = match report {
             Report::Failed { failure, .. } => outcome(failure),
-            Report::Initialised { answer: None, .. } => "already_initialised",
-            Report::Initialised { answer: Some(answer), waited } => {
+            Report::Initialised(None, _) => "already_initialised",
+            Report::Initialised(Some(answer), waited) => {
                 self.handshakes += u64::from(answer == Answer::Accepted);
                 self.initialised_after = Some(waited);
                 "initialised"
@@ -61,40 +57,39 @@ impl Metrics {
 
     /// Everything in Prometheus' text format, version 0.0.4.
     pub(super) fn render(&self, state: State, lines_dropped: u64) -> String {
-        let mut text = String::with_capacity(2048);
-        // Writing to a String cannot fail.
-        let _ = self.write(&mut text, state, lines_dropped);
-        text
-    }
-
-    fn write(&self, text: &mut String, state: State, lines_dropped: u64) -> fmt::Result {
-        head(text, "state", "gauge", "Where the handshake stands: 1 for the present state.")?;
-        for label in State::LABELS {
+        let mut lines = Vec::with_capacity(32);
+        lines.extend(head(
+            "state",
+            "gauge",
+            "Where the handshake stands: 1 for the present state.",
+        ));
+        lines.extend(State::LABELS.map(|label| {
             let value = u8::from(label == state.label());
-            writeln!(text, "secret_handshake_state{{state=\"{label}\"}} {value}")?;
-        }
+            format!("secret_handshake_state{{state=\"{label}\"}} {value}")
+        }));
         let help = "Attempts at the handshake, by what became of them.";
-        head(text, "attempts_total", "counter", help)?;
-        for (label, value) in OUTCOMES.iter().zip(self.attempts) {
-            writeln!(text, "secret_handshake_attempts_total{{outcome=\"{label}\"}} {value}")?;
-        }
-        head(text, "handshakes_total", "counter", "Handshakes that initialised Legacy.")?;
-        writeln!(text, "secret_handshake_handshakes_total {}", self.handshakes)?;
+        lines.extend(head("attempts_total", "counter", help));
+        lines.extend(OUTCOMES.iter().zip(self.attempts).map(|(label, value)| {
+            format!("secret_handshake_attempts_total{{outcome=\"{label}\"}} {value}")
+        }));
+        lines.extend(head("handshakes_total", "counter", "Handshakes that initialised Legacy."));
+        lines.push(format!("secret_handshake_handshakes_total {}", self.handshakes));
         if let Some(waited) = self.initialised_after {
             let help = "From the start of the last wait for Legacy to its being initialised.";
-            head(text, "seconds_to_initialise", "gauge", help)?;
+            lines.extend(head("seconds_to_initialise", "gauge", help));
             let (seconds, micros) = (waited.as_secs(), waited.subsec_micros());
-            writeln!(text, "secret_handshake_seconds_to_initialise {seconds}.{micros:06}")?;
+            lines.push(format!("secret_handshake_seconds_to_initialise {seconds}.{micros:06}"));
         }
         let help = "Lines of the log that were dropped because they could not be written.";
-        head(text, "log_lines_dropped_total", "counter", help)?;
-        writeln!(text, "secret_handshake_log_lines_dropped_total {lines_dropped}")
+        lines.extend(head("log_lines_dropped_total", "counter", help));
+        lines.push(format!("secret_handshake_log_lines_dropped_total {lines_dropped}\n"));
+        lines.join("\n")
     }
 }
 
-fn head(text: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
-    writeln!(text, "# HELP secret_handshake_{name} {help}")?;
-    writeln!(text, "# TYPE secret_handshake_{name} {kind}")
+fn head(name: &str, kind: &str, help: &str) -> [String; 2] {
+    let name = format!("secret_handshake_{name}");
+    [format!("# HELP {name} {help}"), format!("# TYPE {name} {kind}")]
 }
 
 #[cfg(test)]
@@ -102,27 +97,22 @@ mod tests {
     use std::time::Duration;
 
     use super::{OUTCOMES, outcome};
-    use crate::client::{Request, RequestError};
+    use crate::client::{Cause, Request, RequestError};
     use crate::handshake::Failure;
     use crate::secret::{HalfError, KeyError};
 
     #[test]
     fn each_failure_has_an_outcome_that_is_counted() {
-        let request = Request::Key;
-        let failures = [
-            Failure::Half(HalfError::Missing),
-            Failure::Unverified(Duration::ZERO),
-            RequestError::WrongHalf.into(),
-            RequestError::Key(KeyError::Empty).into(),
-            RequestError::Status(request, 500).into(),
-            RequestError::Silent(request, Duration::ZERO).into(),
-        ];
+        let causes =
+            [Cause::WrongHalf, Cause::Key(KeyError::Empty), Cause::Status(500), Cause::Broken];
+        let failed = |cause| Failure::Request(RequestError { request: Request::Key, cause });
+        let mut outcomes: Vec<_> = causes.map(|cause| outcome(failed(cause))).into();
+        outcomes.push(outcome(Failure::Half(HalfError::Missing)));
+        outcomes.push(outcome(Failure::Unverified(Duration::ZERO)));
+        outcomes.sort_unstable();
         // The first two are no failures.
-        let mut labels: Vec<_> = OUTCOMES[..2].to_vec();
-        labels.extend(failures.map(outcome));
-        labels.sort_unstable();
-        let mut all = OUTCOMES;
+        let mut all: Vec<_> = OUTCOMES[2..].to_vec();
         all.sort_unstable();
-        assert_eq!(labels, all);
+        assert_eq!(outcomes, all);
     }
 }

@@ -20,7 +20,7 @@ use crate::log::Log;
 use crate::messages;
 
 use metrics::Metrics;
-use probes::Probes;
+pub use probes::Probes;
 
 /// What the port gives to its clients. Constants; tests fill in lower ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

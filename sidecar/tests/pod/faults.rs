@@ -36,7 +36,6 @@ fn answer(
 
 const SLOW: Duration = Duration::from_millis(100);
 
-#[expect(clippy::too_many_lines, reason = "a table with a row for each fault")]
 fn cases() -> Vec<Case> {
     const PAGE: &str = "/";
     const KEY: &str = "/internal/key";

@@ -17,7 +17,7 @@ fn insists_on(half: &[u8]) -> Config {
 fn pod_with_half(config: Config, content: &[u8]) -> Pod {
     let pod = Pod::reserve(config, |args| {
         soon(args);
-        args.source.namespace = Some("demo".into());
+        args.namespace = Some("demo".into());
     });
     fs::write(&pod.half, content).unwrap();
     pod.legacy.listen().unwrap();
@@ -28,7 +28,7 @@ fn pod_with_half(config: Config, content: &[u8]) -> Pod {
 async fn a_missing_half_is_waited_for() {
     let pod = Pod::reserve(insists_on(HALF.as_bytes()), |args| {
         soon(args);
-        args.source.namespace = Some("demo".into());
+        args.namespace = Some("demo".into());
     });
     fs::remove_file(&pod.half).unwrap();
     pod.legacy.listen().unwrap();
