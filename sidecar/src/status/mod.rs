@@ -5,7 +5,7 @@ mod probes;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, USER_AGENT};
@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use listen::{OnDelivery, Peer};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::handshake::{Failure, Report, State};
 use crate::log::Log;
@@ -133,7 +133,7 @@ impl Status {
     async fn probe(self: Arc<Self>, address: IpAddr) -> Answer {
         let mut ready = self.ready.subscribe();
         let was_ready = *ready.borrow_and_update();
-        if self.known().probes.asked(address, was_ready, std::time::Instant::now()) {
+        if self.known().probes.asked(address, was_ready, Instant::now()) {
             let mut held = Held { status: &self, address, client_left: true };
             let changed = ready.wait_for(|ready| *ready != was_ready);
             let _ = timeout(self.hold, changed).await;
@@ -141,7 +141,7 @@ impl Status {
         }
         let mut answer = self.readyz();
         let is_ready = answer.status() == StatusCode::OK;
-        self.known().probes.answered(address, is_ready, std::time::Instant::now());
+        self.known().probes.answered(address, is_ready, Instant::now());
         answer.extensions_mut().insert(OnDelivery::new(move |delivered| {
             if !delivered {
                 self.known().probes.broke(address);

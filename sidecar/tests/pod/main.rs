@@ -4,6 +4,7 @@
 
 mod arrival;
 mod faults;
+mod flood;
 mod half;
 mod held;
 mod idle;
