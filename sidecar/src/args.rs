@@ -9,7 +9,6 @@ use listen::Address;
 
 use crate::handshake::Timing;
 use crate::log::{Format, Level};
-use crate::status::Limits;
 
 /// What `--help` prints: each flag with its default and its unit.
 pub const HELP: &str = "\
@@ -102,6 +101,29 @@ impl Default for Args {
             timing: Timing::default(),
             limits: Limits::default(),
         }
+    }
+}
+
+/// What the sidecar's own port gives to its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most probes that wait at one time.
+    pub held: usize,
+    /// Connections and times.
+    pub port: listen::Limits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let port = listen::Limits {
+            // Kubelet, Prometheus and somebody with a browser are three. Each costs some 10 KiB, and the
+            // least memory limit of a sidecar is 6 MiB.
+            connections: 64,
+            head: Duration::from_secs(2),
+            idle: Duration::from_secs(5),
+            ..listen::Limits::default()
+        };
+        Self { held: 16, port }
     }
 }
 

@@ -27,4 +27,4 @@ mod watch;
 pub use backoff::Backoff;
 pub use client::{Answer, Cause, Check, Request, RequestError};
 pub use run::{BindError, Bound};
-pub use status::{Limits, Probes};
+pub use status::Probes;

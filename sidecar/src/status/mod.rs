@@ -22,29 +22,6 @@ use crate::messages;
 use metrics::Metrics;
 pub use probes::Probes;
 
-/// What the port gives to its clients. Constants; tests fill in lower ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The most probes that wait at one time.
-    pub held: usize,
-    /// Connections and times.
-    pub port: listen::Limits,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let port = listen::Limits {
-            // Kubelet, Prometheus and somebody with a browser are three. Each costs some 10 KiB, and the
-            // least memory limit of a sidecar is 6 MiB.
-            connections: 64,
-            head: Duration::from_secs(2),
-            idle: Duration::from_secs(5),
-            ..listen::Limits::default()
-        };
-        Self { held: 16, port }
-    }
-}
-
 /// What is known, and who was told.
 pub(crate) struct Status {
     legacy_port: u16,
