@@ -4,171 +4,52 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::place::Source;
 use crate::{Event, Limits, Observer};
 
-/// Why a body was not read. The text goes to the client; an API server repeats it to whoever made the
-/// request.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Refusal {
-    #[error("the body is larger than {0} bytes")]
-    TooLarge(usize),
-    #[error("the body took longer than {0} s to arrive")]
-    TooSlow(f64),
-    #[error("too many large requests at the same time: try again")]
-    Busy,
-    #[error("the body ended before it was complete")]
-    BrokenOff,
+/// The answer where a body was not read, which an API server repeats to whoever made the request. The
+/// rest of the body is still on its way, so the connection can carry no other request.
+fn refuse(status: StatusCode, reason: &str) -> Response<Bytes> {
+    let mut response = Response::new(format!("{reason}\n").into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
-impl Refusal {
-    pub(crate) fn status(&self) -> StatusCode {
-        match self {
-            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::BrokenOff => StatusCode::BAD_REQUEST,
-        }
-    }
+fn too_large(most: usize) -> Response<Bytes> {
+    refuse(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is larger than {most} bytes"))
 }
 
-/// Whether an address that holds `own` of the `held` bytes may hold `more`: each may hold as much as is
-/// then left free. So one address alone has up to half of `most`, a second one up to a quarter and so
-/// on: there is always something left for an address that holds nothing.
-fn fits(more: usize, own: usize, held: usize, most: usize) -> bool {
-    own.saturating_add(more) <= most.saturating_sub(held).saturating_sub(more)
-}
-
-/// The bytes that bodies hold on one port.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    most: usize,
-    held: Mutex<Held>,
-    observer: Observer,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    all: usize,
-    by_source: HashMap<Source, usize>,
-    waiting: Vec<Waiting>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    source: Source,
-    bytes: usize,
-    granted: oneshot::Sender<Share>,
-}
-
-impl Budget {
-    pub(crate) fn new(most: usize, observer: Observer) -> Arc<Self> {
-        Arc::new(Self { most, held: Mutex::default(), observer })
-    }
-
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until the address may hold so many bytes more.
-    async fn reserve(self: &Arc<Self>, source: Source, bytes: usize) -> Option<Share> {
-        let granted = {
-            let mut held = self.held();
-            if let Some(share) = self.try_reserve(&mut held, source, bytes) {
-                return Some(share);
-            }
-            let (granted, share) = oneshot::channel();
-            held.waiting.push(Waiting { source, bytes, granted });
-            share
-        };
-        granted.await.ok()
-    }
-
-    fn try_reserve(
-        self: &Arc<Self>,
-        held: &mut Held,
-        source: Source,
-        bytes: usize,
-    ) -> Option<Share> {
-        let own = held.by_source.get(&source).copied().unwrap_or(0);
-        if !fits(bytes, own, held.all, self.most) {
-            return None;
-        }
-        held.all += bytes;
-        held.by_source.insert(source, own + bytes);
-        self.observer.tell(Event::BodyBytes(signed(bytes)));
-        Some(Share { budget: Arc::clone(self), source, bytes })
-    }
-
-    fn release(self: &Arc<Self>, source: Source, bytes: usize) {
-        let mut guard = self.held();
-        let held = &mut *guard;
-        held.all -= bytes;
-        if let Some(own) = held.by_source.get_mut(&source) {
-            *own -= bytes;
-            if *own == 0 {
-                held.by_source.remove(&source);
-            }
-        }
-        let mut granted = Vec::new();
-        let waiting = std::mem::take(&mut held.waiting);
-        for one in waiting.into_iter().filter(|one| !one.granted.is_closed()) {
-            match self.try_reserve(held, one.source, one.bytes) {
-                Some(share) => granted.push((one.granted, share)),
-                None => held.waiting.push(one),
-            }
-        }
-        drop(guard);
-        self.observer.tell(Event::BodyBytes(-signed(bytes)));
-        for (granted, share) in granted {
-            // Whoever has given up meanwhile drops the share, which releases it.
-            let _ = granted.send(share);
-        }
-    }
-}
-
-/// What one body holds, given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Share {
-    budget: Arc<Budget>,
-    source: Source,
-    bytes: usize,
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.budget.release(self.source, self.bytes);
-    }
-}
-
-fn signed(bytes: usize) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
-}
-
-/// A body that is complete. Its bytes count as held until `_share` is dropped.
-#[derive(Debug)]
-pub(crate) struct Whole {
-    pub(crate) bytes: Bytes,
-    _share: Option<Share>,
-}
-
+/// Reads `body` to its end. Its bytes count as held until the share beside them is dropped; those that
+/// came in one go lie in the connection's own buffer, and have no share.
 pub(crate) async fn read(
     body: Incoming,
     limits: &Limits,
     budget: &Arc<Budget>,
     source: Source,
-) -> Result<Whole, Refusal> {
+) -> Result<(Bytes, Option<Share>), Response<Bytes>> {
     let mut waits = false;
     let reading = collect(body, limits.body_bytes, budget, source, &mut waits);
-    match tokio::time::timeout(limits.body, reading).await {
+    match timeout(limits.body, reading).await {
         Ok(read) => read,
-        Err(_) if waits => Err(Refusal::Busy),
-        Err(_) => Err(Refusal::TooSlow(limits.body.as_secs_f64())),
+        Err(_) if waits => Err(refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many large requests at the same time: try again",
+        )),
+        Err(_) => {
+            let seconds = limits.body.as_secs_f64();
+            let reason = format!("the body took longer than {seconds} s to arrive");
+            Err(refuse(StatusCode::REQUEST_TIMEOUT, &reason))
+        }
     }
 }
 
@@ -178,23 +59,17 @@ async fn collect(
     budget: &Arc<Budget>,
     source: Source,
     waits: &mut bool,
-) -> Result<Whole, Refusal> {
-    // Announced, or as much as it may be.
-    let size = match body.size_hint().exact() {
-        Some(size) => usize::try_from(size)
-            .ok()
-            .filter(|size| *size <= most)
-            .ok_or(Refusal::TooLarge(most))?,
-        None => most,
-    };
+) -> Result<(Bytes, Option<Share>), Response<Bytes>> {
+    // As announced, or as much as it may be.
+    let size = body.size_hint().exact().map_or(Ok(most), usize::try_from);
+    let size = size.ok().filter(|size| *size <= most).ok_or_else(|| too_large(most))?;
     let Some(first) = next(&mut body).await? else {
-        return Ok(Whole { bytes: Bytes::new(), _share: None });
+        return Ok((Bytes::new(), None));
     };
     if body.is_end_stream() && first.len() <= most {
-        // It came in one go, and lies in the connection's own buffer, which is counted with it.
-        return Ok(Whole { bytes: first, _share: None });
+        return Ok((first, None));
     }
-    // All of it at once or nothing: bodies that were half read could wait for each other for good.
+    // All of it or nothing: bodies that were half read could wait for each other for good.
     *waits = true;
     let share = budget.reserve(source, size).await;
     *waits = false;
@@ -202,22 +77,117 @@ async fn collect(
     let mut piece = Some(first);
     while let Some(more) = piece {
         if bytes.len() + more.len() > size {
-            return Err(Refusal::TooLarge(most));
+            return Err(too_large(most));
         }
         bytes.extend_from_slice(&more);
         piece = next(&mut body).await?;
     }
-    Ok(Whole { bytes: bytes.into(), _share: share })
+    Ok((bytes.into(), share))
 }
 
 /// The next bytes; trailers say nothing to us.
-async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Refusal> {
+async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Response<Bytes>> {
+    let broken = |_| refuse(StatusCode::BAD_REQUEST, "the body ended before it was complete");
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.map_err(|_| Refusal::BrokenOff)?.into_data() {
+        if let Ok(data) = frame.map_err(broken)?.into_data() {
             return Ok(Some(data));
         }
     }
     Ok(None)
+}
+
+/// Whether an address that holds `own` of the `held` bytes may hold `more`: each may hold as much as is
+/// then left free. So one address alone has up to half of `most`, a second one up to a quarter and so
+/// on: there is always something left for an address that holds nothing.
+fn fits(more: usize, own: usize, held: usize, most: usize) -> bool {
+    own.saturating_add(more) <= most.saturating_sub(held).saturating_sub(more)
+}
+
+/// The bytes that the bodies on one port may hold.
+pub(crate) struct Budget {
+    most: usize,
+    held: Mutex<Held>,
+    observer: Observer,
+}
+
+#[derive(Default)]
+struct Held {
+    all: usize,
+    by_source: HashMap<Source, usize>,
+    waiting: Vec<Waiting>,
+}
+
+struct Waiting {
+    source: Source,
+    bytes: usize,
+    grant: oneshot::Sender<Share>,
+}
+
+impl Budget {
+    pub(crate) fn new(most: usize, observer: Observer) -> Arc<Self> {
+        Arc::new(Self { most, held: Mutex::default(), observer })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the address may hold so many bytes more. Always `Some`.
+    async fn reserve(self: &Arc<Self>, source: Source, bytes: usize) -> Option<Share> {
+        let (grant, granted) = oneshot::channel();
+        self.hand_out(|held| held.waiting.push(Waiting { source, bytes, grant }));
+        granted.await.ok()
+    }
+
+    /// Gives bytes to all who wait and may have them, after a change.
+    fn hand_out(self: &Arc<Self>, change: impl FnOnce(&mut Held)) {
+        let mut held = self.lock();
+        change(&mut held);
+        let mut granted = Vec::new();
+        for waiting in std::mem::take(&mut held.waiting) {
+            let Waiting { source, bytes, ref grant } = waiting;
+            let own = held.by_source.get(&source).copied().unwrap_or(0);
+            if grant.is_closed() {
+                // It has given up.
+            } else if fits(bytes, own, held.all, self.most) {
+                held.all += bytes;
+                held.by_source.insert(source, own + bytes);
+                granted.push(waiting);
+            } else {
+                held.waiting.push(waiting);
+            }
+        }
+        drop(held);
+        for Waiting { source, bytes, grant } in granted {
+            (self.observer)(Event::BodyBytes(signed(bytes)));
+            // If it has given up meanwhile, the share is dropped here.
+            let _ = grant.send(Share { budget: Arc::clone(self), source, bytes });
+        }
+    }
+}
+
+/// What one body holds, given back when dropped.
+pub(crate) struct Share {
+    budget: Arc<Budget>,
+    source: Source,
+    bytes: usize,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        (self.budget.observer)(Event::BodyBytes(-signed(self.bytes)));
+        self.budget.hand_out(|held| {
+            held.all -= self.bytes;
+            if let Some(own) = held.by_source.get_mut(&self.source) {
+                *own -= self.bytes;
+            }
+            held.by_source.retain(|_, own| *own > 0);
+        });
+    }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -232,9 +202,8 @@ mod tests {
             ("in small steps up to half", 1, 49, 49, 100, true),
             ("in small steps not more", 1, 50, 50, 100, false),
             ("the second, up to a quarter", 25, 0, 50, 100, true),
-            ("the first again", 1, 50, 50, 100, false),
-            ("never over the sum", 1, 0, 100, 100, false),
             ("the second, not more", 26, 0, 50, 100, false),
+            ("never over the sum", 1, 0, 100, 100, false),
             ("nothing is allowed", 1, 0, 0, 0, false),
             ("more than can be counted", usize::MAX, 1, 1, 100, false),
         ];

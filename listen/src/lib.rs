@@ -16,20 +16,26 @@ mod place;
 mod serve;
 mod state;
 
-use std::fmt;
 use std::future::ready;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
 pub use address::{Address, InvalidAddress};
+use body::Budget;
+use connection::{Begun, Port, Tcp};
 pub use limits::Limits;
 
-/// A port that is taken and not yet served.
-#[derive(Debug)]
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+type Observer = Arc<dyn Fn(Event<'_>) + Send + Sync>;
+
+/// A port that is bound and not yet served.
 pub struct Bound {
     local_addr: SocketAddr,
     listener: TcpListener,
@@ -37,21 +43,15 @@ pub struct Bound {
     observer: Observer,
 }
 
-/// Takes a port. Needs no runtime.
+/// Binds a port. Needs no runtime.
 ///
 /// # Errors
 /// What the operating system says: most often the port is taken ([`io::ErrorKind::AddrInUse`]), or is
 /// below 1024 and needs a right to be taken.
 pub fn bind(address: Address, limits: Limits) -> io::Result<Bound> {
     let listener = address.bind()?;
-    let allowed = limits::connections_allowed();
-    let limits = Limits { connections: limits.connections.clamp(1, allowed), ..limits };
-    Ok(Bound {
-        local_addr: listener.local_addr()?,
-        listener,
-        limits,
-        observer: Observer::default(),
-    })
+    let limits = limits.within_open_files();
+    Ok(Bound { local_addr: listener.local_addr()?, listener, limits, observer: Arc::new(|_| {}) })
 }
 
 impl Bound {
@@ -67,37 +67,38 @@ impl Bound {
         &self.limits
     }
 
-    /// Calls `observe` for each event, for metrics and logs. It is called while connections wait, so it
-    /// must not block.
+    /// Calls `observe` for each event, for metrics and logs. Connections wait meanwhile, so it must not
+    /// block.
     #[must_use]
     pub fn observed_by(mut self, observe: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
-        self.observer = Observer(Arc::new(observe));
+        self.observer = Arc::new(observe);
         self
     }
 
     /// Serves plain HTTP. When `shutdown` completes, each answer says `Connection: close` while
     /// requests are still served for [`Limits::drain`]; then idle connections are closed, open requests
-    /// are finished, and this returns. It waits for them without a limit: dropping the future cuts off
-    /// what is still open.
+    /// are finished, and this returns. It waits for them without a limit of its own: dropping the future
+    /// cuts off what is still open.
     ///
     /// `service` gets requests whose bodies have arrived whole, within [`Limits`]; where they have not,
-    /// it is not called and the client gets 408, 413 or 503. A request's extensions have the [`Peer`].
-    /// An answer's extensions may have an [`OnDelivery`]. The future that `service` returns is dropped
+    /// it is not called and the client gets 400, 408, 413 or 503. A request's extensions have the
+    /// [`Peer`], an answer's may have an [`OnDelivery`]. The future that `service` returns is dropped
     /// when the client closes its connection before it is answered.
     ///
     /// # Errors
     /// When the runtime can't take the socket.
-    pub async fn serve<S, F, B>(
+    pub async fn serve<F>(
         self,
-        service: S,
+        service: impl Fn(Request<Bytes>) -> F + Send + Sync + 'static,
         shutdown: impl Future<Output = ()>,
     ) -> io::Result<()>
     where
-        S: Fn(Request<Bytes>) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = Response<B>> + Send + 'static,
-        B: Body,
+        F: Future<Output = Response<Bytes>> + Send + 'static,
     {
-        serve::serve(self, |tcp| ready(Ok((tcp, false))), service, shutdown).await
+        let handshake = |tcp| -> BoxFuture<io::Result<Begun>> {
+            Box::pin(ready(Ok((Box::new(tcp) as _, false))))
+        };
+        self.serve_with(handshake, service, shutdown).await
     }
 
     /// Serves HTTPS: [`Bound::serve`] over TLS. `config` is asked for at each handshake, so certificates
@@ -107,46 +108,50 @@ impl Bound {
     /// # Errors
     /// When the runtime can't take the socket.
     #[cfg(feature = "tls")]
-    pub async fn serve_tls<S, F, B>(
+    pub async fn serve_tls<F>(
         self,
         config: impl Fn() -> Option<Arc<rustls::ServerConfig>> + Send + Sync + 'static,
-        service: S,
+        service: impl Fn(Request<Bytes>) -> F + Send + Sync + 'static,
         shutdown: impl Future<Output = ()>,
     ) -> io::Result<()>
     where
-        S: Fn(Request<Bytes>) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = Response<B>> + Send + 'static,
-        B: Body,
+        F: Future<Output = Response<Bytes>> + Send + 'static,
     {
-        let handshake = move |tcp| {
+        let handshake = move |tcp| -> BoxFuture<io::Result<Begun>> {
             let config = config();
-            async move {
+            Box::pin(async move {
                 let config =
                     config.ok_or_else(|| io::Error::other("there is no certificate yet"))?;
                 let mut tls = tokio_rustls::TlsAcceptor::from(config).accept(tcp).await?;
                 let received = tls.get_mut().1.process_new_packets().map_err(io::Error::other)?;
-                Ok((tls, received.plaintext_bytes_to_read() > 0))
-            }
+                Ok((Box::new(tls) as _, received.plaintext_bytes_to_read() > 0))
+            })
         };
-        serve::serve(self, handshake, service, shutdown).await
+        self.serve_with(handshake, service, shutdown).await
     }
-}
 
-/// The body of an answer.
-pub trait Body:
-    http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
-    + Send
-    + Unpin
-    + 'static
-{
-}
-
-impl<B> Body for B where
-    B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
-        + Send
-        + Unpin
-        + 'static
-{
+    async fn serve_with<F>(
+        self,
+        handshake: impl Fn(Tcp) -> BoxFuture<io::Result<Begun>> + Send + Sync + 'static,
+        service: impl Fn(Request<Bytes>) -> F + Send + Sync + 'static,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<()>
+    where
+        F: Future<Output = Response<Bytes>> + Send + 'static,
+    {
+        let Self { listener, limits, observer, .. } = self;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let port = Port {
+            limits,
+            budget: Budget::new(limits.all_body_bytes, Arc::clone(&observer)),
+            observer,
+            draining: AtomicBool::new(false),
+            handshake: Box::new(handshake),
+            service: Box::new(move |request| Box::pin(service(request))),
+        };
+        serve::serve(listener, port, shutdown).await;
+        Ok(())
+    }
 }
 
 /// Who sent a request: in its extensions. An IPv4 address never has the form of an IPv6 one.
@@ -160,16 +165,10 @@ pub struct Peer(pub SocketAddr);
 pub struct OnDelivery(Arc<dyn Fn(bool) + Send + Sync>);
 
 impl OnDelivery {
-    /// Calls `delivered`, which must not block.
+    /// Calls `tell`, which must not block.
     #[must_use]
-    pub fn new(delivered: impl Fn(bool) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(delivered))
-    }
-}
-
-impl fmt::Debug for OnDelivery {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnDelivery")
+    pub fn new(tell: impl Fn(bool) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
     }
 }
 
@@ -181,7 +180,7 @@ pub enum Event<'a> {
     Opened,
     /// A connection that had a place has ended, for whatever reason.
     Closed,
-    /// The server ends a connection. [`Event::Closed`] follows, unless it never had a place.
+    /// The server ends a connection.
     Cut(Cut),
     /// A TLS handshake failed.
     HandshakeFailed(&'a io::Error),
@@ -213,26 +212,4 @@ pub enum Cut {
     IdleForNewcomer,
     /// It waited for a place, and too many did.
     Waiting,
-}
-
-/// Where events go.
-#[derive(Clone)]
-pub(crate) struct Observer(Arc<dyn Fn(Event<'_>) + Send + Sync>);
-
-impl Observer {
-    pub(crate) fn tell(&self, event: Event<'_>) {
-        (self.0)(event);
-    }
-}
-
-impl Default for Observer {
-    fn default() -> Self {
-        Self(Arc::new(|_| {}))
-    }
-}
-
-impl fmt::Debug for Observer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Observer")
-    }
 }

@@ -57,12 +57,15 @@ impl Default for Limits {
     }
 }
 
-/// Raises the limit on open files, and says how many connections one port may have.
-pub(crate) fn connections_allowed() -> usize {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Raising the soft limit up to the hard one is always allowed. If it fails, it stays what it was.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    connections_within(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
+impl Limits {
+    /// Raises the limit on open files as far as it may be, and lowers the connections to what that allows.
+    pub(crate) fn within_open_files(self) -> Self {
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        // Raising the soft limit up to the hard one is always allowed. If it fails, it stays what it was.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        Self { connections: self.connections.clamp(1, connections_within(files)), ..self }
+    }
 }
 
 fn connections_within(files: u64) -> usize {

@@ -142,13 +142,13 @@ fn victim<T: Copy>(
 }
 
 /// Which of those who wait is turned away when too many do: the newest of the address that has most
-/// connections, places and waiting ones together.
-pub(crate) fn surplus(open: impl Iterator<Item = Source>, waiting: &[Source]) -> Option<usize> {
+/// connections, open and waiting ones together.
+pub(crate) fn surplus(open: impl Iterator<Item = Source>, waiting: &[Newcomer]) -> Option<usize> {
     let mut counts = HashMap::<Source, usize>::new();
-    for source in open.chain(waiting.iter().copied()) {
+    for source in open.chain(waiting.iter().map(|one| one.source)) {
         *counts.entry(source).or_default() += 1;
     }
-    (0..waiting.len()).max_by_key(|index| (counts.get(&waiting[*index]), *index))
+    (0..waiting.len()).max_by_key(|index| (counts.get(&waiting[*index].source), *index))
 }
 
 #[cfg(test)]
@@ -247,20 +247,14 @@ mod tests {
     #[test]
     fn who_is_turned_away() {
         let cases = [
-            ("the newest of the address that waits most", "", "a a b", Some(1)),
-            ("places count too", "b A1, b A1", "a a b", Some(2)),
-            ("of two with as many the newest", "", "a b a b", Some(3)),
+            ("the newest of the address that waits most", "", "a9 a9 b9", Some(1)),
+            ("places count too", "b A1, b A1", "a9 a9 b9", Some(2)),
+            ("of two with as many the newest", "", "a9 b9 a9 b9", Some(3)),
             ("nobody waits", "a A1", "", None),
         ];
         for (what, open, waiting, expected) in cases {
-            let open = places(open);
-            let waiting: Vec<_> =
-                waiting.split_whitespace().map(|text| source(text.as_bytes()[0])).collect();
-            assert_eq!(
-                surplus(open.iter().map(|place| place.source), &waiting),
-                expected,
-                "{what}"
-            );
+            let open = places(open).into_iter().map(|place| place.source);
+            assert_eq!(surplus(open, &newcomers(waiting)), expected, "{what}");
         }
     }
 

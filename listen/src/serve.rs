@@ -6,22 +6,18 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{self, AbortHandle, JoinError, JoinSet};
+use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
-use crate::body::Budget;
-use crate::connection::{Connection, Port, Tcp};
+use crate::connection::{Connection, Port};
 use crate::place::{self, Doing, Newcomer, Place, Source};
 use crate::state::{State, Step};
-use crate::{Body, Bound, Cut, Event, Observer, Peer};
+use crate::{Cut, Event, Peer};
 
 /// How often it is looked who has to leave, while newcomers wait and at the end. Seldom enough that a
 /// flood of newcomers costs little.
@@ -30,37 +26,9 @@ const TICK: Duration = Duration::from_millis(5);
 /// After an accept that failed for want of a resource: how long to wait at first, and at most.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-pub(crate) async fn serve<H, G, T, S, F, B>(
-    bound: Bound,
-    handshake: H,
-    service: S,
-    shutdown: impl Future<Output = ()>,
-) -> io::Result<()>
-where
-    H: Fn(Tcp) -> G + Send + Sync + 'static,
-    G: Future<Output = io::Result<(T, bool)>> + Send + 'static,
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Fn(Request<Bytes>) -> F + Send + Sync + 'static,
-    F: Future<Output = Response<B>> + Send + 'static,
-    B: Body,
-{
-    let Bound { listener, limits, observer, .. } = bound;
-    let listener = TcpListener::from_std(listener)?;
-    let port = Arc::new(Port {
-        limits,
-        budget: Budget::new(limits.all_body_bytes, observer.clone()),
-        observer: observer.clone(),
-        draining: AtomicBool::new(false),
-        service,
-    });
-    let handshake = Arc::new(handshake);
-    let start = |newcomer: Arrived, state, tasks: &mut JoinSet<()>| {
-        let Arrived { tcp, peer, source, .. } = newcomer;
-        let connection = Connection { port: Arc::clone(&port), state, peer, source };
-        let handshake = Arc::clone(&handshake);
-        tasks.spawn(async move { connection.run(tcp, &*handshake).await })
-    };
-    let mut places = Places::new(limits.connections, observer, start);
+pub(crate) async fn serve(listener: TcpListener, port: Port, shutdown: impl Future<Output = ()>) {
+    let port = Arc::new(port);
+    let mut places = Places::new(Arc::clone(&port));
     let mut shutdown = pin!(shutdown);
     let mut end = None;
     let mut pause = ACCEPT_PAUSE.0;
@@ -71,7 +39,7 @@ where
             Some(ended) = places.tasks.join_next_with_id() => places.ended(ended),
             () = &mut shutdown, if end.is_none() => {
                 port.draining.store(true, Relaxed);
-                end = Some(Instant::now() + limits.drain);
+                end = Some(Instant::now() + port.limits.drain);
             }
             () = until(end), if end.is_some() => break,
             _ = places.tick.tick(), if !places.waiting.is_empty() => places.hand_out(),
@@ -84,7 +52,7 @@ where
                 Err(error) if is_the_clients_doing(&error) => {}
                 Err(error) => {
                     if pause == ACCEPT_PAUSE.0 {
-                        places.observer.tell(Event::AcceptFailed(&error));
+                        (port.observer)(Event::AcceptFailed(&error));
                     }
                     places.give_one_up();
                     accept_again = Some(Instant::now() + pause);
@@ -108,7 +76,7 @@ where
         tokio::select! {
             ended = places.tasks.join_next_with_id() => match ended {
                 Some(ended) => places.ended(ended),
-                None => return Ok(()),
+                None => return,
             },
             _ = places.tick.tick() => places.end_what_rests(),
         }
@@ -126,114 +94,102 @@ fn is_the_clients_doing(error: &io::Error) -> bool {
 }
 
 /// A connection that was accepted and has no place yet. Nothing is read from it.
-struct Arrived {
+struct Waiting {
     tcp: TcpStream,
     peer: Peer,
-    source: Source,
-    at: Instant,
-}
-
-struct Open {
-    source: Source,
-    state: Arc<State>,
+    since: Instant,
 }
 
 /// Who has a place on a port, and who waits for one: as many may wait as may have one.
-struct Places<S> {
-    most: usize,
-    clock: Instant,
-    observer: Observer,
-    open: HashMap<task::Id, Open>,
+struct Places {
+    port: Arc<Port>,
+    open: HashMap<task::Id, (Source, Arc<State>)>,
     tasks: JoinSet<()>,
-    waiting: Vec<Arrived>,
+    waiting: Vec<Waiting>,
     tick: Interval,
-    start: S,
 }
 
-impl<S: Fn(Arrived, Arc<State>, &mut JoinSet<()>) -> AbortHandle> Places<S> {
-    fn new(most: usize, observer: Observer, start: S) -> Self {
+impl Places {
+    fn new(port: Arc<Port>) -> Self {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (clock, open, tasks) = (Instant::now(), HashMap::new(), JoinSet::new());
-        Self { most, clock, observer, open, tasks, waiting: Vec::new(), tick, start }
+        Self { port, open: HashMap::new(), tasks: JoinSet::new(), waiting: Vec::new(), tick }
     }
 
     fn arrived(&mut self, tcp: TcpStream, address: SocketAddr) {
-        let source = Source::from(address.ip());
         let peer = Peer(SocketAddr::new(address.ip().to_canonical(), address.port()));
-        self.waiting.push(Arrived { tcp, peer, source, at: Instant::now() });
-        if self.waiting.len() > self.most {
-            let open = self.open.values().map(|one| one.source);
-            let waiting: Vec<_> = self.waiting.iter().map(|one| one.source).collect();
-            if let Some(index) = place::surplus(open, &waiting) {
+        self.waiting.push(Waiting { tcp, peer, since: Instant::now() });
+        if self.waiting.len() > self.port.limits.connections {
+            let open = self.open.values().map(|(source, _)| *source);
+            if let Some(index) = place::surplus(open, &self.newcomers()) {
                 self.waiting.remove(index);
-                self.observer.tell(Event::Cut(Cut::Waiting));
+                (self.port.observer)(Event::Cut(Cut::Waiting));
             }
         }
     }
 
     fn ended(&mut self, ended: Result<(task::Id, ()), JoinError>) {
-        let task = ended.map_or_else(|error| error.id(), |(task, ())| task);
-        self.open.remove(&task);
-        self.observer.tell(Event::Closed);
+        self.open.remove(&ended.map_or_else(|error| error.id(), |(task, ())| task));
+        (self.port.observer)(Event::Closed);
     }
 
     fn has_free(&self) -> bool {
-        self.open.len() < self.most
+        self.open.len() < self.port.limits.connections
     }
 
-    /// Gives places to those who wait, as long as there are any to be had.
+    /// Gives places to those who wait, as long as there are any.
     fn hand_out(&mut self) {
         while let Some((index, instead_of)) = self.next() {
             if let Some(task) = instead_of {
                 self.end(task);
             }
-            let state = Arc::new(State::new(self.clock));
-            let newcomer = self.waiting.remove(index);
-            let source = newcomer.source;
-            let task = (self.start)(newcomer, Arc::clone(&state), &mut self.tasks);
-            self.open.insert(task.id(), Open { source, state });
-            self.observer.tell(Event::Opened);
+            let Waiting { tcp, peer, .. } = self.waiting.remove(index);
+            let state = Arc::new(State::new());
+            let port = Arc::clone(&self.port);
+            let connection = Connection { port, state: Arc::clone(&state), peer };
+            let task = self.tasks.spawn(connection.run(tcp)).id();
+            self.open.insert(task, (Source::from(peer.0.ip()), state));
+            (self.port.observer)(Event::Opened);
         }
     }
 
     fn next(&self) -> Option<(usize, Option<task::Id>)> {
-        match self.waiting[..] {
-            [] => None,
-            // Almost always.
-            [_] if self.has_free() => Some((0, None)),
-            _ => {
-                let waiting = self.waiting.iter();
-                let waiting: Vec<_> = waiting
-                    .map(|one| Newcomer { source: one.source, waited: one.at.elapsed() })
-                    .collect();
-                place::next(self.most, &self.places(), &waiting)
-            }
+        // Almost always.
+        if self.waiting.len() <= 1 && self.has_free() {
+            return self.waiting.first().map(|_| (0, None));
         }
+        place::next(self.port.limits.connections, &self.places(), &self.newcomers())
     }
 
-    /// Those that have a place and keep it for now.
+    fn newcomers(&self) -> Vec<Newcomer> {
+        let newcomers = self.waiting.iter().map(|one| Newcomer {
+            source: Source::from(one.peer.0.ip()),
+            waited: one.since.elapsed(),
+        });
+        newcomers.collect()
+    }
+
+    /// Those that have a place and are not about to leave it.
     fn places(&self) -> Vec<Place<task::Id>> {
-        let open = self.open.iter().filter(|(_, one)| !one.state.is_leaving());
-        open.map(|(task, one)| {
-            let (doing, age) = one.state.doing();
-            Place { name: *task, source: one.source, doing, age }
-        })
-        .collect()
+        let staying = self.open.iter().filter(|(_, (_, state))| !state.is_leaving());
+        let places = staying.map(|(task, (source, state))| {
+            let (doing, age) = state.doing();
+            Place { name: *task, source: *source, doing, age }
+        });
+        places.collect()
     }
 
     fn end(&self, task: task::Id) {
-        let Some(Open { state, .. }) = self.open.get(&task) else {
-            return;
-        };
-        self.observer.tell(Event::Cut(match state.doing() {
-            (Doing::Idle, _) => Cut::IdleForNewcomer,
-            _ => Cut::UnfinishedForNewcomer,
-        }));
-        state.ask_to_leave();
+        if let Some((_, state)) = self.open.get(&task) {
+            (self.port.observer)(Event::Cut(match state.doing() {
+                (Doing::Idle, _) => Cut::IdleForNewcomer,
+                _ => Cut::UnfinishedForNewcomer,
+            }));
+            state.ask_to_leave();
+        }
     }
 
-    /// Ends one as if for a newcomer of an address that has none: file descriptors have run out.
+    /// Ends one as if for a newcomer of an address that has none: files have run out.
     fn give_one_up(&self) {
         let source = Source::from(IpAddr::from(Ipv4Addr::UNSPECIFIED));
         let newcomer = Newcomer { source, waited: Duration::MAX };
@@ -242,12 +198,11 @@ impl<S: Fn(Arrived, Arc<State>, &mut JoinSet<()>) -> AbortHandle> Places<S> {
         }
     }
 
-    /// Ends what has not begun a request, after a second if it has only just come.
+    /// Ends what has not begun a request; after a second, if it has only just come.
     fn end_what_rests(&self) {
-        for place in self.places() {
-            let state = &self.open[&place.name].state;
+        for (_, state) in self.open.values() {
             let rests = match state.step() {
-                Step::Handshake | Step::Silent => place.is_unfinished(),
+                Step::Handshake | Step::Silent => state.doing().1 > place::UNFINISHED_AFTER,
                 Step::Idle => true,
                 // What has begun ends by itself, or by a limit.
                 Step::Head | Step::Body | Step::Answer | Step::Write | Step::Closing => false,

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
 use listen::{Address, Bound, Cut, Event, Limits, OnDelivery, Peer};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::ServerConfig;
@@ -177,7 +176,7 @@ async fn answer(
     request: Request<Bytes>,
     seen: Arc<Mutex<Seen>>,
     mut held: watch::Receiver<bool>,
-) -> Response<Full<Bytes>> {
+) -> Response<Bytes> {
     let body = match request.uri().path() {
         "/length" => request.body().len().to_string().into(),
         "/peer" => request.extensions().get::<Peer>().unwrap().0.to_string().into(),
@@ -189,7 +188,7 @@ async fn answer(
         }
         _ => "ok".into(),
     };
-    let mut response = Response::new(Full::new(body));
+    let mut response = Response::new(body);
     if request.uri().path().starts_with("/delivered") {
         response.extensions_mut().insert(OnDelivery::new(move |delivered| {
             seen.lock().unwrap().delivered.push(delivered);

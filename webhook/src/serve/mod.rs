@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use http::{Request, Response};
 use listen::{Event, Limits};
@@ -229,9 +229,11 @@ fn warn_of_accepts(event: &Event<'_>) {
     }
 }
 
-async fn answer(routes: Router, request: Request<Bytes>) -> Response<Body> {
+async fn answer(routes: Router, request: Request<Bytes>) -> Response<Bytes> {
     let Ok(answer) = routes.oneshot(request.map(Body::from)).await;
-    answer
+    let (head, body) = answer.into_parts();
+    // Our answers' bodies are whole, and can't fail.
+    Response::from_parts(head, to_bytes(body, usize::MAX).await.unwrap_or_default())
 }
 
 impl Bound {

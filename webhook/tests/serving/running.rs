@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use bytes::Bytes;
 use certs::inspect::Fingerprint;
 use certs::issue::{Authority, Names};
 use certs::key::PrivateKey;
@@ -17,12 +16,17 @@ use certs::validity::Validity;
 use certs::write::pem_of;
 use clap::Parser as _;
 use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use listen::Limits;
 use prometheus_client::metrics::counter::Counter;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 use webhook::args::Args;
 use webhook::metrics::Metrics;
@@ -164,16 +168,29 @@ impl Drop for Server {
     }
 }
 
-/// Serves a router over TLS on a port of its own.
+/// Serves a router over TLS on a port of its own. It may answer without end, which `listen` does not.
 pub(crate) fn serve_router(tls: Tls, router: Router) -> Server {
-    let limits = Limits { body_bytes: 1 << 20, all_body_bytes: 1 << 20, ..Limits::default() };
-    let bound = listen::bind(listen::Address::At(([127, 0, 0, 1], 0).into()), limits).unwrap();
-    let address = bound.local_addr();
-    let answer = move |request: Request<Bytes>| {
-        let answer = router.clone().oneshot(request.map(Body::from));
-        async { answer.await.unwrap() }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from_std(listener).unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let tls = TlsAcceptor::from(tls.config().unwrap());
+            let router = router.clone();
+            let service = service_fn(move |request: Request<Incoming>| {
+                router.clone().oneshot(request.map(Body::new))
+            });
+            connections.spawn(async move {
+                if let Ok(stream) = tls.accept(tcp).await {
+                    let http = http1::Builder::new();
+                    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+                }
+            });
+        }
     };
-    let serving = bound.serve_tls(move || tls.config(), answer, std::future::pending());
     Server { address, task: tokio::spawn(serving).abort_handle() }
 }
 
