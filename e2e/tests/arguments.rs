@@ -61,8 +61,7 @@ fn parsed(container: &Value) -> Args {
 fn without_annotations_all_is_as_the_sidecar_has_it_by_itself() {
     let container = container(&json!({}), "Always");
     let args = parsed(&container);
-    let mut wanted = Args::default();
-    wanted.namespace = Some("demo".to_owned());
+    let wanted = Args { namespace: Some("demo".to_owned()), ..Args::default() };
     assert_eq!(args, wanted);
     let mounted = container["volumeMounts"][0]["mountPath"].as_str().unwrap();
     assert_eq!(args.half_file.parent(), Some(Path::new(mounted)), "the file is in the volume");
