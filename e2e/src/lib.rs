@@ -6,12 +6,16 @@ use anyhow::{Context as _, Result};
 
 pub mod args;
 mod bench;
+mod command;
 pub mod command_line;
 pub mod demo;
 pub mod footprint;
 pub mod images;
 pub mod product;
-pub mod scenarios;
+mod scenarios;
+mod table;
+
+pub use command::main;
 
 /// The workspace's folder.
 #[must_use]

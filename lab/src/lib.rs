@@ -17,6 +17,7 @@ pub mod image;
 pub mod load;
 pub mod metrics;
 pub mod network;
+pub mod proc;
 pub mod process;
 pub mod progress;
 pub mod state;

@@ -1,16 +1,14 @@
 //! A cluster's state directory, and how all that was started from it ends, whatever happens.
 //!
 //! Every process that belongs to a cluster leaves its process id in `pids/`, and whatever else has to
-//! be undone on the machine is a command in `undo/`. So a state directory alone is enough to end a
-//! cluster, and three parties do it with the same function, [`end`]: a [`State`] that is dropped (also in
-//! a panic), a signal handler through [`end_all`], and whoever ends a cluster that was left running.
+//! be undone on the machine is a command in `undo/`. So a state directory alone is enough to [`end`] a
+//! cluster.
 //!
-//! And when this process is killed with no chance to do anything: a second one, the guard, holds the
-//! reading end of a pipe whose writing end is held here and nowhere else. When the pipe ends, this
-//! process has ended, and the guard tears down what is left. That needs no code between fork and exec,
-//! works on every Unix, and ends processes that have changed their parent, which
-//! `prctl(PR_SET_PDEATHSIG)` does not. The guard is this same program, run as `PROGRAM guard DIR`: its
-//! `main` has to call [`guard`] then.
+//! Who does that is a second process, the guard. It holds the reading end of a pipe whose writing end is
+//! held here and nowhere else: when the pipe ends, because a [`State`] is dropped or because this process
+//! has been killed, the guard tears down what there is. That needs no code between fork and exec, works on
+//! every Unix, and ends processes that have changed their parent, which `prctl(PR_SET_PDEATHSIG)` does
+//! not. The guard is this same program, run as `PROGRAM guard DIR`: its `main` has to call [`guard`] then.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
@@ -18,30 +16,29 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Pid, Signal};
 
 use crate::progress::say;
 use crate::until::retry;
 
 /// How long killed processes may take to be gone.
 const END: Duration = Duration::from_secs(10);
+/// A file that says that the logs stay.
+const KEEP_LOGS: &str = "logs/keep";
 
-/// The state directories of the clusters that live as long as this process.
-static ACTIVE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+/// The guards of the clusters that live as long as this process, by their directories.
+static GUARDS: Mutex<Vec<(PathBuf, Child)>> = Mutex::new(Vec::new());
 
 /// A state directory that this process owns. Dropping it ends the cluster and removes the directory.
 #[derive(Debug)]
 pub struct State {
     dir: PathBuf,
-    /// None once the cluster has been left running.
-    guard: Option<Child>,
     noted: AtomicU32,
-    keep_logs: AtomicBool,
     /// Locks, which are given back only when everything has ended.
     locks: Mutex<Vec<File>>,
 }
@@ -76,17 +73,10 @@ impl State {
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
             .spawn()
             .context("the guard does not start")?;
-        lock(&ACTIVE).push(dir.clone());
-        Ok(Self {
-            dir,
-            guard: Some(guard),
-            noted: AtomicU32::new(0),
-            keep_logs: AtomicBool::new(false),
-            locks: Mutex::new(Vec::new()),
-        })
+        lock(&GUARDS).push((dir.clone(), guard));
+        Ok(Self { dir, noted: AtomicU32::new(0), locks: Mutex::new(Vec::new()) })
     }
 
     /// A file or folder in it.
@@ -101,7 +91,7 @@ impl State {
 
     /// The logs stay when everything else goes, because somebody will want to read them.
     pub fn keep_logs(&self) {
-        self.keep_logs.store(true, Ordering::Relaxed);
+        let _ = fs::write(self.path(KEEP_LOGS), "");
     }
 
     /// Keeps a locked file open until everything has ended.
@@ -130,54 +120,62 @@ impl State {
     }
 
     /// Lets the cluster run on when this process ends.
-    pub fn leave_running(mut self) -> Result<()> {
-        if let Some(mut guard) = self.guard.take() {
+    pub fn leave_running(self) -> Result<()> {
+        if let Some(mut guard) = take_guard(&self.dir) {
             guard.kill()?;
             guard.wait()?;
         }
-        lock(&ACTIVE).retain(|dir| *dir != self.dir);
         Ok(())
     }
 }
 
 impl Drop for State {
     fn drop(&mut self) {
-        let Some(mut guard) = self.guard.take() else {
+        let Some(guard) = take_guard(&self.dir) else {
             return;
         };
-        let keep_logs = self.keep_logs.load(Ordering::Relaxed);
-        if let Err(error) = end(&self.dir, keep_logs) {
-            say(&format!("{}: not everything could be ended: {error:#}", self.dir.display()));
+        let logs = self.path("logs");
+        dismiss(&self.dir, guard);
+        if logs.exists() {
+            say(&format!("logs: {}", logs.display()));
         }
-        if keep_logs {
-            say(&format!("logs: {}", self.dir.join("logs").display()));
-        }
-        lock(&ACTIVE).retain(|dir| *dir != self.dir);
-        drop(guard.stdin.take());
-        let _ = guard.wait();
+    }
+}
+
+fn take_guard(dir: &Path) -> Option<Child> {
+    let mut guards = lock(&GUARDS);
+    let place = guards.iter().position(|(guarded, _)| guarded == dir)?;
+    Some(guards.swap_remove(place).1)
+}
+
+/// Lets a guard do what it is there for, and does it in its place if it could not.
+fn dismiss(dir: &Path, mut guard: Child) {
+    drop(guard.stdin.take());
+    if !guard.wait().is_ok_and(|status| status.success())
+        && let Err(error) = end(dir)
+    {
+        say(&format!("{}: not everything could be ended: {error:#}", dir.display()));
     }
 }
 
 /// Ends every cluster that this process has started and not left running: what a signal handler calls
 /// before it exits.
 pub fn end_all() {
-    for dir in lock(&ACTIVE).iter() {
-        let _ = end(dir, false);
+    let guards = std::mem::take(&mut *lock(&GUARDS));
+    for (dir, guard) in guards {
+        dismiss(&dir, guard);
     }
 }
 
 /// What the guard does: waits for the end of its standard input, then ends the cluster of `dir`.
 pub fn guard(dir: &Path) -> Result<()> {
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
-    end(dir, false)
+    end(dir)
 }
 
 /// Ends the cluster whose state directory this is, and removes the directory. Nothing in it is worth a
 /// graceful end: the processes are killed.
-pub fn end(dir: &Path, keep_logs: bool) -> Result<()> {
-    // A signal's handler and whoever drops a cluster may come at the same time.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _one = lock(&ONE_AT_A_TIME);
+pub fn end(dir: &Path) -> Result<()> {
     if !dir.join("pids").exists() {
         return Ok(());
     }
@@ -208,20 +206,20 @@ pub fn end(dir: &Path, keep_logs: bool) -> Result<()> {
         }
     }
     // A process that was killed a moment ago may still have been writing.
-    let removed = retry(END, || remove(dir, keep_logs).is_ok());
+    let removed = retry(END, || remove(dir).is_ok());
     ensure!(removed, "cannot remove {}", dir.display());
     ensure!(failed.is_empty(), "did not work: {}", failed.join("; "));
     Ok(())
 }
 
 /// Removes the directory, or all in it but the logs.
-fn remove(dir: &Path, keep_logs: bool) -> std::io::Result<()> {
+fn remove(dir: &Path) -> std::io::Result<()> {
     let all = |path: &Path| match fs::remove_dir_all(path) {
         Err(error) if error.kind() == ErrorKind::NotADirectory => fs::remove_file(path),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         done => done,
     };
-    if !keep_logs {
+    if !dir.join(KEEP_LOGS).exists() {
         return all(dir);
     }
     let entries = fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()?;
@@ -241,16 +239,10 @@ fn latest_first(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries)
 }
 
-/// Whether a process has ended; one that is a child of ours is reaped by the way.
+/// Whether a process has ended. One whose parent has not asked how is left as a zombie.
 fn gone(pid: Pid) -> bool {
-    match rustix::process::waitpid(Some(pid), WaitOptions::NOHANG) {
-        Ok(Some(_)) => true,
-        Ok(None) => false,
-        Err(_) => {
-            let zombie = || stat(number(pid)).is_some_and(|fields| fields.starts_with('Z'));
-            rustix::process::test_kill_process(pid).is_err() || zombie()
-        }
-    }
+    rustix::process::test_kill_process(pid).is_err()
+        || stat(number(pid)).is_some_and(|fields| fields.starts_with('Z'))
 }
 
 fn number(pid: Pid) -> u32 {

@@ -9,22 +9,23 @@
 //!
 //! Both servers run from the first round to the last, so that what they keep shows.
 
-use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
+use lab::command::{command, read, show};
+use lab::image::Architecture;
+use lab::proc;
+use lab::process::Process;
+use lab::progress::say;
 use serde::Deserialize;
 use serde_json::Value;
-use tempfile::TempDir;
+use tokio::process::Command;
 
-use crate::footprint::proc;
 use crate::images::compile;
 use crate::product::Product;
+use crate::table::{Table, median};
 use crate::workspace;
-use lab::image::Architecture;
-use lab::progress::say;
 
 /// An API server keeps connections; how many depends on how many pods are created at one time.
 const CONNECTIONS: usize = 50;
@@ -32,18 +33,17 @@ const CONNECTIONS: usize = 50;
 /// A review as an API server sends it: of a pod with two containers, 7 KB.
 const REVIEW: &str = "webhook/tests/reviews/pod-create-8-kib.json";
 
+/// How long a server may take to start.
+const START: Duration = Duration::from_secs(20);
+
 /// A running server. Ends when it is dropped.
 struct Server {
     name: &'static str,
     address: String,
-    process: Child,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+    process: Process,
+    rounds: Vec<Round>,
+    /// Resident, in MiB, before the first round.
+    memory: f64,
 }
 
 /// What `load` prints, in microseconds.
@@ -71,44 +71,33 @@ struct Round {
 /// Sends `requests` requests to each server in each of `rounds` rounds, and gives the table. `webhook` is
 /// measured instead of the one that is shipped, if it is named.
 pub(crate) async fn run(webhook: Option<&Path>, rounds: u32, requests: u32) -> Result<String> {
-    let folder = tempfile::tempdir()?;
+    let scratch = tempfile::tempdir()?;
+    let folder = scratch.path();
     let shipped = match webhook {
         Some(program) => program.to_owned(),
         None => compile(Product::Webhook, Architecture::host()).await?,
     };
-    let [echo, load] = ["echo", "load"].map(|name| go(&folder, name));
-    let (echo, load) = (echo?, load?);
-    let path = |name: &str| folder.path().join(name);
-    certificate(&path("tls.crt"), &path("tls.key"))?;
-    let review = std::fs::read_to_string(workspace().join(REVIEW))?;
+    let (echo, load) = (go(folder, "echo")?, go(folder, "load")?);
+    certificate(&folder.join("tls.crt"), &folder.join("tls.key"))?;
     // Without the spaces that make the file readable: no API server sends any.
-    let review: Value = serde_json::from_str(&review)?;
-    std::fs::write(path("review.json"), review.to_string())?;
+    let review: Value = serde_json::from_str(&std::fs::read_to_string(workspace().join(REVIEW))?)?;
+    std::fs::write(folder.join("review.json"), review.to_string())?;
 
-    let servers = [start_webhook(&shipped, &folder)?, start_echo(&echo, &folder)?];
-    let before = servers.each_ref().map(|server| memory(server.process.id()));
-    let mut measured: [Vec<Round>; 2] = Default::default();
+    let mut servers = [start_webhook(&shipped, folder).await?, start_echo(&echo, folder).await?];
     for round in 1..=rounds {
         say(&format!("round {round} of {rounds}"));
-        for (server, rounds) in servers.iter().zip(&mut measured) {
-            let round = measure(server, &load, &folder, requests);
-            rounds.push(round.with_context(|| server.name.to_owned())?);
+        for server in &mut servers {
+            let round = measure(server, &load, folder, requests);
+            server.rounds.push(round.with_context(|| server.name.to_owned())?);
         }
     }
-    let before = before.into_iter().collect::<Result<Vec<_>>>()?;
-    table(&servers, &before, &measured, requests)
+    table(&servers, requests)
 }
 
-fn go(folder: &TempDir, name: &str) -> Result<PathBuf> {
-    let program = folder.path().join(name);
-    let built = Command::new("go")
-        .arg("build")
-        .arg("-o")
-        .arg(&program)
-        .arg(workspace().join(format!("e2e/bench/{name}/main.go")))
-        .status()
-        .context("can't run go: it is needed for the server to compare with")?;
-    ensure!(built.success(), "go could not build e2e/bench/{name}");
+fn go(folder: &Path, name: &str) -> Result<PathBuf> {
+    let program = folder.join(name);
+    let mut go = command("go", ["build", "-o"]);
+    show(go.arg(&program).arg(workspace().join(format!("e2e/bench/{name}/main.go"))))?;
     Ok(program)
 }
 
@@ -121,67 +110,49 @@ fn certificate(certificate: &Path, key: &Path) -> Result<()> {
 }
 
 /// With its log as it is by default, which is read as a container runtime does.
-fn start_webhook(program: &Path, folder: &TempDir) -> Result<Server> {
-    let file = |flag: &str, name: &str| format!("--{flag}={}", folder.path().join(name).display());
-    let mut process = Command::new(program)
-        .args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"])
-        .args([file("tls-cert", "tls.crt"), file("tls-key", "tls.key")])
-        .arg("--namespace=secret-handshake")
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("{} does not start", program.display()))?;
-    let log = process.stderr.take().context("it was asked for")?;
-    let mut server = Server { name: "webhook", address: String::new(), process };
-    let mut log = BufReader::new(log);
-    // The certificate is read after it is said where it will be shown.
-    for message in ["serving", "serving certificate in use", "ready"] {
-        let line = line_about(&mut log, message)?;
-        if let Some(address) = line["address"].as_str() {
-            address.clone_into(&mut server.address);
-        }
+async fn start_webhook(program: &Path, folder: &Path) -> Result<Server> {
+    let file = |flag: &str, name: &str| format!("--{flag}={}", folder.join(name).display());
+    let mut command = Command::new(program);
+    command.args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"]);
+    command.args([file("tls-cert", "tls.crt"), file("tls-key", "tls.key")]);
+    command.arg("--namespace=secret-handshake");
+    let process = Process::start("webhook", command, Box::new(|_| ()))?;
+    let about = |line: &str, message: &str| {
+        serde_json::from_str::<Value>(line).is_ok_and(|line| line["message"] == message)
+    };
+    let serving = process.line("serving", START, |line| about(line, "serving")).await?;
+    process.line("ready", START, |line| about(line, "ready")).await?;
+    let serving: Value = serde_json::from_str(&serving)?;
+    Server::new("webhook", serving["address"].as_str().context("no address")?, process)
+}
+
+async fn start_echo(program: &Path, folder: &Path) -> Result<Server> {
+    let mut command = Command::new(program);
+    command.args([folder.join("tls.crt"), folder.join("tls.key")]);
+    let process = Process::start("echo", command, Box::new(|_| ()))?;
+    let address = process.line("its address", START, |_| true).await?;
+    Server::new("echo in Go", &address, process)
+}
+
+impl Server {
+    fn new(name: &'static str, address: &str, process: Process) -> Result<Self> {
+        let memory = memory(process.pid().context("it has ended")?)?;
+        Ok(Self { name, address: address.to_owned(), process, rounds: Vec::new(), memory })
     }
-    std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-    Ok(server)
-}
 
-fn line_about(log: &mut BufReader<ChildStderr>, message: &str) -> Result<Value> {
-    let mut seen = String::new();
-    loop {
-        let begin = seen.len();
-        let read = log.read_line(&mut seen)?;
-        ensure!(read > 0, "the webhook has ended before it was {message}:\n{seen}");
-        let line: Value = serde_json::from_str(&seen[begin..]).unwrap_or_default();
-        if line["message"] == message {
-            return Ok(line);
-        }
+    fn median(&self, value: fn(&Round) -> f64) -> f64 {
+        median(self.rounds.iter().map(value).collect())
     }
 }
 
-fn start_echo(program: &Path, folder: &TempDir) -> Result<Server> {
-    let mut process = Command::new(program)
-        .args([folder.path().join("tls.crt"), folder.path().join("tls.key")])
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("the echo server does not start")?;
-    let said = process.stdout.take().context("it was asked for")?;
-    let mut server = Server { name: "echo in Go", address: String::new(), process };
-    BufReader::new(said).read_line(&mut server.address)?;
-    server.address.truncate(server.address.trim_end().len());
-    Ok(server)
-}
-
-fn measure(server: &Server, load: &Path, folder: &TempDir, requests: u32) -> Result<Round> {
-    let pid = server.process.id();
+fn measure(server: &Server, load: &Path, folder: &Path, requests: u32) -> Result<Round> {
+    let pid = server.process.pid().context("it has ended")?;
     let before = proc::cpu(pid)?;
-    let output = Command::new(load)
-        .arg(format!("https://{}/mutate/pods?timeout=5s", server.address))
-        .args([folder.path().join("tls.crt"), folder.path().join("review.json")])
-        .args([CONNECTIONS.to_string(), requests.to_string()])
-        .stderr(Stdio::inherit())
-        .output()?;
-    ensure!(output.status.success(), "a request has failed");
+    let mut load = command(load, [format!("https://{}/mutate/pods?timeout=5s", server.address)]);
+    load.args([folder.join("tls.crt"), folder.join("review.json")]);
+    load.args([CONNECTIONS.to_string(), requests.to_string()]);
+    let times: Times = serde_json::from_str(&read(&mut load)?)?;
     let cpu = proc::cpu(pid)?.saturating_sub(before);
-    let times: Times = serde_json::from_slice(&output.stdout)?;
     let each = |total: f64| total / f64::from(requests);
     Ok(Round {
         cpu: each(cpu.as_secs_f64() * 1e6),
@@ -197,52 +168,46 @@ fn memory(pid: u32) -> Result<f64> {
     Ok(f64::from(kibibytes) / 1024.0)
 }
 
-fn table(
-    servers: &[Server; 2],
-    before: &[f64],
-    measured: &[Vec<Round>; 2],
-    requests: u32,
-) -> Result<String> {
-    let mut table = String::from(
-        "| | CPU a request | requests a second | p50 | p99 | memory at first | at last |\n\
-         | --- | --- | --- | --- | --- | --- | --- |\n",
-    );
-    for ((server, before), rounds) in servers.iter().zip(before).zip(measured) {
-        let of = |value: fn(&Round) -> f64| median(rounds.iter().map(value).collect());
-        let last = rounds.last().context("there was no round")?;
-        writeln!(
-            table,
-            "| {} | {:.1} µs | {:.0} | {:.2} ms | {:.2} ms | {before:.1} MiB | {:.1} MiB |",
-            server.name,
-            of(|round| round.cpu),
-            of(|round| round.rate),
-            of(|round| round.p50) / 1000.0,
-            of(|round| round.p99) / 1000.0,
-            last.memory,
-        )?;
+fn table(servers: &[Server; 2], requests: u32) -> Result<String> {
+    let mut table = Table::new(&[
+        "",
+        "CPU a request",
+        "requests a second",
+        "p50",
+        "p99",
+        "memory at first",
+        "at last",
+    ]);
+    for server in servers {
+        let last = server.rounds.last().context("there was no round")?;
+        table.row([
+            server.name.to_owned(),
+            format!("{:.1} µs", server.median(|round| round.cpu)),
+            format!("{:.0}", server.median(|round| round.rate)),
+            format!("{:.2} ms", server.median(|round| round.p50) / 1000.0),
+            format!("{:.2} ms", server.median(|round| round.p99) / 1000.0),
+            format!("{:.1} MiB", server.memory),
+            format!("{:.1} MiB", last.memory),
+        ]);
     }
-    let [webhook, echo] = measured;
+    let [webhook, echo] = servers;
     let ratio = |value: fn(&Round) -> f64| {
-        median(webhook.iter().zip(echo).map(|(one, other)| value(one) / value(other)).collect())
+        let pairs = webhook.rounds.iter().zip(&echo.rounds);
+        let ratios = pairs.map(|(one, other)| value(one) / value(other)).collect();
+        format!("{:.2}", median(ratios))
     };
-    writeln!(
-        table,
-        "| ratio | {:.2} | {:.2} | {:.2} | {:.2} | | {:.2} |",
+    table.row([
+        "ratio".to_owned(),
         ratio(|round| round.cpu),
         ratio(|round| round.rate),
         ratio(|round| round.p50),
         ratio(|round| round.p99),
+        String::new(),
         ratio(|round| round.memory),
-    )?;
-    writeln!(
-        table,
-        "\nmedians of {} rounds in turn, of {requests} requests each over {CONNECTIONS} kept connections",
-        webhook.len()
-    )?;
-    Ok(table)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    ]);
+    Ok(format!(
+        "{table}\nmedians of {} rounds in turn, of {requests} requests each over {CONNECTIONS} kept \
+         connections\n",
+        webhook.rounds.len()
+    ))
 }

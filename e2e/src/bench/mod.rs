@@ -1,3 +1,4 @@
-//! Benchmarks that need no cluster.
+//! `cargo e2e -- bench`: what the product costs.
 
 pub(crate) mod admission;
+pub(crate) mod start;

@@ -7,5 +7,5 @@ use e2e::args::Args;
 use e2e::command_line;
 
 fn main() -> ExitCode {
-    e2e::scenarios::main(&Args::parse_from(command_line::arguments()))
+    e2e::main(&Args::parse_from(command_line::arguments()))
 }

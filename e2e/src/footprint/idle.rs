@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::proc;
 use super::sidecar::Pair;
 use super::table::{Quantity, Row};
+use lab::proc;
 
 const MINUTE: Duration = Duration::from_secs(60);
 

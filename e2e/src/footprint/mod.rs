@@ -12,7 +12,6 @@
 
 mod idle;
 mod machine;
-pub(crate) mod proc;
 mod run;
 mod sidecar;
 mod sizes;

@@ -1,7 +1,8 @@
 //! The table: what was measured, and the goal beside it.
 
-use std::fmt::Write as _;
 use std::time::Duration;
+
+use crate::table::{Table, percentile};
 
 /// A quantity with its unit.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
@@ -65,54 +66,31 @@ impl Row {
     }
 }
 
-/// The smallest of the sorted `times` that `percent` of them don't exceed (nearest rank).
-fn percentile(times: &[Duration], percent: usize) -> Option<Duration> {
-    let rank = (times.len() * percent).div_ceil(100).max(1);
-    times.get(rank - 1).copied()
-}
-
-/// The rows as text, in columns.
-pub(super) fn render(rows: &[Row]) -> String {
-    let width = rows.iter().map(|row| row.what.chars().count()).max().unwrap_or_default();
-    let mut text =
-        format!("{:width$}  {:>10} {:>10} {:>10}  {:>10}\n", "", "min", "p50", "p99", "at most");
+/// The rows as a table.
+pub(super) fn render(rows: &[Row]) -> Table {
+    let mut table = Table::new(&["", "min", "p50", "p99", "at most", ""]);
     for row in rows {
         let mut cells: Vec<_> = row.measured.iter().map(|quantity| quantity.show()).collect();
-        // A single value stands where the goal looks: under the last column.
+        // A single value stands where the goal looks: under the last of the three.
         while cells.len() < 3 {
             cells.insert(0, String::new());
         }
-        let goal = row.goal.map(Quantity::show).unwrap_or_default();
+        cells.insert(0, row.what.clone());
+        cells.push(row.goal.map(Quantity::show).unwrap_or_default());
         let verdict = match (row.goal.is_some(), row.is_missed()) {
-            (true, true) => "  MISSED",
-            (true, false) => "  ok",
+            (true, true) => "MISSED",
+            (true, false) => "ok",
             (false, _) => "",
         };
-        let [min, p50, p99] = [&cells[0], &cells[1], &cells[2]];
-        let _ = writeln!(
-            text,
-            "{:width$}  {min:>10} {p50:>10} {p99:>10}  {goal:>10}{verdict}",
-            row.what
-        );
+        cells.push(verdict.to_owned());
+        table.row(cells);
     }
-    text
+    table
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn percentiles_are_values_that_were_measured() {
-        let times = |count: u64| (1..=count).map(Duration::from_millis).collect::<Vec<_>>();
-        for (count, percent, wanted) in
-            [(50, 0, 1), (50, 50, 25), (50, 99, 50), (1, 50, 1), (200, 99, 198), (100, 99, 99)]
-        {
-            let found = percentile(&times(count), percent);
-            assert_eq!(found, Some(Duration::from_millis(wanted)), "{percent} of {count}");
-        }
-        assert_eq!(percentile(&[], 50), None);
-    }
 
     #[test]
     fn a_goal_is_for_the_last_column() {
@@ -123,9 +101,9 @@ mod tests {
         assert!(!Row::many("x", times(), None).is_missed());
         let one = Row::one("binary", Quantity::Bytes(1_300_000), Some(Quantity::Bytes(1_300_000)));
         assert!(!one.is_missed());
-        let text = render(&[one, Row::many("time", times(), Some(ms(8)))]);
-        let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[1], "binary                           1.30 MB     1.30 MB  ok");
-        assert_eq!(lines[2], "time       1.00 ms    2.00 ms    9.00 ms     8.00 ms  MISSED");
+        let text = render(&[one, Row::many("time", times(), Some(ms(8)))]).to_string();
+        let lines: Vec<_> = text.lines().skip(2).collect();
+        assert_eq!(lines[0], "| binary |         |         | 1.30 MB | 1.30 MB | ok     |");
+        assert_eq!(lines[1], "| time   | 1.00 ms | 2.00 ms | 9.00 ms | 8.00 ms | MISSED |");
     }
 }

@@ -9,6 +9,7 @@ use lab::image::{Architecture, Build, Dockerd, Engine, Image, Program, builder, 
 use super::args::{Make, Options, With};
 use super::{make, story, throttle};
 use crate::product::{Product, VERSION};
+use crate::table::{Table, percentile};
 use crate::{cache, workspace};
 
 /// Builds the images, and does with them what `options` say.
@@ -156,36 +157,33 @@ impl Made {
 
 #[expect(clippy::print_stdout, reason = "the table is what the command is for")]
 fn print(made: &[Made]) {
-    let width = made.iter().map(|one| one.image.name.len()).max().unwrap_or_default();
-    println!("{:width$}  {:>9}  {:>9}  digest", "image", "size", "at most");
+    let mut table = Table::new(&["image", "size", "at most", "digest", "archive"]);
     for one in made {
         let Made { product, image, engine, file } = one;
+        let size = megabytes(image.size) + if one.is_too_large() { " TOO LARGE" } else { "" };
         let goal = product.goal().map_or_else(String::new, megabytes);
-        println!(
-            "{:width$}  {:>9}  {goal:>9}  {}{}",
-            image.name,
-            megabytes(image.size),
-            image.digest,
-            if one.is_too_large() { "  TOO LARGE" } else { "" },
-        );
-        if engine.is_none() {
-            println!("{:width$}  {}", "", file.display());
-        }
+        let archive = match engine {
+            Some(_) => String::new(),
+            None => file.display().to_string(),
+        };
+        table.row([image.name.clone(), size, goal, image.digest.clone(), archive]);
     }
+    println!("{table}");
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what the command is for")]
 fn print_times(rows: &[throttle::Row]) {
-    println!("\nmilliseconds from Legacy's first listen to the handshake, and from there to Ready");
-    println!("{:>8}  {:>24}  {:>24}", "CPU", "handshake p50, p90, max", "ready p50, p90, max");
+    let mut table = Table::new(&["CPU", "handshake p50, p90, max", "ready p50, p90, max"]);
     for row in rows {
         let [handshake, ready] = [&row.handshake, &row.ready].map(|times| {
-            let at = |percent: usize| times.get((times.len() - 1) * percent / 100).copied();
-            let ms = |time: Option<Duration>| time.unwrap_or_default().as_secs_f64() * 1000.0;
-            format!("{:.1} {:>6.1} {:>6.1}", ms(at(50)), ms(at(90)), ms(at(100)))
+            let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1000.0);
+            [50, 90, 100].map(|at| percentile(times, at).map(ms).unwrap_or_default()).join(", ")
         });
-        println!("{:>8}  {handshake:>24}  {ready:>24}", row.cpu.unwrap_or("no limit"));
+        table.row([row.cpu.unwrap_or("no limit").to_owned(), handshake, ready]);
     }
+    println!(
+        "{table}\nmilliseconds from Legacy's first listen to the handshake, and from there to Ready"
+    );
 }
 
 fn megabytes(bytes: u64) -> String {

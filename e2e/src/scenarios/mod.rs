@@ -4,35 +4,32 @@
 //!   ALL ─▶ run: by level ─▶ stage: a cluster with the product ─▶ scene: what one scenario gets
 //! ```
 
-mod bench;
 mod calls;
 mod certificates;
-mod command;
 mod ends;
 mod fits;
 mod labels;
 mod legacy;
 mod modes;
 mod network;
-mod objects;
+pub(crate) mod objects;
 mod other;
 mod outage;
 mod refusals;
 mod replicas;
 mod rights;
-mod run;
-mod running;
-mod scene;
+pub(crate) mod run;
+pub(crate) mod running;
+pub(crate) mod scene;
 mod secret;
 mod selection;
-mod stage;
+pub(crate) mod stage;
 
 use std::pin::Pin;
 
 use anyhow::Result;
 
 use crate::args::Level;
-pub use command::main;
 use scene::Scene;
 
 /// What becomes of a scenario: an error is the reason why it failed.

@@ -4,10 +4,10 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 /// The label, the container and the Secret.
-pub(super) const NAME: &str = "secret-handshake";
+pub(crate) const NAME: &str = "secret-handshake";
 
 /// A pod with one container, Legacy, and no label.
-pub(super) fn pod(namespace: &str, name: &str) -> Value {
+pub(crate) fn pod(namespace: &str, name: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -17,7 +17,7 @@ pub(super) fn pod(namespace: &str, name: &str) -> Value {
 }
 
 /// A pod that the `restricted` Pod Security Standard lets in.
-pub(super) fn restricted_pod(namespace: &str, name: &str) -> Value {
+pub(crate) fn restricted_pod(namespace: &str, name: &str) -> Value {
     let mut pod = pod(namespace, name);
     pod["spec"]["securityContext"] = json!({
         "runAsNonRoot": true,
@@ -32,7 +32,7 @@ pub(super) fn restricted_pod(namespace: &str, name: &str) -> Value {
 }
 
 /// A workload with Legacy's template. What its kind needs besides is there too.
-pub(super) fn workload(kind: &str, namespace: &str, name: &str) -> Value {
+pub(crate) fn workload(kind: &str, namespace: &str, name: &str) -> Value {
     let template = json!({
         "metadata": { "labels": { "app": name } },
         "spec": { "containers": [{ "name": "legacy", "image": "legacy-mock" }] },
@@ -60,19 +60,19 @@ pub(super) fn workload(kind: &str, namespace: &str, name: &str) -> Value {
 }
 
 /// The object with a label more.
-pub(super) fn labelled(mut object: Value, value: &str) -> Value {
+pub(crate) fn labelled(mut object: Value, value: &str) -> Value {
     object["metadata"]["labels"][NAME] = json!(value);
     object
 }
 
 /// The object with an annotation more.
-pub(super) fn annotated(mut object: Value, key: &str, value: &str) -> Value {
+pub(crate) fn annotated(mut object: Value, key: &str, value: &str) -> Value {
     object["metadata"]["annotations"][key] = json!(value);
     object
 }
 
 /// The pod template of a workload.
-pub(super) fn template(workload: &Value) -> &Value {
+pub(crate) fn template(workload: &Value) -> &Value {
     match workload["kind"].as_str() {
         Some("CronJob") => &workload["spec"]["jobTemplate"]["spec"]["template"],
         _ => &workload["spec"]["template"],
@@ -80,13 +80,13 @@ pub(super) fn template(workload: &Value) -> &Value {
 }
 
 /// The names of the containers in one of a pod's lists.
-pub(super) fn names<'a>(pod: &'a Value, list: &str) -> Vec<&'a str> {
+pub(crate) fn names<'a>(pod: &'a Value, list: &str) -> Vec<&'a str> {
     let containers = pod["spec"][list].as_array().map(Vec::as_slice).unwrap_or_default();
     containers.iter().filter_map(|container| container["name"].as_str()).collect()
 }
 
 /// The sidecar of a pod, in either mode, if there is one.
-pub(super) fn sidecar(pod: &Value) -> Option<&Value> {
+pub(crate) fn sidecar(pod: &Value) -> Option<&Value> {
     ["containers", "initContainers"]
         .iter()
         .filter_map(|list| pod["spec"][list].as_array())
@@ -95,7 +95,7 @@ pub(super) fn sidecar(pod: &Value) -> Option<&Value> {
 }
 
 /// Makes sure that a pod has one sidecar exactly, and gives it.
-pub(super) fn the_sidecar(pod: &Value) -> Result<&Value> {
+pub(crate) fn the_sidecar(pod: &Value) -> Result<&Value> {
     let all = [names(pod, "containers"), names(pod, "initContainers")].concat();
     let count = all.iter().filter(|name| **name == NAME).count();
     ensure!(count == 1, "the pod has {count} sidecars: its containers are {}", all.join(", "));
@@ -103,14 +103,14 @@ pub(super) fn the_sidecar(pod: &Value) -> Result<&Value> {
 }
 
 /// Makes sure that a pod has no sidecar.
-pub(super) fn no_sidecar(pod: &Value) -> Result<()> {
+pub(crate) fn no_sidecar(pod: &Value) -> Result<()> {
     ensure!(sidecar(pod).is_none(), "the pod {} has a sidecar", pod["metadata"]["name"]);
     Ok(())
 }
 
 /// Makes sure that everything of `sent` is in `stored` as it was, in the same order, with nothing in
 /// between: what was added came after it. Fields that the API server fills in by itself may be more.
-pub(super) fn kept(sent: &Value, stored: &Value, at: &str) -> Result<()> {
+pub(crate) fn kept(sent: &Value, stored: &Value, at: &str) -> Result<()> {
     match (sent, stored) {
         (Value::Object(sent), Value::Object(stored)) => {
             for (key, value) in sent {

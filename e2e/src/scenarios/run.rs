@@ -44,7 +44,7 @@ impl From<Result<String>> for Ended {
 }
 
 /// Prints the names of the scenarios that `args` ask for.
-pub(super) fn list(args: &Args) {
+pub(crate) fn list(args: &Args) {
     for scenario in all().filter(|scenario| asked(scenario, args)) {
         print(&format!("{:<40} {}\n", scenario.name, scenario.shows));
     }
@@ -52,7 +52,7 @@ pub(super) fn list(args: &Args) {
 
 /// Runs the scenarios that `args` ask for, prints a line for each, and the sums as the last. Says
 /// whether none failed.
-pub(super) fn run(args: &Args, runtime: &Handle) -> Result<bool> {
+pub(crate) fn run(args: &Args, runtime: &Handle) -> Result<bool> {
     let chosen: Vec<&'static Scenario> = all().filter(|scenario| asked(scenario, args)).collect();
     ensure!(
         !chosen.is_empty(),

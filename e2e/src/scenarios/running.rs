@@ -19,13 +19,13 @@ use lab::http;
 use lab::until::until;
 
 /// How long a pod may take for what it does, on a slow machine that is busy with other things.
-pub(super) const LONG: Duration = Duration::from_secs(120);
+pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 /// The demo's operations half, as `deploy/demo` has it.
-pub(super) const HALF: &str = "-acknowledge";
+pub(crate) const HALF: &str = "-acknowledge";
 
 /// Legacy as a pod that runs, with these arguments. It is labelled.
-pub(super) fn legacy(namespace: &str, name: &str, arguments: &[&str]) -> Value {
+pub(crate) fn legacy(namespace: &str, name: &str, arguments: &[&str]) -> Value {
     let mut pod = pod(namespace, name);
     pod["metadata"]["labels"] = json!({ NAME: "true", "app": name });
     pod["spec"]["containers"][0]["image"] = json!(Product::LegacyMock.reference());
@@ -35,7 +35,7 @@ pub(super) fn legacy(namespace: &str, name: &str, arguments: &[&str]) -> Value {
 }
 
 /// The same, with a pod template of a Deployment around it.
-pub(super) fn legacy_deployment(namespace: &str, name: &str, arguments: &[&str]) -> Value {
+pub(crate) fn legacy_deployment(namespace: &str, name: &str, arguments: &[&str]) -> Value {
     let pod = legacy(namespace, name, arguments);
     json!({
         "apiVersion": "apps/v1",
@@ -49,7 +49,7 @@ pub(super) fn legacy_deployment(namespace: &str, name: &str, arguments: &[&str])
 }
 
 /// A Service in front of an app's pods, for Legacy's port.
-pub(super) fn service(namespace: &str, app: &str) -> Value {
+pub(crate) fn service(namespace: &str, app: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Service",
@@ -59,7 +59,7 @@ pub(super) fn service(namespace: &str, app: &str) -> Value {
 }
 
 /// Creates the Secret with an operations half, or changes it.
-pub(super) async fn set_half(
+pub(crate) async fn set_half(
     scene: &Scene,
     namespace: &str,
     name: &str,
@@ -77,19 +77,19 @@ pub(super) async fn set_half(
 }
 
 /// Makes sure that a pod is Ready.
-pub(super) fn is_ready(pod: &Value) -> Result<()> {
+pub(crate) fn is_ready(pod: &Value) -> Result<()> {
     ensure!(condition(pod, "Ready")["status"] == "True", "{}", why_not(pod));
     Ok(())
 }
 
 /// Waits until a pod is Ready, and gives it.
-pub(super) async fn ready(scene: &Scene, namespace: &str, name: &str) -> Result<Value> {
+pub(crate) async fn ready(scene: &Scene, namespace: &str, name: &str) -> Result<Value> {
     let pod = ("Pod", namespace, name);
     scene.api().wait(pod, LONG, |pod| is_ready(pod).map(|()| pod.clone())).await
 }
 
 /// Waits until the one pod of an app is Ready, and gives it.
-pub(super) async fn ready_app(scene: &Scene, namespace: &str, app: &str) -> Result<Value> {
+pub(crate) async fn ready_app(scene: &Scene, namespace: &str, app: &str) -> Result<Value> {
     let selector = format!("app={app}");
     scene
         .api()
@@ -102,7 +102,7 @@ pub(super) async fn ready_app(scene: &Scene, namespace: &str, app: &str) -> Resu
 }
 
 /// Waits until a container of a pod runs, and gives the pod.
-pub(super) async fn running(
+pub(crate) async fn running(
     scene: &Scene,
     namespace: &str,
     name: &str,
@@ -119,7 +119,7 @@ pub(super) async fn running(
 }
 
 /// What a pod's status says about a container, in either list.
-pub(super) fn container_status<'a>(pod: &'a Value, container: &str) -> &'a Value {
+pub(crate) fn container_status<'a>(pod: &'a Value, container: &str) -> &'a Value {
     ["containerStatuses", "initContainerStatuses"]
         .iter()
         .filter_map(|list| pod["status"][list].as_array())
@@ -129,12 +129,12 @@ pub(super) fn container_status<'a>(pod: &'a Value, container: &str) -> &'a Value
 }
 
 /// How often a container has been started again.
-pub(super) fn restarts(pod: &Value, container: &str) -> u64 {
+pub(crate) fn restarts(pod: &Value, container: &str) -> u64 {
     container_status(pod, container)["restartCount"].as_u64().unwrap_or_default()
 }
 
 /// A pod's state in a few words.
-pub(super) fn why_not(pod: &Value) -> String {
+pub(crate) fn why_not(pod: &Value) -> String {
     let mut words = vec![format!("phase {}", pod["status"]["phase"])];
     for list in ["initContainerStatuses", "containerStatuses"] {
         for status in pod["status"][list].as_array().into_iter().flatten() {
@@ -150,13 +150,13 @@ pub(super) fn why_not(pod: &Value) -> String {
 }
 
 /// The address of a pod's port.
-pub(super) fn address(pod: &Value, port: u16) -> Result<SocketAddr> {
+pub(crate) fn address(pod: &Value, port: u16) -> Result<SocketAddr> {
     let ip: IpAddr = pod["status"]["podIP"].as_str().context("the pod has no address")?.parse()?;
     Ok(SocketAddr::new(ip, port))
 }
 
 /// A container's log so far.
-pub(super) async fn log(
+pub(crate) async fn log(
     scene: &Scene,
     namespace: &str,
     pod: &str,
@@ -168,7 +168,7 @@ pub(super) async fn log(
 }
 
 /// Waits until the sidecar's log has a line with all of `words`, and gives the line.
-pub(super) async fn sidecar_says(
+pub(crate) async fn sidecar_says(
     scene: &Scene,
     namespace: &str,
     pod: &str,
@@ -186,7 +186,7 @@ pub(super) async fn sidecar_says(
 
 /// Answers of Legacy, as a caller of its Service sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(crate) enum Seen {
     /// `It works!`
     Works,
     /// What nobody should ever see.
@@ -196,14 +196,14 @@ pub(super) enum Seen {
 }
 
 /// Asks a Service again and again, and keeps what it saw.
-pub(super) struct Caller {
+pub(crate) struct Caller {
     seen: Arc<Mutex<Vec<(Instant, Seen)>>>,
     task: JoinHandle<()>,
 }
 
 /// How a Service is reached from here.
 #[derive(Clone)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// By its own address, on the node.
     Address(SocketAddr),
     /// Through the API server, from anywhere.
@@ -212,7 +212,7 @@ pub(super) enum Way {
 
 impl Way {
     /// The way to a Service.
-    pub(super) async fn to(scene: &Scene, namespace: &str, name: &str) -> Result<Self> {
+    pub(crate) async fn to(scene: &Scene, namespace: &str, name: &str) -> Result<Self> {
         if scene.cluster().node().is_err() {
             let path = format!("/api/v1/namespaces/{namespace}/services/{name}:http/proxy/");
             return Ok(Self::Proxy(scene.api().clone(), path));
@@ -223,7 +223,7 @@ impl Way {
     }
 
     /// Asks for `/` once.
-    pub(super) async fn ask(&self) -> Seen {
+    pub(crate) async fn ask(&self) -> Seen {
         let body = match self {
             Self::Address(address) => http::get(*address, "/", Duration::from_secs(2))
                 .await
@@ -244,7 +244,7 @@ impl Way {
 
 impl Caller {
     /// Starts asking.
-    pub(super) fn start(way: Way) -> Self {
+    pub(crate) fn start(way: Way) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&seen);
         let task = tokio::spawn(async move {
@@ -261,12 +261,12 @@ impl Caller {
     }
 
     /// What it has seen so far.
-    pub(super) async fn seen(&self) -> Vec<(Instant, Seen)> {
+    pub(crate) async fn seen(&self) -> Vec<(Instant, Seen)> {
         self.seen.lock().await.clone()
     }
 
     /// Waits until what it has seen after `since` has one of `wanted`.
-    pub(super) async fn until(&self, wanted: Seen, since: Instant) -> Result<Instant> {
+    pub(crate) async fn until(&self, wanted: Seen, since: Instant) -> Result<Instant> {
         until(&format!("{wanted:?} through the Service"), LONG, async || {
             let seen = self.seen().await;
             let found = seen.iter().find(|(when, what)| *when >= since && *what == wanted);

@@ -7,16 +7,16 @@ use anyhow::{Context as _, Result};
 
 /// Memory of a process at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Memory {
+pub struct Memory {
     /// All resident pages, those that it shares with other copies of itself among them.
-    pub(crate) resident: u64,
+    pub resident: u64,
     /// The pages that are its own: what one more copy costs.
-    pub(crate) private: u64,
+    pub private: u64,
 }
 
 /// The time that all its threads have spent on a CPU, in nanoseconds' precision (the ticks of
 /// `/proc/PID/stat` are 10 ms).
-pub(crate) fn cpu(pid: u32) -> Result<Duration> {
+pub fn cpu(pid: u32) -> Result<Duration> {
     let mut nanoseconds = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let file = task?.path().join("schedstat");
@@ -28,12 +28,12 @@ pub(crate) fn cpu(pid: u32) -> Result<Duration> {
 }
 
 /// How many threads it has.
-pub(crate) fn threads(pid: u32) -> Result<u64> {
+pub fn threads(pid: u32) -> Result<u64> {
     number(&fs::read_to_string(format!("/proc/{pid}/status"))?, "Threads")
 }
 
 /// Its memory, counted page by page (`VmRSS` in `status` may lag behind).
-pub(crate) fn memory(pid: u32) -> Result<Memory> {
+pub fn memory(pid: u32) -> Result<Memory> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let bytes = |name| number(&rollup, name).map(|kibibytes| kibibytes * 1024);
     Ok(Memory {

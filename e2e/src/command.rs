@@ -11,11 +11,11 @@ use lab::progress::say;
 use lab::state;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::scene::Scene;
-use super::{bench, run, stage};
 use crate::args::{Args, Bench, Command, Level};
-use crate::bench::admission;
+use crate::bench::{admission, start};
 use crate::product::Product;
+use crate::scenarios::scene::Scene;
+use crate::scenarios::{run, stage};
 use crate::workspace;
 
 /// Does what `args` say. The exit code is 0 if all went well, and 1 if not; 130 after a signal.
@@ -136,7 +136,7 @@ The README's quick start works here too, without its first line: the images are 
 
 async fn bench_start(args: &Args, starts: usize, slow: Duration) -> Result<String> {
     let scene = Scene::new(Arc::new(stage::with_pods(args).await?));
-    let table = bench::start(&scene, starts, slow).await;
+    let table = start::start(&scene, starts, slow).await;
     if table.is_err() {
         scene.cluster().keep_logs();
     }
@@ -148,5 +148,5 @@ fn down() -> Result<()> {
     if !dir.exists() {
         say("there is no cluster of `up`");
     }
-    state::end(&dir, false)
+    state::end(&dir)
 }
