@@ -14,6 +14,7 @@ mod http;
 mod kept;
 mod limits;
 mod load;
+mod memory;
 mod process;
 mod running;
 mod shutdown;

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
 use serde_json::Value;
+use tokio::net::TcpSocket;
 
 use crate::client::{Client, get};
 use crate::running::{DEADLINE, Files, eventually, replace};
@@ -267,4 +268,31 @@ fn a_start_that_hangs_ends_at_the_second_signal() {
     process.line("received SIGTERM");
     process.signal("-TERM");
     assert_eq!(process.wait().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_free_file_descriptors_it_goes_on_serving() {
+    let files = Files::new();
+    let mut shell = Command::new("sh");
+    let flags = files.flags().join("' '");
+    // The hard limit too: the soft one alone is raised.
+    shell.arg("-c").arg(format!("ulimit -n 96; exec '{BINARY}' --log-format=json '{flags}'"));
+    let mut process = Process::start(&mut shell);
+    let (address, admin) = process.addresses();
+    ready(admin).await;
+    let mut silent = Vec::new();
+    for number in 0..200 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 1, number], 0))).unwrap();
+        silent.push(socket.connect(address).await.unwrap());
+    }
+    let client = Client::new(address, &files.ca);
+    eventually("somebody who speaks is served", async || {
+        let Ok(mut connection) = client.connect().await else {
+            return false;
+        };
+        connection.post("{}").await.is_ok_and(|answer| answer.status == 400)
+    })
+    .await;
+    assert_eq!(get(admin, "/livez").await.unwrap().0, 200);
 }
