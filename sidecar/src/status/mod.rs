@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::Full;
 use listen::{OnDelivery, Peer};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -42,7 +41,7 @@ struct Known {
     probes: Probes,
 }
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Bytes>;
 
 impl Status {
     pub(crate) fn new(
@@ -162,7 +161,7 @@ fn is_kubelet(headers: &HeaderMap) -> bool {
 }
 
 fn text(status: StatusCode, body: String) -> Answer {
-    let mut answer = Response::new(Full::from(body));
+    let mut answer = Response::new(Bytes::from(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
