@@ -1,258 +1,239 @@
-//! The loop that keeps certificates: it only carries out what [`Replica`] asks for.
+//! The loop that keeps one replica's certificate, and together with the other replicas the CAs and
+//! the caBundles.
 //!
 //! ```text
-//!             ┌───────── Replica ◀────────┐  wake
-//!         Ask ▼                           │  ┌───────── watch of the configuration
-//!   cluster, keyring ──▶ Answer ──────────┘  │
-//!         │                               Rest until something is due
-//!         └─ a new leaf ─▶ serving;  how things stand ─▶ status
+//!   ┌▶ read the configuration ─▶ read the Secret ─▶ rotate::next ─▶ one step ─┐
+//!   │                                                        └▶ rest ─┐       │
+//!   └── a change was seen, or it is time ◀────────────────────────────┘◀──────┘
 //! ```
+//!
+//! After each step everything is read again, so a restart at any point, a lost answer or another
+//! replica's write is nothing special.
 
-use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use jiff::Timestamp;
 use tracing::{info, warn};
 
-use crate::bundle::Configuration;
-use crate::clock::Time;
-use crate::cluster::Cluster;
-use crate::duration;
-use crate::inspect::Fingerprint;
-use crate::issue::{Authority, Names};
-use crate::key::PrivateKey;
-use crate::replica::{Answer, Event, Failure, Replica, Request, Step};
-use crate::rotate::{Authorities, Live, Secret, Why};
-use crate::serving::ServingCertificate;
-use crate::settings::Settings;
-use crate::status::Status;
-use crate::store::{Keyring, Object};
-use crate::validity::Validity;
+use crate::bundle::Entry;
+use crate::certificate::{Fingerprint, Validity};
+use crate::rotate::{self, Leaf, Settings, Step, View, readiness};
+use crate::secret::{Ca, Content};
 
-/// The pause before a watch that failed is tried again, doubled each time up to the second.
-const WATCH_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// How often everything is looked at when nothing seems to happen: the Secret is not watched.
+const LOOK: Duration = Duration::from_secs(10);
+/// The pause after the first failure in a row, doubled with each further one up to [`LOOK`].
+const RETRY: Duration = Duration::from_millis(100);
+/// So many writes are made as soon as they are due, from one quiet time to the next: a start needs
+/// three, a rotation five. Against whoever undoes more than that there is one in [`LOOK`].
+const WRITES_AT_ONCE: u32 = 8;
+/// How often /readyz learns what is going on while writes are held back.
+const HELD_LOOK: Duration = Duration::from_secs(1);
 
-/// Keeps this replica's serving certificate, and together with its peers the CA and the caBundles.
-pub struct Keeper {
-    replica: Replica,
-    cluster: Arc<Cluster>,
-    settings: Settings,
-    names: Names,
-    keyring: Keyring,
-    /// The objects as they were read last: what a write is made from.
-    secret: Option<Object>,
-    configuration: Option<Configuration>,
-    start: Instant,
-    serving: watch::Sender<Option<ServingCertificate>>,
-    status: watch::Sender<Status>,
+/// What could not be done, and what to do about it. Every failure is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(pub String);
+
+/// How one replica's certificates are. It holds nothing secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Why the replica must not get requests; `None` if it may.
+    pub not_ready: Option<String>,
+    /// When the CA of the serving certificate ends.
+    pub ca_not_after: Option<Timestamp>,
+    /// Whether the caBundle of every entry holds exactly the Secret's CAs.
+    pub bundles_match: bool,
+    /// How many serving certificates were signed in place of an older one.
+    pub renewals: u64,
+    /// How often caBundles were put right that somebody else had changed.
+    pub repairs: u64,
 }
 
-impl Keeper {
-    /// A keeper that has done nothing yet. `names` are what the serving certificate is good for;
-    /// `seed` spreads this replica's pauses and renewals.
-    #[must_use]
-    pub fn new(cluster: Cluster, names: Names, settings: Settings, seed: u64) -> Self {
-        let replica = Replica::new(settings.clone(), seed);
-        let status = Status::of(&replica, &settings, Time::now(Duration::ZERO));
-        Self {
-            replica,
-            cluster: Arc::new(cluster),
-            settings,
-            names,
-            keyring: Keyring::default(),
-            secret: None,
-            configuration: None,
-            start: Instant::now(),
-            serving: watch::Sender::new(None),
-            status: watch::Sender::new(status),
-        }
-    }
+/// The cluster, as far as certificates go: the API server, or the simulation of one.
+///
+/// A write is refused if its object has changed since it was last read here, and so is a signature by
+/// a CA that was not in the Secret then.
+#[expect(async_fn_in_trait, reason = "whether its futures are `Send` is up to who implements it")]
+pub trait Cluster {
+    /// The time, by the API server's clock.
+    fn now(&self) -> Timestamp;
 
-    /// The certificate to serve with: `None` until there is one, then always the newest.
-    #[must_use]
-    pub fn serving(&self) -> watch::Receiver<Option<ServingCertificate>> {
-        self.serving.subscribe()
-    }
+    /// Reads the configuration's entries; there are none where there is no configuration.
+    async fn read_configuration(&mut self) -> Result<Vec<Entry>, Failure>;
 
-    /// How things stand; new with every step.
-    #[must_use]
-    pub fn status(&self) -> watch::Receiver<Status> {
-        self.status.subscribe()
-    }
+    /// Reads the Secret.
+    async fn read_secret(&mut self) -> Result<Content, Failure>;
 
-    /// Runs until `shutdown` is done. It may end between two requests or within one: each write is
-    /// one request, and whoever comes next goes on from what is there.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
-        let changed = Notify::new();
-        let cluster = Arc::clone(&self.cluster);
-        tokio::select! {
-            () = shutdown => {}
-            () = follow(&cluster, &changed) => {}
-            () = self.keep(&changed) => {}
-        }
-    }
+    /// Makes a leaf of this CA the serving certificate.
+    async fn sign(&mut self, ca: Fingerprint, validity: Validity) -> Result<(), Failure>;
 
-    async fn keep(&mut self, changed: &Notify) {
-        loop {
-            let step = self.replica.next(self.time());
-            self.tell();
-            match step {
-                Step::Ask(request) => {
-                    let result = self.carry_out(request).await;
-                    self.replica.answer(self.time(), self.cluster.heard(), result);
-                    self.keyring.retain(|id| self.replica.needs(id));
-                }
-                Step::Rest { look, due } => {
-                    let now = self.start.elapsed();
-                    // Also when the leaf ends, so that everybody is told in time.
-                    let end = self.leaf_end().filter(|end| now < *end);
-                    let until = due.into_iter().chain(end).fold(look, Duration::min);
-                    tokio::select! {
-                        () = tokio::time::sleep(until.saturating_sub(now)) => {}
-                        () = changed.notified() => self.replica.wake(),
-                    }
-                }
-            }
-        }
-    }
+    /// Writes the Secret's CAs into every caBundle.
+    async fn publish(&mut self) -> Result<(), Failure>;
 
-    async fn carry_out(&mut self, request: Request) -> Result<Answer, Failure> {
-        match request {
-            Request::ReadConfiguration => {
-                self.configuration = self.cluster.configuration().await?;
-                let live =
-                    self.configuration.as_ref().map_or_else(Live::default, Configuration::live);
-                Ok(Answer::Configuration(Arc::new(live)))
-            }
-            Request::ReadSecret => {
-                self.secret = self.cluster.secret().await?;
-                let held = self.secret.as_ref().map(|secret| secret.read(&mut self.keyring));
-                Ok(Answer::Secret(match held {
-                    None => Secret::Absent,
-                    Some(Ok(cas)) => Secret::Held(cas),
-                    Some(Err(why)) => Secret::Unreadable(why),
-                }))
-            }
-            Request::MakeCa(validity, _) => self.make(validity),
-            Request::WriteSecret(cas, _) => self.write(&cas).await,
-            Request::Publish(cas) => self.publish(&cas).await,
-            Request::Sign(ca, validity) => self.sign(ca, validity),
-        }
-    }
+    /// Writes these CAs into the Secret, and with a validity a new one after them.
+    async fn write_secret(&mut self, cas: &[Ca], new: Option<Validity>) -> Result<(), Failure>;
 
-    fn make(&mut self, validity: Validity) -> Result<Answer, Failure> {
-        let key = PrivateKey::generate().map_err(unable)?;
-        Ok(Answer::Made(self.keyring.add(Authority::new(key, validity).map_err(unable)?)))
-    }
+    /// Takes note of how things are.
+    fn report(&mut self, status: &Status);
 
-    async fn write(&mut self, cas: &Authorities) -> Result<Answer, Failure> {
-        let names = self.cluster.names();
-        let before = self.secret.take();
-        let is_new = before.is_none();
-        let mut secret = before.unwrap_or_else(|| Object::new(&names.namespace, &names.secret));
-        secret.write(cas, &self.keyring).map_err(unable)?;
-        let result = if is_new {
-            self.cluster.create_secret(&secret).await
-        } else {
-            self.cluster.update_secret(&secret).await
-        };
-        result.map(|()| Answer::Done)
-    }
-
-    async fn publish(&self, cas: &Authorities) -> Result<Answer, Failure> {
-        let (Some(configuration), Some(live)) = (&self.configuration, self.replica.live()) else {
-            return Err(Failure::Conflict("the webhook configuration is gone".to_owned()));
-        };
-        let pem = self.keyring.bundle(cas).map_err(unable)?;
-        let patch = configuration.patch(live.differing(cas.ids()), &pem);
-        self.cluster.patch_configuration(&patch).await.map(|()| Answer::Done)
-    }
-
-    fn sign(&self, ca: Fingerprint, validity: Validity) -> Result<Answer, Failure> {
-        let authority = self.keyring.authority(ca).map_err(unable)?;
-        let key = PrivateKey::generate().map_err(unable)?;
-        let leaf = authority.issue(key, &self.names, validity).map_err(unable)?;
-        // What readiness takes for granted from now on: whoever trusts this CA accepts this leaf.
-        let root = std::slice::from_ref(authority.certificate());
-        leaf.verify(root, &self.names, validity.not_before).map_err(unable)?;
-        self.serving.send_replace(Some(leaf));
-        Ok(Answer::Signed)
-    }
-
-    /// When the leaf ends, by the clock that does not jump.
-    fn leaf_end(&self) -> Option<Duration> {
-        let time = self.time();
-        let end = self.replica.leaf()?.validity.not_after;
-        let left = end.duration_since(self.replica.clock().now(time));
-        Some(time.steady + Duration::try_from(left).ok()? + Duration::from_millis(1))
-    }
-
-    fn time(&self) -> Time {
-        Time::now(self.start.elapsed())
-    }
-
-    /// Tells the log what has happened, and everybody how things stand.
-    fn tell(&mut self) {
-        for event in self.replica.events() {
-            log(&event);
-        }
-        let status = Status::of(&self.replica, &self.settings, self.time());
-        if let (None, Some(clock)) = (&self.status.borrow().clock, &status.clock) {
-            warn!("{clock}; certificates go by the API server's");
-        }
-        self.status.send_replace(status);
-    }
+    /// Waits for so long, or until somebody else changes the configuration if that `wakes`; says
+    /// whether that was it.
+    async fn rest(&mut self, limit: Duration, wakes: bool) -> bool;
 }
 
-/// Watches the configuration, for ever.
-async fn follow(cluster: &Cluster, changed: &Notify) {
-    let mut pause = WATCH_RETRY.0;
+/// Keeps certificates for as long as it is polled. It can be dropped at any point.
+pub async fn keep(cluster: &mut impl Cluster, settings: &Settings) {
+    let mut keeper = Keeper {
+        settings,
+        leaf: None,
+        entries: None,
+        matched: Vec::new(),
+        owed: Duration::ZERO,
+        failures: 0,
+        problem: None,
+        status: Status::default(),
+    };
     loop {
-        let begun = Instant::now();
-        let ended = cluster.watch_configuration(|| changed.notify_one()).await;
-        if let Err(failure) = &ended {
-            let shown = duration::show(pause);
-            warn!("the webhook configuration is not watched, next try in {shown}: {failure}");
-        } else if begun.elapsed() > WATCH_RETRY.1 {
-            // It lasted: all is well.
-            pause = WATCH_RETRY.0;
-            continue;
+        let looked = keeper.look(cluster).await;
+        keeper.report(cluster, looked.as_ref().err());
+        match looked {
+            Ok(Looked::Again) => {}
+            Ok(Looked::Done) if !keeper.may_write() => {
+                cluster.rest(HELD_LOOK, false).await;
+                keeper.owed -= HELD_LOOK;
+            }
+            Ok(Looked::Done) => {
+                if !cluster.rest(keeper.until_due(cluster.now()), true).await {
+                    keeper.owed = Duration::ZERO;
+                }
+            }
+            Err(_) => {
+                let pause = RETRY.saturating_mul(1 << keeper.failures.min(16)).min(LOOK);
+                cluster.rest(pause, true).await;
+            }
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(WATCH_RETRY.1);
     }
 }
 
-fn unable(error: impl std::fmt::Display) -> Failure {
-    Failure::Unavailable(error.to_string())
+enum Looked {
+    Again,
+    Done,
 }
 
-fn log(event: &Event) {
-    match event {
-        Event::Wrote(why @ (Why::Deleted | Why::Unreadable(_) | Why::Replaced)) => {
-            warn!("CA Secret written: {why}");
+struct Keeper<'a> {
+    settings: &'a Settings,
+    leaf: Option<Leaf>,
+    /// The configuration's entries as last read.
+    entries: Option<Vec<Entry>>,
+    /// The CAs that every caBundle was last seen to hold exactly.
+    matched: Vec<Fingerprint>,
+    /// How long to hold back for the writes since there was last quiet: [`LOOK`] for each.
+    owed: Duration,
+    /// Failures in a row.
+    failures: u32,
+    problem: Option<String>,
+    status: Status,
+}
+
+impl Keeper<'_> {
+    fn may_write(&self) -> bool {
+        self.owed <= LOOK * (WRITES_AT_ONCE - 1)
+    }
+
+    /// One look at the cluster and one step.
+    async fn look(&mut self, cluster: &mut impl Cluster) -> Result<Looked, Failure> {
+        let may_write = self.may_write();
+        let entries = self.entries.insert(cluster.read_configuration().await?);
+        let Content { cas, asked, problem } = cluster.read_secret().await?;
+        let ids: Vec<_> = cas.iter().map(|ca| ca.id).collect();
+        let differing: Vec<_> =
+            entries.iter().filter(|entry| !entry.holds_exactly(&ids)).cloned().collect();
+        self.status.bundles_match = !entries.is_empty() && differing.is_empty();
+        if self.status.bundles_match {
+            self.matched.clone_from(&ids);
         }
-        Event::Wrote(why) => info!("CA Secret written: {why}"),
-        Event::Published => info!("caBundles written"),
-        Event::Repaired { entries, writer, is_fight } => {
-            let entries = entries.join(", ");
-            let writer = writer.as_deref().unwrap_or("somebody");
-            if *is_fight {
-                warn!(
-                    "the caBundle of {entries} was changed by {writer} again and put right; \
-                     repairs are held back from now on: keep {writer} from writing it"
-                );
-            } else {
-                warn!("the caBundle of {entries} was changed by {writer} and put right");
+        let view = View {
+            now: cluster.now(),
+            entries,
+            cas: &cas,
+            asked,
+            is_broken: problem.is_some(),
+            leaf: self.leaf.as_ref(),
+            may_write,
+        };
+        let now = view.now;
+        match rotate::next(&view, self.settings) {
+            Step::Rest => return Ok(Looked::Done),
+            Step::Sign(leaf) => {
+                cluster.sign(leaf.issuer, Validity::starting(now, self.settings.leaf_life)).await?;
+                self.status.renewals += u64::from(self.leaf.is_some());
+                self.status.ca_not_after =
+                    cas.iter().find(|ca| ca.id == leaf.issuer).map(|ca| ca.validity.not_after);
+                self.leaf = Some(leaf);
+            }
+            Step::Publish => {
+                cluster.publish().await?;
+                self.owed += LOOK;
+                self.published(&differing, &ids);
+            }
+            Step::Write { cas, add } => {
+                let new = add.then(|| Validity::starting(now, self.settings.ca_life));
+                cluster.write_secret(&cas, new).await?;
+                self.owed += LOOK;
+                if let Some(problem) = problem {
+                    warn!("the CA Secret was not usable and was written again: {problem}");
+                }
+                let kept: Vec<_> = cas.iter().map(|ca| ca.id).collect();
+                info!(cas = ?kept, has_new = add, "CA Secret written");
             }
         }
-        Event::Signed(leaf) => {
-            let until = leaf.validity.not_after;
-            info!("serving certificate signed by CA {}, valid until {until}", leaf.issuer);
+        Ok(Looked::Again)
+    }
+
+    /// Tells apart what followed the Secret and what somebody else had changed.
+    fn published(&mut self, differing: &[Entry], ids: &[Fingerprint]) {
+        let entries: Vec<_> = differing.iter().map(|entry| entry.name.as_str()).collect();
+        let entries = entries.join(", ");
+        if self.matched != ids {
+            info!(entries, cas = ?ids, "caBundles written");
+            return;
         }
-        Event::Failed(why) => warn!("certificates cannot be looked after: {why}"),
-        Event::Recovered => info!("certificates are looked after again"),
+        self.status.repairs += 1;
+        let writer = differing.iter().find_map(|entry| entry.foreign_writer.as_deref());
+        let writer = writer.unwrap_or("somebody");
+        warn!("the caBundle of {entries} was changed by {writer} and put right");
+        if !self.may_write() {
+            warn!(
+                "{writer} changes caBundles again and again: they are put right only once in {LOOK:?} \
+                 from now on; keep {writer} from writing them"
+            );
+        }
+    }
+
+    fn report(&mut self, cluster: &mut impl Cluster, failure: Option<&Failure>) {
+        self.failures = failure.map_or(0, |_| self.failures.saturating_add(1));
+        // The first one is not told: most often another replica was faster.
+        let problem = failure.filter(|_| self.failures > 1).map(ToString::to_string);
+        if problem != self.problem {
+            match &problem {
+                Some(problem) => warn!("certificate reconciliation failed: {problem}"),
+                None => info!("certificate reconciliation works again"),
+            }
+        }
+        self.problem = problem;
+        let readiness = readiness(self.leaf.as_ref(), self.entries.as_deref(), cluster.now());
+        self.status.not_ready = readiness.err().map(|reason| match &self.problem {
+            Some(problem) => format!("{reason} ({problem})"),
+            None => reason,
+        });
+        cluster.report(&self.status);
+    }
+
+    /// How long to rest when all is well.
+    fn until_due(&self, now: Timestamp) -> Duration {
+        let leaf = self.leaf.iter().flat_map(|leaf| [leaf.renew_at, leaf.validity.not_after]);
+        let left = leaf.filter_map(|at| Duration::try_from(at.duration_since(now)).ok());
+        left.filter(|left| !left.is_zero()).fold(LOOK, Duration::min)
     }
 }

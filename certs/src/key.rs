@@ -1,19 +1,18 @@
-//! A private key that cannot be printed.
+//! A private key that can't be printed.
 
 use std::fmt;
 
 use rcgen::KeyPair;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::{Zeroize, Zeroizing};
 
-/// A private key in DER: PKCS#8 where it is ours, and whatever PKCS#1, SEC1 or PKCS#8 file an
-/// operator brings where it is not.
+/// A private key in DER: PKCS#8 for those made here, PKCS#1 or SEC1 too for those from files.
 ///
-/// It has no `Display`, its `Debug` says nothing, and its memory is overwritten when it goes.
+/// It has no `Display`, its `Debug` says nothing, and its memory is overwritten when it is dropped.
 pub struct PrivateKey(PrivateKeyDer<'static>);
 
-/// Why bytes are not the private key they should be. None of these carries any of the bytes.
+/// Why bytes are not the private key that they should be. None of these carries any of the bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// No PEM block of a private key was found, or its base64 is broken.
@@ -21,7 +20,7 @@ pub enum KeyError {
         "no private key in PEM was found (BEGIN PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY)"
     )]
     NotPem,
-    /// The key is of a kind that cannot sign here.
+    /// The key is of a kind that can't sign here.
     #[error("the private key is of a kind or an encoding that is not supported")]
     Unsupported,
     /// The certificate belongs to another key.
@@ -36,7 +35,7 @@ impl PrivateKey {
     /// A new ECDSA P-256 key from the system's random source.
     ///
     /// # Errors
-    /// [`KeyError::NotGenerated`] if there is no randomness to be had.
+    /// [`KeyError::NotGenerated`].
     pub fn generate() -> Result<Self, KeyError> {
         let pair = Zeroizing::new(KeyPair::generate().map_err(|_| KeyError::NotGenerated)?);
         Ok(Self(PrivatePkcs8KeyDer::from(pair.serialized_der().to_vec()).into()))
@@ -45,12 +44,12 @@ impl PrivateKey {
     /// The first private key in a PEM text.
     ///
     /// # Errors
-    /// [`KeyError::NotPem`] if there is none.
+    /// [`KeyError::NotPem`].
     pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
         PrivateKeyDer::from_pem_slice(pem).map(Self).map_err(|_| KeyError::NotPem)
     }
 
-    /// The key as PEM, in memory that is overwritten when it goes.
+    /// The key as PEM, in memory that is overwritten when it is dropped.
     #[must_use]
     pub fn to_pem(&self) -> Zeroizing<String> {
         let label = match self.0 {
@@ -65,32 +64,11 @@ impl PrivateKey {
         text
     }
 
-    /// The key as rustls takes it.
-    #[must_use]
-    pub fn der(&self) -> &PrivateKeyDer<'static> {
+    pub(crate) fn der(&self) -> &PrivateKeyDer<'static> {
         &self.0
     }
 
-    /// Checks that this is the key of `certificate`.
-    ///
-    /// # Errors
-    /// [`KeyError::DoesNotFit`] if it is another's, [`KeyError::Unsupported`] if it cannot sign.
-    pub fn fits(&self, certificate: &CertificateDer<'static>) -> Result<(), KeyError> {
-        rustls::sign::CertifiedKey::from_der(
-            vec![certificate.clone()],
-            self.0.clone_key(),
-            &rustls::crypto::ring::default_provider(),
-        )
-        .map(drop)
-        .map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) | rustls::Error::InvalidCertificate(_) => {
-                KeyError::DoesNotFit
-            }
-            _ => KeyError::Unsupported,
-        })
-    }
-
-    /// The pair that rcgen signs with; gone, and overwritten, as soon as that is done.
+    /// The pair that rcgen signs with, overwritten as soon as that is done.
     pub(crate) fn pair(&self) -> Result<Zeroizing<KeyPair>, KeyError> {
         KeyPair::try_from(&self.0).map(Zeroizing::new).map_err(|_| KeyError::Unsupported)
     }
@@ -121,14 +99,13 @@ mod tests {
     #[test]
     fn a_key_survives_pem_and_is_never_printed() {
         let key = PrivateKey::generate().unwrap();
-        let pem = key.to_pem();
-        let again = PrivateKey::from_pem(pem.as_bytes()).unwrap();
+        let again = PrivateKey::from_pem(key.to_pem().as_bytes()).unwrap();
         assert_eq!(key.der(), again.der());
         assert_eq!(format!("{key:?}"), "PrivateKey(hidden)");
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn what_is_not_a_key_is_refused() {
         for text in ["", "x", "-----BEGIN PRIVATE KEY-----\n!!\n-----END PRIVATE KEY-----\n"] {
             assert_eq!(PrivateKey::from_pem(text.as_bytes()).unwrap_err(), KeyError::NotPem);
         }

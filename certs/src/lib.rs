@@ -1,34 +1,25 @@
-//! The webhook's CA, serving certificate and caBundle: issued, inspected, kept and rotated.
+//! The webhook's CA, serving certificate and caBundle: issued, kept and rotated.
 //!
 //! ```text
-//!   key ─▶ issue ─▶ serving           a CA, and from it a certificate to serve with
-//!            │
-//!         inspect                     what is in a certificate, in a PEM file
-//!
-//!         store    bundle             what is in the Secret, in the caBundles (pure)
-//!             ╲    ╱
-//!             rotate                  … and my leaf, and the time: the next step (pure)
+//!   key ─▶ ca ─▶ serving             a CA, and from it a certificate to serve with
+//!           │
+//!   certificate                      what a certificate says, what PEM holds
+//!           │
+//!        secret     bundle           what is in the Secret, in the caBundles, and the patches (pure)
+//!             ╲     ╱
+//!             rotate                 … and the leaf, and the time: the next step (pure)
 //!               │
-//!            replica                  one replica's life, step by step (no I/O)
+//!             keeper                 the loop: read, decide, one step, rest
 //!               │
-//!   keeper ─ cluster ─▶ API server    the loop, and its calls
-//!      └─▶ serving, status            to the TLS server; to /readyz, /metrics and people
+//!           api_server ─▶ kube       its calls
 //! ```
 
-pub mod args;
+pub mod api_server;
 pub mod bundle;
-pub mod clock;
-pub mod cluster;
-pub mod duration;
-pub mod inspect;
-pub mod issue;
+pub mod ca;
+pub mod certificate;
 pub mod keeper;
 pub mod key;
-pub mod replica;
 pub mod rotate;
+pub mod secret;
 pub mod serving;
-pub mod settings;
-pub mod status;
-pub mod store;
-pub mod validity;
-pub mod write;

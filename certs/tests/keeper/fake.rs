@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub(crate) is_away: bool,
     /// So many of the next writes are carried out and never answered.
     pub(crate) lose: u32,
+    /// Whether nothing stays in the Secret.
+    pub(crate) forgets: bool,
     /// Before so many of the next writes somebody else touches the object.
     pub(crate) interlopers: u32,
 }
@@ -58,6 +60,7 @@ impl Fake {
         let fake =
             Self { state: Arc::default(), epoch: epoch.parse().unwrap(), start: Instant::now() };
         fake.state().configuration = Some(configuration());
+        fake.state().secret = Some(empty_secret());
         fake.touch();
         fake
     }
@@ -110,6 +113,37 @@ impl Fake {
         self.touch();
     }
 
+    /// Somebody else puts something else into the Secret's data.
+    pub(crate) fn set_data(&self, data: Value) {
+        let mut state = self.state();
+        state.version += 1;
+        let version = json!(state.version.to_string());
+        let secret = state.secret.as_mut().unwrap();
+        secret["metadata"]["resourceVersion"] = version;
+        match data {
+            Value::Null => drop(secret.as_object_mut().unwrap().remove("data")),
+            data => secret["data"] = data,
+        }
+    }
+
+    /// A person asks for a new CA.
+    pub(crate) fn ask_for_a_new_ca(&self) {
+        let mut state = self.state();
+        state.version += 1;
+        let version = json!(state.version.to_string());
+        let secret = state.secret.as_mut().unwrap();
+        secret["metadata"]["resourceVersion"] = version;
+        secret["metadata"]["annotations"] = json!({ certs::secret::ROTATE: "now" });
+    }
+
+    /// The CAs in the Secret.
+    pub(crate) fn cas(&self) -> Vec<Value> {
+        let state = self.state();
+        let data = state.secret.as_ref().unwrap()["data"]["cas.json"].clone();
+        let ByteString(text) = serde_json::from_value(data).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
     /// Gives the configuration a new resourceVersion, and tells those who watch.
     pub(crate) fn touch(&self) {
         let mut state = self.state();
@@ -140,8 +174,6 @@ impl Fake {
             Method::GET if is_watch => "watch",
             Method::GET if name.is_none() => "list",
             Method::GET => "get",
-            Method::POST => "create",
-            Method::PUT => "update",
             Method::PATCH => "patch",
             _ => panic!("asked to {} {}", head.method, head.uri),
         };
@@ -166,19 +198,21 @@ impl Fake {
         if is_watch {
             return self.watch();
         }
-        let is_write = matches!(verb, "create" | "update" | "patch");
+        let is_write = verb == "patch";
         if is_write {
+            assert!(query.contains("fieldManager=secret-handshake-webhook"), "{query}");
             self.interlope(resource);
         }
         let (code, answer) = match (verb, resource) {
             ("get", "secrets") => found(self.state().secret.clone()),
             ("get", _) => found(self.state().configuration.clone()),
-            ("create", _) => self.create(&body),
-            ("update", _) => self.update(&body),
+            ("patch", "secrets") => {
+                assert_eq!(head.headers["content-type"], "application/merge-patch+json");
+                self.patch_secret(&body)
+            }
             ("patch", _) => {
                 assert_eq!(head.headers["content-type"], "application/strategic-merge-patch+json");
-                assert!(query.contains("fieldManager=secret-handshake-webhook"), "{query}");
-                self.patch(&body)
+                self.patch_configuration(&body)
             }
             _ => panic!("asked to {verb} {resource}"),
         };
@@ -214,37 +248,41 @@ impl Fake {
         }
     }
 
-    fn create(&self, body: &[u8]) -> (u16, Value) {
+    /// A JSON merge patch (RFC 7396) of annotations and data.
+    fn patch_secret(&self, body: &[u8]) -> (u16, Value) {
         let mut state = self.state();
-        if state.secret.is_some() {
-            return (409, reason("AlreadyExists", "secrets already exists"));
-        }
-        state.version += 1;
-        let mut secret: Value = serde_json::from_slice(body).unwrap();
-        assert_eq!(secret["metadata"]["name"], SECRET);
-        secret["metadata"]["resourceVersion"] = json!(state.version.to_string());
-        state.secret = Some(secret.clone());
-        (201, secret)
-    }
-
-    fn update(&self, body: &[u8]) -> (u16, Value) {
-        let mut state = self.state();
-        let mut secret: Value = serde_json::from_slice(body).unwrap();
-        let Some(stored) = &state.secret else {
+        let patch: Value = serde_json::from_slice(body).unwrap();
+        let Some(mut secret) = state.secret.clone() else {
             return (404, reason("NotFound", "not found"));
         };
-        let version = &secret["metadata"]["resourceVersion"];
-        assert!(version.is_string(), "an update without the version that was read");
-        if stored["metadata"]["resourceVersion"] != *version {
+        let version = &patch["metadata"]["resourceVersion"];
+        assert!(version.is_string(), "a patch without the version that was read");
+        if secret["metadata"]["resourceVersion"] != *version {
             return (409, reason("Conflict", "the object has been modified"));
+        }
+        for part in ["/metadata/annotations", "/data"] {
+            for (key, value) in patch.pointer(part).and_then(Value::as_object).into_iter().flatten() {
+                let (parent, name) = part.rsplit_once('/').unwrap();
+                let map = &mut secret.pointer_mut(parent).unwrap()[name];
+                if map.is_null() {
+                    *map = json!({});
+                }
+                if value.is_null() {
+                    map.as_object_mut().and_then(|map| map.remove(key));
+                } else {
+                    map[key] = value.clone();
+                }
+            }
         }
         state.version += 1;
         secret["metadata"]["resourceVersion"] = json!(state.version.to_string());
-        state.secret = Some(secret.clone());
+        if !state.forgets {
+            state.secret = Some(secret.clone());
+        }
         (200, secret)
     }
 
-    fn patch(&self, body: &[u8]) -> (u16, Value) {
+    fn patch_configuration(&self, body: &[u8]) -> (u16, Value) {
         let patch: Value = serde_json::from_slice(body).unwrap();
         {
             let mut state = self.state();
@@ -318,6 +356,12 @@ fn reason(reason: &str, message: &str) -> Value {
 fn metadata(object: &Value) -> Value {
     json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
         "metadata": object["metadata"] })
+}
+
+/// As the manifests have it.
+fn empty_secret() -> Value {
+    json!({ "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": { "name": SECRET, "resourceVersion": "1", "labels": { "team": "ours" } } })
 }
 
 pub(crate) fn configuration() -> Value {

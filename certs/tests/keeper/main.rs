@@ -8,52 +8,55 @@ mod fake;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use certs::cluster::{Cluster, ObjectNames};
-use certs::inspect;
-use certs::issue::Names;
-use certs::keeper::Keeper;
-use certs::rotate::Phase;
+use certs::api_server::{ApiServer, ObjectNames};
+use certs::ca::Names;
+use certs::certificate::{certificates, facts};
+use certs::keeper::{Status, keep};
+use certs::rotate::Settings;
 use certs::serving::ServingCertificate;
-use certs::settings::Settings;
-use certs::status::Status;
 use fake::{CONFIGURATION, Fake, NAMESPACE, SECRET};
-use jiff::Timestamp;
 use serde_json::json;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 const DAY: Duration = Duration::from_secs(86_400);
+const NAME: &str = "secret-handshake-webhook.secret-handshake.svc";
 
 /// A keeper at work.
 struct Running {
     serving: watch::Receiver<Option<ServingCertificate>>,
     status: watch::Receiver<Status>,
-    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
 }
 
 impl Running {
-    fn start(fake: &Fake, settings: &Settings, seed: u64) -> Self {
-        let names = ObjectNames {
+    fn start(fake: &Fake, settings: &Settings) -> Self {
+        let objects = ObjectNames {
             namespace: NAMESPACE.to_owned(),
             secret: SECRET.to_owned(),
             configuration: CONFIGURATION.to_owned(),
         };
-        let cluster = Cluster::over(fake.client(), names);
-        let keeper = Keeper::new(cluster, names_served(), settings.clone(), seed);
-        let (serving, status) = (keeper.serving(), keeper.status());
-        let (stop, stopped) = oneshot::channel();
-        tokio::spawn(keeper.run(async { drop(stopped.await) }));
-        Self { serving, status, stop: Some(stop) }
+        let names = Names::of_service("secret-handshake-webhook", NAMESPACE, "cluster.local");
+        let mut api_server = ApiServer::new(fake.client(), objects, names);
+        let (serving, status) = (api_server.serving(), api_server.status());
+        let settings = settings.clone();
+        let task = tokio::spawn(async move { keep(&mut api_server, &settings).await });
+        Self { serving, status, task }
     }
 
     /// Waits until the status is as wanted, no longer than so much virtual time.
     async fn until(&mut self, limit: Duration, wanted: impl Fn(&Status) -> bool) -> Status {
         let reached = tokio::time::timeout(limit, self.status.wait_for(wanted)).await;
         let reached = reached.ok().map(|status| status.unwrap().clone());
-        reached.unwrap_or_else(|| panic!("not in {limit:?}: {}", self.status.borrow().screen("it")))
+        reached.unwrap_or_else(|| panic!("not in {limit:?}: {:?}", self.status.borrow()))
     }
 
     async fn ready(&mut self) -> Status {
-        self.until(Duration::from_secs(30), |status| status.not_ready.is_none()).await
+        self.until(Duration::from_secs(30), is_ready).await
+    }
+
+    fn not_ready(&self) -> String {
+        self.status.borrow().not_ready.clone().unwrap_or_default()
     }
 
     /// Whether every entry's caBundle verifies what is served, asked of a real verifier.
@@ -61,30 +64,29 @@ impl Running {
         let serving = self.serving.borrow();
         let serving = serving.as_ref().ok_or("nothing is served")?;
         for bundle in fake.bundles() {
-            let roots = inspect::certificates(&bundle).map_err(|error| error.to_string())?;
-            serving.verify(&roots, &names_served(), fake.now()).map_err(|e| e.to_string())?;
+            let roots = certificates(&bundle).map_err(|error| error.to_string())?;
+            serving.verify(&roots, NAME, fake.now()).map_err(|error| error.to_string())?;
         }
         Ok(())
     }
 
+    fn leaf(&self) -> Vec<u8> {
+        self.serving.borrow().as_ref().unwrap().chain()[0].to_vec()
+    }
+
     fn issuer(&self) -> String {
-        self.status.borrow().leaf.as_ref().unwrap().issuer.clone()
+        facts(&self.serving.borrow().as_ref().unwrap().chain()[0]).unwrap().issuer
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop.take();
+        self.task.abort();
     }
 }
 
-fn names_served() -> Names {
-    Names::of_service("secret-handshake-webhook", NAMESPACE, "cluster.local")
-}
-
-fn slow() -> Settings {
-    // Whatever happens within seconds was not found by looking now and then.
-    Settings { resync: Duration::from_secs(3_600), ..Settings::default() }
+fn is_ready(status: &Status) -> bool {
+    status.not_ready.is_none() && status.bundles_match
 }
 
 /// Lives in which much happens in an hour.
@@ -92,9 +94,7 @@ fn quick() -> Settings {
     Settings {
         leaf_life: Duration::from_secs(600),
         ca_life: Duration::from_secs(3 * 3_600),
-        skew: Duration::from_secs(10),
-        resync: Duration::from_secs(300),
-        ..Settings::default()
+        settle: Duration::from_secs(60),
     }
 }
 
@@ -106,48 +106,43 @@ fn fake() -> Fake {
 async fn three_replicas_that_start_together_agree_on_one_ca() {
     let fake = fake();
     let mut replicas: Vec<_> =
-        (0..3).map(|seed| Running::start(&fake, &Settings::default(), seed)).collect();
+        (0..3).map(|_| Running::start(&fake, &Settings::default())).collect();
     for replica in &mut replicas {
         replica.ready().await;
         replica.verify(&fake).unwrap();
     }
     let issuers: BTreeSet<_> = replicas.iter().map(Running::issuer).collect();
     assert_eq!(issuers.len(), 1, "{issuers:?}");
-    let chains: BTreeSet<_> = replicas
-        .iter()
-        .map(|replica| replica.serving.borrow().as_ref().unwrap().chain()[0].to_vec())
-        .collect();
-    assert_eq!(chains.len(), 3, "each has a leaf of its own");
-    let writes = fake.state().writes.clone();
-    let creates = writes.iter().filter(|(verb, _)| verb == "create").count();
-    assert_eq!(creates, 1, "{writes:?}");
+    let leaves: BTreeSet<_> = replicas.iter().map(Running::leaf).collect();
+    assert_eq!(leaves.len(), 3, "each has a leaf of its own");
+    assert_eq!(fake.cas().len(), 1);
+    assert!(fake.state().writes.len() <= 3, "{:?}", fake.state().writes);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_wiped_or_foreign_bundle_is_put_right_at_once() {
     let fake = fake();
-    let mut replica = Running::start(&fake, &slow(), 1);
+    let mut replica = Running::start(&fake, &Settings::default());
     replica.ready().await;
-    let serial = replica.serving.borrow().as_ref().unwrap().chain()[0].clone();
-    for (entry, foreign) in [(0, ""), (2, "rubbish")] {
-        let repairs = replica.status.borrow().repairs_total;
+    let leaf = replica.leaf();
+    for (entry, foreign) in [(0, ""), (2, "rubbish"), (1, "-----BEGIN CERTIFICATE-----\n!")] {
+        // Soon after a look, and long before the next: seen by the watch.
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        let repairs = replica.status.borrow().repairs;
         fake.overwrite(entry, foreign, "somebody");
-        replica
-            .until(Duration::from_secs(1), |status| {
-                status.repairs_total > repairs && status.not_ready.is_none()
-            })
-            .await;
+        let limit = Duration::from_secs(1);
+        replica.until(limit, |status| status.repairs > repairs && is_ready(status)).await;
         replica.verify(&fake).unwrap();
     }
-    // The certificate is still the same: nothing was wrong with it.
-    assert_eq!(replica.serving.borrow().as_ref().unwrap().chain()[0], serial);
+    assert_eq!(replica.leaf(), leaf, "nothing was wrong with it");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_bundle_that_means_the_same_is_left_alone() {
     let fake = fake();
-    let mut replica = Running::start(&fake, &slow(), 1);
+    let mut replica = Running::start(&fake, &Settings::default());
     replica.ready().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     let bundle = String::from_utf8(fake.bundles()[0].clone()).unwrap();
     let writes = fake.state().writes.len();
     fake.overwrite(0, &format!("# Our CA\n{}\n\n", bundle.trim().replace('\n', "\r\n")), "editor");
@@ -157,10 +152,11 @@ async fn a_bundle_that_means_the_same_is_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fight_is_noticed_named_and_not_fought_to_the_end() {
+async fn whoever_fights_over_the_bundle_is_answered_less_and_less_often() {
     let fake = fake();
-    let mut replica = Running::start(&fake, &Settings::default(), 1);
+    let mut replica = Running::start(&fake, &Settings::default());
     replica.ready().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     let before = fake.state().writes.len();
     // Somebody puts their own back whenever it is changed.
     let rival = {
@@ -176,64 +172,76 @@ async fn a_fight_is_noticed_named_and_not_fought_to_the_end() {
     };
     let _ = tokio::time::timeout(Duration::from_secs(20 * 60), rival).await;
     let writes = fake.state().writes.len() - before;
-    assert!((10..=40).contains(&writes), "{writes} patches in 20 minutes");
-    let status = replica.status.borrow().clone();
-    assert!(status.is_fighting);
-    let screen = status.screen("webhook-1");
-    assert!(screen.contains("somebody else writes the caBundles again and again"), "{screen}");
-    // The other gives up: ready again within the longest pause, and at peace after a while.
-    replica.until(Duration::from_secs(61), |status| status.not_ready.is_none()).await;
-    replica.until(Duration::from_secs(900), |status| !status.is_fighting).await;
+    assert!((100..=130).contains(&writes), "{writes} patches in 20 minutes");
+    assert!(replica.not_ready().contains(fake::ENTRIES[1]), "{}", replica.not_ready());
+    // The other gives up: ready again at the next look.
+    replica.until(Duration::from_secs(11), is_ready).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deleted_secret_is_put_back_as_it_was() {
+async fn an_object_that_does_not_keep_what_is_written_is_not_written_without_end() {
     let fake = fake();
-    let mut replica = Running::start(&fake, &Settings::default(), 1);
+    let mut replica = Running::start(&fake, &Settings::default());
     replica.ready().await;
-    let before = fake.state().secret.take().unwrap();
-    tokio::time::sleep(Duration::from_secs(15)).await;
-    assert_eq!(fake.state().secret.as_ref().unwrap()["data"], before["data"]);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let before = fake.state().writes.len();
+    fake.state().forgets = true;
+    fake.set_data(json!({}));
+    tokio::time::sleep(Duration::from_secs(20 * 60)).await;
+    let writes = fake.state().writes.len() - before;
+    assert!((100..=130).contains(&writes), "{writes} writes in 20 minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_emptied_or_garbled_gets_a_new_ca_within_a_look() {
+    let whole = json!({ "cas.json": "W10=" });
+    let garbled = json!({ "cas.json": "Z2FyYmxl", "note": "eA==" });
+    for data in [json!({}), json!(null), whole, garbled.clone()] {
+        let fake = fake();
+        let mut replica = Running::start(&fake, &Settings::default());
+        replica.ready().await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let before = replica.issuer();
+        fake.set_data(data.clone());
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        replica.ready().await;
+        replica.verify(&fake).unwrap();
+        assert_ne!(replica.issuer(), before, "{data}");
+        assert_eq!(fake.cas().len(), 1);
+        // What others have put beside it stays.
+        let secret = fake.state().secret.clone().unwrap();
+        assert_eq!(secret["metadata"]["labels"]["team"], "ours");
+        assert_eq!(secret["data"].get("note"), data.get("note"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_missing_is_named_and_serving_goes_on() {
+    let fake = fake();
+    let mut replica = Running::start(&fake, &Settings::default());
+    replica.ready().await;
+    let secret = fake.state().secret.take();
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    replica.ready().await;
     replica.verify(&fake).unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_garbled_secret_is_replaced_by_what_is_still_known() {
-    let fake = fake();
-    let mut replica = Running::start(&fake, &Settings::default(), 1);
-    replica.ready().await;
-    let before = fake.state().secret.clone().unwrap();
-    fake.state().secret.as_mut().unwrap()["data"]["ca.key"] = json!("Z2FyYmxl");
-    tokio::time::sleep(Duration::from_secs(15)).await;
-    assert_eq!(fake.state().secret.as_ref().unwrap()["data"], before["data"]);
-    replica.ready().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_secret_that_nobody_can_use_is_replaced_by_a_new_ca() {
-    let fake = fake();
-    let garbled = json!({ "apiVersion": "v1", "kind": "Secret",
-        "metadata": { "name": SECRET, "resourceVersion": "1", "labels": { "team": "ours" } },
-        "data": { "ca.crt": "Z2FyYmxl" } });
-    fake.state().secret = Some(garbled);
-    let mut replica = Running::start(&fake, &Settings::default(), 1);
-    replica.ready().await;
-    replica.verify(&fake).unwrap();
-    let secret = fake.state().secret.clone().unwrap();
-    assert_eq!(secret["metadata"]["labels"]["team"], "ours");
+    // Who starts now has no CA, and says what to do.
+    let mut fresh = Running::start(&fake, &Settings::default());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(fresh.not_ready().contains("apply that again"), "{}", fresh.not_ready());
+    fake.state().secret = secret;
+    fresh.ready().await;
+    assert_eq!(fresh.issuer(), replica.issuer());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_expired_ca_is_replaced() {
     let fake = fake();
-    drop({
-        let mut replica = Running::start(&fake, &quick(), 1);
-        replica.ready().await;
-        replica
-    });
+    let mut replica = Running::start(&fake, &quick());
+    replica.ready().await;
+    drop(replica);
     let before = fake.bundles();
     tokio::time::sleep(DAY).await;
-    let mut replica = Running::start(&fake, &Settings::default(), 2);
+    let mut replica = Running::start(&fake, &Settings::default());
     replica.ready().await;
     replica.verify(&fake).unwrap();
     assert_ne!(fake.bundles(), before);
@@ -241,78 +249,86 @@ async fn an_expired_ca_is_replaced() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_forbidden_is_named_with_the_rule_that_is_missing() {
-    let cases = [
-        (
-            "get secrets",
-            "Role lacks the rule {apiGroups: [\"\"], resources: [secrets], \
-          resourceNames: [secret-handshake-ca], verbs: [get]}",
-        ),
-        (
-            "create secrets",
-            "Role lacks the rule {apiGroups: [\"\"], resources: [secrets], \
-          verbs: [create]}",
-        ),
-        (
-            "get mutatingwebhookconfigurations",
-            "ClusterRole lacks the rule \
-          {apiGroups: [\"admissionregistration.k8s.io\"], \
-          resources: [mutatingwebhookconfigurations], resourceNames: [secret-handshake], \
-          verbs: [get]}",
-        ),
-        ("patch mutatingwebhookconfigurations", "verbs: [patch]}"),
-    ];
-    for (forbidden, expected) in cases {
+    let secret = "Role lacks the rule {apiGroups: [\"\"], resources: [secrets], \
+                  resourceNames: [secret-handshake-ca], verbs: ";
+    let configuration = "ClusterRole lacks the rule {apiGroups: \
+                         [\"admissionregistration.k8s.io\"], resources: \
+                         [mutatingwebhookconfigurations], resourceNames: [secret-handshake], verbs: ";
+    for (forbidden, rule, verb) in [
+        ("get secrets", secret, "[get]}"),
+        ("patch secrets", secret, "[patch]}"),
+        ("get mutatingwebhookconfigurations", configuration, "[get]}"),
+        ("patch mutatingwebhookconfigurations", configuration, "[patch]}"),
+    ] {
         let fake = fake();
         fake.state().forbidden.insert(forbidden.to_owned());
-        let mut replica = Running::start(&fake, &Settings::default(), 1);
+        let mut replica = Running::start(&fake, &Settings::default());
         tokio::time::sleep(Duration::from_secs(90)).await;
-        let status = replica.status.borrow().clone();
-        let not_ready = status.not_ready.unwrap_or_default();
-        assert!(not_ready.contains(expected), "{forbidden}: {not_ready}");
-        assert!(fake.state().writes.iter().all(|(verb, _)| verb != "update"), "{forbidden}");
+        let not_ready = replica.not_ready();
+        assert!(not_ready.contains(&format!("{rule}{verb}")), "{forbidden}: {not_ready}");
         // As soon as it is allowed, all is well.
         fake.state().forbidden.clear();
-        replica.until(Duration::from_secs(35), |status| status.not_ready.is_none()).await;
+        replica.until(Duration::from_secs(11), is_ready).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_secret_that_becomes_forbidden_is_not_replaced_and_serving_goes_on() {
     let fake = fake();
-    let mut replica = Running::start(&fake, &quick(), 1);
+    let mut replica = Running::start(&fake, &Settings::default());
     replica.ready().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     let before = fake.state().secret.clone();
-    fake.state().forbidden.extend(["get secrets".to_owned(), "update secrets".to_owned()]);
-    // As long as no rotation can have begun, certificates are renewed from the CA in memory.
-    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    fake.state().forbidden.insert("get secrets".to_owned());
+    tokio::time::sleep(DAY - Duration::from_secs(300)).await;
     assert_eq!(fake.state().secret, before);
-    let status = replica.ready().await;
-    assert!(status.renewals_total >= 6, "{status:?}");
-    assert!(status.problem.unwrap().contains("lacks the rule"));
+    assert_eq!(replica.not_ready(), "");
     replica.verify(&fake).unwrap();
-    // Later it could outlive the CA's place in the caBundle: it says so, and signs no more.
-    tokio::time::sleep(Duration::from_secs(2 * 3_600)).await;
-    let not_ready = replica.status.borrow().not_ready.clone().unwrap();
-    assert!(not_ready.contains("is valid from"), "{not_ready}");
-    assert!(not_ready.contains("lacks the rule"), "{not_ready}");
+    // Nothing can be signed, so the certificate ends: it says so before any API server refuses it.
+    replica.until(Duration::from_secs(400), |status| status.not_ready.is_some()).await;
+    replica.verify(&fake).unwrap();
+    assert!(replica.not_ready().contains("certificate is for"), "{}", replica.not_ready());
+    assert!(replica.not_ready().contains("lacks the rule"), "{}", replica.not_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaves_go_on_while_publication_is_forbidden_and_the_next_ca_waits() {
+    let fake = fake();
+    let mut replica = Running::start(&fake, &quick());
+    replica.ready().await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let before = replica.issuer();
+    fake.state().forbidden.insert("patch mutatingwebhookconfigurations".to_owned());
+    fake.ask_for_a_new_ca();
+    // Longer than a leaf lives.
+    for _ in 0..25 {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        replica.verify(&fake).unwrap();
+        assert_eq!((replica.not_ready().as_str(), replica.issuer()), ("", before.clone()));
+    }
+    assert_eq!(fake.cas().len(), 2);
+    assert!(!replica.status.borrow().bundles_match);
+    assert!(replica.status.borrow().renewals >= 2);
+    fake.state().forbidden.clear();
+    replica.until(Duration::from_secs(11), is_ready).await;
+    tokio::time::sleep(Duration::from_secs(900)).await;
+    assert_ne!(replica.issuer(), before);
+    replica.verify(&fake).unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_api_away_at_the_start_is_waited_for_and_later_is_lived_without() {
     let fake = fake();
     fake.state().is_away = true;
-    let mut replica = Running::start(&fake, &Settings::default(), 1);
+    let mut replica = Running::start(&fake, &Settings::default());
     tokio::time::sleep(Duration::from_secs(3_600)).await;
-    let not_ready = replica.status.borrow().not_ready.clone().unwrap();
-    assert!(not_ready.contains("no answer in 10 s"), "{not_ready}");
+    assert!(replica.not_ready().contains("no answer in 10s"), "{}", replica.not_ready());
     fake.state().is_away = false;
-    replica.until(Duration::from_secs(60), |status| status.not_ready.is_none()).await;
+    replica.until(Duration::from_secs(60), is_ready).await;
     fake.state().is_away = true;
-    for _ in 0..2 {
-        tokio::time::sleep(DAY / 2).await;
-        replica.verify(&fake).unwrap();
-        assert_eq!(replica.status.borrow().not_ready, None);
-    }
+    tokio::time::sleep(DAY / 2).await;
+    replica.verify(&fake).unwrap();
+    assert_eq!(replica.not_ready(), "");
 }
 
 #[tokio::test(start_paused = true)]
@@ -322,9 +338,9 @@ async fn conflicts_and_lost_answers_do_no_harm() {
         fake.state().interlopers = interlopers;
         fake.state().lose = lose;
         let mut replicas: Vec<_> =
-            (0..2).map(|seed| Running::start(&fake, &Settings::default(), seed)).collect();
+            (0..2).map(|_| Running::start(&fake, &Settings::default())).collect();
         for replica in &mut replicas {
-            replica.until(Duration::from_secs(120), |status| status.not_ready.is_none()).await;
+            replica.until(Duration::from_secs(120), is_ready).await;
             replica.verify(&fake).unwrap();
         }
         assert_eq!(replicas[0].issuer(), replicas[1].issuer());
@@ -334,46 +350,39 @@ async fn conflicts_and_lost_answers_do_no_harm() {
 #[tokio::test(start_paused = true)]
 async fn a_person_asks_for_a_new_ca_and_nobody_is_cut_off() {
     let fake = fake();
-    let settings = Settings { resync: Duration::from_secs(10), ..quick() };
-    let mut replicas: Vec<_> = (0..2).map(|seed| Running::start(&fake, &settings, seed)).collect();
+    let mut replicas: Vec<_> = (0..2).map(|_| Running::start(&fake, &quick())).collect();
     for replica in &mut replicas {
         replica.ready().await;
     }
+    tokio::time::sleep(Duration::from_secs(120)).await;
     let old = replicas[0].issuer();
-    {
-        let mut state = fake.state();
-        let secret = state.secret.as_mut().unwrap();
-        secret["metadata"]["annotations"] = json!({ certs::store::ROTATE: "now" });
-        secret["metadata"]["resourceVersion"] = json!("asked");
-    }
+    fake.ask_for_a_new_ca();
     // At every moment what is served is accepted.
-    let mut phases = vec![Phase::Steady];
+    let mut counts = vec![1];
     for step in 0..700 {
         // Closely while it changes over, and then until the old CA is dropped.
         let pause = if step < 600 { 100 } else { 10_000 };
         tokio::time::sleep(Duration::from_millis(pause)).await;
         for replica in &replicas {
             replica.verify(&fake).unwrap();
-            assert_eq!(replica.status.borrow().not_ready, None);
+            assert_eq!(replica.not_ready(), "");
         }
-        let phase = replicas[0].status.borrow().phase.unwrap();
-        if phases.last() != Some(&phase) {
-            phases.push(phase);
+        let count = fake.cas().len();
+        if counts.last() != Some(&count) {
+            counts.push(count);
         }
     }
-    assert_eq!(phases, [Phase::Steady, Phase::Publishing, Phase::Retiring, Phase::Steady]);
+    assert_eq!(counts, [1, 2, 1]);
     assert_ne!(replicas[0].issuer(), old);
     assert_eq!(replicas[0].issuer(), replicas[1].issuer());
     let secret = fake.state().secret.clone().unwrap();
     assert_eq!(secret["metadata"]["annotations"], json!({}));
-    let keys: Vec<_> = secret["data"].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(keys, ["ca.crt", "ca.key"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn four_cas_live_and_end_with_real_keys() {
     let fake = fake();
-    let mut replicas: Vec<_> = (0..2).map(|seed| Running::start(&fake, &quick(), seed)).collect();
+    let mut replicas: Vec<_> = (0..2).map(|_| Running::start(&fake, &quick())).collect();
     for replica in &mut replicas {
         replica.ready().await;
     }
@@ -382,13 +391,13 @@ async fn four_cas_live_and_end_with_real_keys() {
         tokio::time::sleep(Duration::from_secs(240)).await;
         for replica in &replicas {
             replica.verify(&fake).unwrap_or_else(|why| panic!("minute {minute}: {why}"));
-            assert_eq!(replica.status.borrow().not_ready, None, "minute {minute}");
+            assert_eq!(replica.not_ready(), "", "minute {minute}");
         }
         authorities.insert(replicas[0].issuer());
     }
     assert_eq!(authorities.len(), 4, "one for every two hours");
     for replica in &replicas {
-        assert!(replica.status.borrow().renewals_total > 50);
+        assert!(replica.status.borrow().renewals > 50);
     }
 }
 
@@ -396,34 +405,32 @@ async fn four_cas_live_and_end_with_real_keys() {
 async fn the_api_servers_clock_counts_and_not_the_nodes() {
     // This machine's clock is years behind the fake server's.
     let fake = Fake::new("2091-06-01T00:00:00Z");
-    let mut replica = Running::start(&fake, &Settings::default(), 1);
-    let status = replica.ready().await;
+    let mut replica = Running::start(&fake, &Settings::default());
+    replica.ready().await;
     replica.verify(&fake).unwrap();
-    let leaf = status.leaf.unwrap();
-    assert!(leaf.not_before < fake.now() && fake.now() < leaf.not_after);
-    assert!(leaf.not_after < fake.now() + 2 * DAY);
-    assert!(status.clock.unwrap().contains("behind the API server's"));
+    let validity = facts(&replica.serving.borrow().as_ref().unwrap().chain()[0]).unwrap().validity;
+    assert!(validity.contains(fake.now()) && validity.not_after < fake.now() + 2 * DAY);
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_configuration_it_is_not_ready_until_there_is_one() {
     let fake = fake();
     let configuration = fake.state().configuration.take();
-    let mut replica = Running::start(&fake, &Settings::default(), 1);
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    let not_ready = replica.status.borrow().not_ready.clone().unwrap();
-    assert!(not_ready.contains("there is no such webhook configuration"), "{not_ready}");
+    let mut replica = Running::start(&fake, &Settings::default());
+    tokio::time::sleep(Duration::from_secs(62)).await;
+    assert!(replica.not_ready().contains("does not exist"), "{}", replica.not_ready());
     fake.state().configuration = configuration;
     fake.touch();
-    replica.ready().await;
+    replica.until(Duration::from_secs(1), is_ready).await;
     replica.verify(&fake).unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_entry_that_is_added_later_is_filled_too() {
     let fake = fake();
-    let mut replica = Running::start(&fake, &slow(), 1);
+    let mut replica = Running::start(&fake, &Settings::default());
     replica.ready().await;
+    tokio::time::sleep(Duration::from_secs(62)).await;
     {
         let mut state = fake.state();
         let configuration = state.configuration.as_mut().unwrap();
@@ -431,12 +438,12 @@ async fn an_entry_that_is_added_later_is_filled_too() {
             "name": "more.example.org", "admissionReviewVersions": ["v1"], "sideEffects": "None",
             "clientConfig": { "url": "https://127.0.0.1:8443/mutate/pods" },
         }));
-        configuration["metadata"]["generation"] = json!(99);
     }
     fake.touch();
-    replica.until(Duration::from_secs(1), |status| status.entries.len() == 4).await;
-    replica.ready().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(fake.bundles().len(), 4);
     replica.verify(&fake).unwrap();
+    replica.ready().await;
 }
 
 /// The verbs, groups, resources and names that the manifests allow.
@@ -469,15 +476,18 @@ fn allowed() -> BTreeSet<fake::Asked> {
 #[tokio::test(start_paused = true)]
 async fn the_manifests_allow_what_is_asked_for_and_nothing_else() {
     let fake = fake();
-    let mut replica = Running::start(&fake, &quick(), 1);
+    let mut replica = Running::start(&fake, &quick());
     replica.ready().await;
-    // All there is to ask for: a rotation, a repair, a Secret put back.
+    // All there is to ask for: a rotation, a repair, a Secret that is emptied.
     fake.overwrite(0, "", "somebody");
     tokio::time::sleep(Duration::from_secs(60)).await;
-    fake.state().secret = None;
+    fake.set_data(json!({}));
     tokio::time::sleep(Duration::from_secs(3 * 3_600)).await;
     replica.ready().await;
-    assert_eq!(fake.state().asked, allowed());
+    let mut allowed = allowed();
+    // The namespaces' annotations, which are not about certificates.
+    allowed.retain(|(_, _, resource, _)| resource != "namespaces");
+    assert_eq!(fake.state().asked, allowed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -489,30 +499,34 @@ async fn no_key_is_logged_or_shown() {
         .finish();
     let guard = tracing::subscriber::set_default(subscriber);
     let fake = fake();
-    let mut replica = Running::start(&fake, &Settings::default(), 1);
+    let mut replica = Running::start(&fake, &Settings::default());
     let status = replica.ready().await;
+    let first = fake.cas()[0]["key"].as_str().unwrap().to_owned();
+    tokio::time::sleep(Duration::from_secs(60)).await;
     fake.overwrite(0, "", "somebody");
-    fake.state().secret.as_mut().unwrap()["data"]["next.key"] = json!("Z2FyYmxl");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    fake.set_data(json!({ "cas.json": "Z2FyYmxl" }));
     tokio::time::sleep(Duration::from_secs(60)).await;
     fake.state().forbidden.insert("get secrets".to_owned());
     tokio::time::sleep(Duration::from_secs(60)).await;
     drop(guard);
-    let secret = fake.state().secret.clone().unwrap();
     let shown = format!(
-        "{}\n{status:?}\n{}\n{:?}",
+        "{}\n{status:?}\n{:?}",
         String::from_utf8_lossy(&log.0.lock().unwrap()),
-        status.screen("it"),
         replica.serving.borrow()
     );
     assert!(shown.contains("was changed by somebody and put right"), "{shown}");
-    assert!(shown.contains("next.crt is missing"), "{shown}");
-    let key = secret["data"]["ca.key"].as_str().unwrap();
-    let served = replica.serving.borrow().as_ref().unwrap().key().to_pem();
-    let lines = served.lines().filter(|line| !line.starts_with('-')).map(str::to_owned);
-    // In the Secret's base64, and as the base64 in PEM.
-    for trace in lines.chain([key[..60].to_owned(), "PRIVATE KEY".to_owned()]) {
-        assert!(!shown.contains(&trace), "{trace} is shown:\n{shown}");
+    assert!(shown.contains("cas.json is not a list of CAs"), "{shown}");
+    let second = fake.cas()[0]["key"].as_str().unwrap().to_owned();
+    let served = replica.serving.borrow().as_ref().unwrap().key().to_pem().to_string();
+    for key in [first, second, served] {
+        for line in key.lines().filter(|line| !line.starts_with('-')) {
+            assert!(!shown.contains(line), "{line} is shown:\n{shown}");
+        }
     }
+    let secret = fake.state().secret.clone().unwrap();
+    let encoded = secret["data"]["cas.json"].as_str().unwrap();
+    assert!(!shown.contains(&encoded[..60]) && !shown.contains("PRIVATE KEY"), "{shown}");
 }
 
 /// Collects a log.
@@ -536,26 +550,4 @@ impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Log {
     fn make_writer(&'a self) -> Self {
         self.clone()
     }
-}
-
-#[test]
-fn a_status_is_one_screen_and_survives_json() {
-    let now: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
-    let status = Status {
-        now,
-        not_ready: None,
-        problem: None,
-        clock: None,
-        leaf: None,
-        phase: None,
-        authorities: Vec::new(),
-        entries: Vec::new(),
-        next: None,
-        renewals_total: 0,
-        repairs_total: 0,
-        is_fighting: false,
-    };
-    let json = serde_json::to_string(&status).unwrap();
-    assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);
-    assert!(status.screen("pod-1").starts_with("pod-1  ready\n"));
 }

@@ -5,20 +5,20 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use certs::clock::Time;
-use certs::inspect::Fingerprint;
-use certs::replica::{Answer, Event as Told, Failure, Replica, Request, Step};
-use certs::rotate::{Authorities, Ca, Entry, Live, Secret, Why};
-use certs::settings::Settings;
-use certs::validity::Validity;
+use certs::bundle::Entry;
+use certs::certificate::{Fingerprint, Validity};
+use certs::keeper::Failure;
+use certs::rotate::Settings;
+use certs::secret::{Ca, Content};
 use jiff::Timestamp;
 
 mod invariant;
-mod replicas;
+mod replica;
 mod store;
 mod tally;
 mod trouble;
 
+use replica::{Answer, Replica, Request};
 pub(crate) use tally::Tally;
 
 const SECOND: u64 = 1_000;
@@ -31,33 +31,37 @@ const END: u64 = 10 * YEAR;
 const EPOCH_MS: i64 = 1_767_225_600_000;
 /// More events than any ten years have: a leaf a day for four replicas is half a million.
 const MOST_EVENTS: u64 = 3_000_000;
-/// The longest that an API server's cache lags behind; below the settle time of 30 s.
+/// The longest that an API server's cache lags behind.
 const LAG: u64 = 25 * SECOND;
+/// How often a replica looks when nothing seems to happen.
+const LOOK: u64 = 10 * SECOND;
 
 /// What is broken on purpose.
 #[derive(Clone, Copy)]
 pub(crate) enum Sabotage {
     /// Each write of the Secret goes through this.
-    Writes(fn(&Authorities) -> Authorities),
+    Writes(fn(&mut Vec<Ca>)),
     /// The settle time is nothing.
     NoSettling,
+    /// Each replica reads the Secret once and then for days goes by what it has read.
+    StaleSecret,
 }
 
 #[derive(Debug)]
 enum Event {
-    /// A replica does its next step, unless it was woken or restarted since.
-    Next { slot: usize, ticket: u64 },
+    /// A replica's rest is over, unless it was woken or restarted since.
+    Rested { slot: usize, ticket: u64 },
     /// A request reaches the store.
     Apply { slot: usize, birth: u64, request: Request },
     /// An answer reaches the replica.
-    Deliver { slot: usize, birth: u64, result: Result<Answer, Failure>, versions: Versions },
+    Deliver { slot: usize, birth: u64, answer: Answer },
     /// A change of the configuration reaches a replica's watch.
-    Watch { slot: usize, birth: u64 },
+    Watch { slot: usize, birth: u64, version: u64 },
     /// An API server's cache catches up with a version of the configuration.
-    Cache { server: usize, version: u64, live: Arc<Live> },
+    Cache { server: usize, version: u64, entries: Arc<Vec<Entry>> },
     /// A replica starts.
     Start { slot: usize },
-    /// A leaf may have ended: only to check the invariant at that moment.
+    /// Something may have ended: only to check the invariant at that moment.
     Check,
     /// Something bad happens, and the next bad thing is planned.
     Trouble { is_extra: bool },
@@ -67,38 +71,25 @@ enum Event {
     Reapply,
 }
 
-/// The resourceVersions that came with an answer.
-#[derive(Debug, Clone, Copy, Default)]
-struct Versions {
-    configuration: Option<u64>,
-    has_secret: bool,
-    secret: Option<u64>,
-}
-
+#[derive(Default)]
 struct Slot {
     replica: Option<Replica>,
     birth: u64,
     ticket: u64,
     started: u64,
     wall_offset_ms: i64,
-    configuration_version: u64,
-    secret_version: Option<u64>,
-    /// The CAs that it knew when it last rested.
-    known: Vec<Fingerprint>,
-    /// The CAs whose keys it has.
-    keys: Vec<Fingerprint>,
-    /// Until when it cannot reach the API.
+    /// The version of the configuration that its watch has told it.
+    watched: u64,
+    /// Until when it can't reach the API.
     away_until: u64,
-    /// Whether it rests, has seen all there is, and need not be polled.
-    is_idle: bool,
-    /// When its next step is planned, if it rests.
-    next_at: Option<u64>,
+    /// When its rest is over and whether a change ends it, if it rests.
+    rest: Option<(Option<u64>, bool)>,
     was_ready: bool,
 }
 
 struct Server {
     seen: u64,
-    cache: Arc<Live>,
+    cache: Arc<Vec<Entry>>,
     skew_ms: i64,
 }
 
@@ -113,18 +104,23 @@ pub(crate) struct World {
     /// Whether replicas hear the API servers' clocks; then their own may jump.
     has_dates: bool,
     now: u64,
-    clock_offset_ms: i64,
     sequence: u64,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     events: Vec<Option<Event>>,
     free: Vec<usize>,
     made: Vec<Validity>,
-    configuration: (u64, Arc<Live>),
-    secret: Option<(u64, Result<Authorities, ()>)>,
-    backup: Option<Authorities>,
+    configuration: (u64, Arc<Vec<Entry>>),
+    /// The Secret: its CAs, or something that can't be read.
+    secret: (u64, Result<Vec<Ca>, ()>),
+    asked: bool,
+    backup: Option<Vec<Ca>>,
     version: u64,
     servers: Vec<Server>,
     slots: Vec<Slot>,
+    /// Until when nobody may patch the configuration.
+    blocked_until: u64,
+    /// Until when nobody may read or write the Secret.
+    forbidden_until: u64,
     /// Until when the invariant may be broken, because of something that no replica could prevent.
     excused_until: u64,
     /// Since when something is being recovered from.
@@ -134,6 +130,17 @@ pub(crate) struct World {
     /// Whether somebody has tampered with the Secret: a new CA is no surprise then.
     is_tampered: bool,
     tally: Tally,
+}
+
+fn empty_entries() -> Arc<Vec<Entry>> {
+    let names = ["namespace", "pod", "workload"];
+    let entries = names.map(|name| Entry {
+        name: name.to_owned(),
+        bundle: Vec::new(),
+        is_broken: false,
+        foreign_writer: None,
+    });
+    Arc::new(entries.into())
 }
 
 impl World {
@@ -147,63 +154,44 @@ impl World {
         if matches!(sabotage, Some(Sabotage::NoSettling)) {
             settings.settle = Duration::ZERO;
         }
-        let has_dates = rng.bool();
         let skew = |rng: &mut fastrand::Rng| rng.i64(-120..=120) * 1_000;
-        let names = ["namespace", "pod", "workload"];
-        let entries = names.iter().map(|name| Entry {
-            name: (*name).to_owned(),
-            bundle: Vec::new(),
-            is_broken: false,
-            foreign_writer: None,
-        });
-        let live = Arc::new(Live { exists: true, generation: 1, entries: entries.collect() });
+        let entries = empty_entries();
         let servers = (0..rng.usize(1..=3)).map(|_| Server {
             seen: 1,
-            cache: live.clone(),
+            cache: entries.clone(),
             skew_ms: skew(&mut rng),
         });
-        let servers: Vec<_> = servers.collect();
-        let slots = (0..rng.usize(1..=4)).map(|_| Slot {
-            replica: None,
-            birth: 0,
-            ticket: 0,
-            started: 0,
-            wall_offset_ms: skew(&mut rng),
-            configuration_version: 0,
-            secret_version: None,
-            known: Vec::new(),
-            keys: Vec::new(),
-            away_until: 0,
-            is_idle: false,
-            next_at: None,
-            was_ready: false,
-        });
-        let slots: Vec<_> = slots.collect();
+        let servers = servers.collect();
+        let slots = (0..rng.usize(1..=4))
+            .map(|_| Slot { wall_offset_ms: skew(&mut rng), ..Slot::default() });
+        let slots = slots.collect();
         let mut world = Self {
             is_prompt: rng.bool(),
+            has_dates: rng.bool(),
             rng,
             settings,
             sabotage,
             is_told,
-            has_dates,
             now: 0,
-            clock_offset_ms: 0,
             sequence: 0,
             queue: BinaryHeap::new(),
             events: Vec::new(),
             free: Vec::new(),
             made: Vec::new(),
-            configuration: (1, live),
-            secret: None,
+            configuration: (1, entries),
+            secret: (1, Ok(Vec::new())),
+            asked: false,
             backup: None,
             version: 1,
             servers,
             slots,
+            blocked_until: 0,
+            forbidden_until: 0,
             excused_until: 0,
             disturbed_since: None,
             is_measured: true,
             is_tampered: true,
-            tally: Tally::default(),
+            tally: Tally { seed, ..Tally::default() },
         };
         world.excuse();
         for slot in 0..world.slots.len() {
@@ -238,29 +226,25 @@ impl World {
 
     fn happen(&mut self, event: Event) -> Result<(), String> {
         match event {
-            Event::Next { slot, ticket } if self.slots[slot].ticket == ticket => self.next(slot),
-            Event::Next { .. } => Ok(()),
+            Event::Rested { slot, ticket } if self.slots[slot].ticket == ticket => {
+                self.wake(slot, false)
+            }
+            Event::Rested { .. } => Ok(()),
             Event::Apply { slot, birth, request } => self.apply(slot, birth, request),
-            Event::Deliver { slot, birth, result, versions } => {
-                self.deliver(slot, birth, result, versions)
-            }
-            Event::Watch { slot, birth } => {
+            Event::Deliver { slot, birth, answer } => self.deliver(slot, birth, answer),
+            Event::Watch { slot, birth, version } => {
                 let slot_ref = &mut self.slots[slot];
-                if slot_ref.birth == birth
-                    && let Some(replica) = &mut slot_ref.replica
-                {
-                    replica.wake();
-                    if slot_ref.is_idle {
-                        self.schedule(slot, 0);
-                    }
+                if slot_ref.birth != birth {
+                    return Ok(());
                 }
-                Ok(())
+                slot_ref.watched = slot_ref.watched.max(version);
+                if self.has_watched_news(slot) { self.wake(slot, true) } else { Ok(()) }
             }
-            Event::Cache { server, version, live } => {
+            Event::Cache { server, version, entries } => {
                 let server = &mut self.servers[server];
                 if server.seen < version {
                     server.seen = version;
-                    server.cache = live;
+                    server.cache = entries;
                 }
                 self.check()
             }
@@ -276,19 +260,8 @@ impl World {
                 self.check()
             }
             Event::Reapply => {
-                let mut live = (*self.configuration.1).clone();
-                live.exists = true;
-                live.generation = 1;
-                live.entries = ["namespace", "pod", "workload"]
-                    .map(|name| Entry {
-                        name: name.to_owned(),
-                        bundle: Vec::new(),
-                        is_broken: false,
-                        foreign_writer: None,
-                    })
-                    .into();
                 self.excuse();
-                self.configure(live);
+                self.configure(empty_entries());
                 self.check()
             }
         }
@@ -300,7 +273,7 @@ impl World {
     }
 
     fn true_ms(&self) -> i64 {
-        EPOCH_MS + i64::try_from(self.now).unwrap() + self.clock_offset_ms
+        EPOCH_MS + i64::try_from(self.now).unwrap()
     }
 
     fn moment(&self) -> Timestamp {
@@ -311,17 +284,12 @@ impl World {
         Timestamp::from_millisecond(self.true_ms() + self.servers[server].skew_ms).unwrap()
     }
 
-    fn time(&self, slot: usize) -> Time {
-        let wall_ms = self.true_ms() + self.slots[slot].wall_offset_ms;
-        Time {
-            wall: Timestamp::from_millisecond(wall_ms).unwrap(),
-            steady: Duration::from_millis(self.now - self.slots[slot].started),
-        }
-    }
-
-    /// Milliseconds until a moment by the true clock, and one more.
-    fn until(&self, moment: Timestamp) -> u64 {
-        u64::try_from(moment.as_millisecond() - self.true_ms() + 1).unwrap_or(0)
+    /// The clock that a replica goes by.
+    fn replica_time(&self, slot: usize) -> Timestamp {
+        let slot = &self.slots[slot];
+        let heard = slot.replica.as_ref().and_then(|replica| replica.heard_offset_ms);
+        let offset = heard.unwrap_or(slot.wall_offset_ms);
+        Timestamp::from_millisecond(self.true_ms() + offset).unwrap()
     }
 
     fn latency(&mut self) -> u64 {

@@ -14,29 +14,19 @@ impl World {
             }
         }
         let slot = self.rng.usize(0..self.slots.len());
-        match self.rng.u32(0..12) {
-            0 => {
-                if self.slots[slot].replica.is_some() {
-                    self.crash(slot);
-                }
-            }
-            1 => (0..self.slots.len()).for_each(|slot| {
-                if self.slots[slot].replica.is_some() {
-                    self.crash(slot);
-                }
-            }),
+        match self.rng.u32(0..14) {
+            0 => self.crash(slot),
+            1 => (0..self.slots.len()).for_each(|slot| self.crash(slot)),
             2 => {
-                self.tally.outages += 1;
-                let hours = self.rng.u64(1..12);
-                self.tell(|| format!("the API is away from replica {slot} for {hours} h"));
-                let until = self.now + hours * HOUR;
+                let length = self.rng.u64(HOUR..40 * HOUR);
+                self.outage("the API is away from one replica", length);
+                let until = self.now + length;
                 self.slots[slot].away_until = self.slots[slot].away_until.max(until);
                 self.prolong();
             }
             3 => {
-                self.tally.outages += 1;
                 let length = self.rng.u64(SECOND..12 * HOUR);
-                self.tell(|| format!("the API is away for {length} ms"));
+                self.outage("the API is away", length);
                 let until = self.now + length;
                 for slot in &mut self.slots {
                     slot.away_until = slot.away_until.max(until);
@@ -58,75 +48,96 @@ impl World {
                 self.overwrite(true);
             }
             7 => {
-                self.vandalise(false, "the Secret is deleted");
-                self.set_secret(None);
+                self.vandalise(false, "the Secret is emptied");
+                self.set_secret(Ok(Vec::new()));
             }
             8 => {
                 self.vandalise(false, "the Secret is garbled");
-                self.set_secret(Some(Err(())));
+                self.set_secret(Err(()));
             }
             9 => {
                 if let Some(backup) = self.backup.clone() {
                     self.vandalise(false, "an old backup of the Secret is restored");
-                    self.set_secret(Some(Ok(backup)));
+                    self.set_secret(Ok(backup));
                 }
             }
             10 if !self.is_prompt => {
                 self.vandalise(true, "somebody fights over the caBundle");
-                let left = self.rng.u32(4..12);
+                let left = self.rng.u32(4..20);
                 self.plan(0, Event::Fight { left });
             }
             10 => {
                 self.vandalise(true, "the configuration is deleted");
-                let live = Live { exists: false, generation: 0, entries: Vec::new() };
-                self.configure(live);
+                self.configure(Arc::default());
                 let at = self.rng.u64(100..30 * SECOND);
                 self.plan(at, Event::Reapply);
             }
-            _ => {
-                if let Some((_, Ok(cas))) = &self.secret {
-                    self.backup = Some(cas.clone());
-                    let asked = Authorities { asked: true, ..cas.clone() };
-                    self.tell(|| "somebody asks for a new CA".to_owned());
-                    self.set_secret(Some(Ok(asked)));
-                }
+            11 => {
+                // Longer than a leaf lives: leaves must go on, and no CA may sign or go meanwhile.
+                let leaf_life = u64::try_from(self.settings.leaf_life.as_millis()).unwrap();
+                let length = leaf_life + HOUR;
+                self.outage("publication is blocked", length);
+                self.blocked_until = self.blocked_until.max(self.now + length);
+                self.ask();
+                self.prolong();
             }
+            12 => {
+                let length = self.rng.u64(HOUR..40 * HOUR);
+                self.outage("the Secret is forbidden", length);
+                self.forbidden_until = self.forbidden_until.max(self.now + length);
+                self.prolong();
+                self.plan(length, Event::Check);
+            }
+            _ => self.ask(),
         }
         self.check()
     }
 
-    pub(super) fn vandalise(&mut self, breaks_bundle: bool, what: &str) {
+    fn outage(&mut self, what: &str, length: u64) {
+        self.tally.outages += 1;
+        self.tell(|| format!("{what} for {} min", length / MINUTE));
+    }
+
+    /// A person asks for a new CA, after a backup.
+    fn ask(&mut self) {
+        if let Ok(cas) = &self.secret.1 {
+            self.backup = Some(cas.clone());
+            self.tell(|| "somebody asks for a new CA".to_owned());
+            self.asked = true;
+            self.set_secret(Ok(cas.clone()));
+        }
+    }
+
+    fn vandalise(&mut self, breaks_bundle: bool, what: &str) {
         self.tally.vandalism += 1;
         self.tell(|| what.to_owned());
-        if breaks_bundle {
+        self.is_tampered |= !breaks_bundle;
+        // A CA whose key is lost can't be replaced as long as none can be published.
+        if breaks_bundle || self.now < self.blocked_until {
             self.excuse();
-        } else {
-            self.is_tampered = true;
         }
     }
 
     pub(super) fn overwrite(&mut self, with_foreign: bool) {
-        if !self.configuration.1.exists {
+        if self.configuration.1.is_empty() {
             return;
         }
         self.excuse();
-        let mut live = (*self.configuration.1).clone();
-        let only_one = self.rng.bool();
-        let bundle = if with_foreign { vec![Fingerprint([0xFF; 32])] } else { Vec::new() };
-        let count = if only_one { 1 } else { live.entries.len() };
-        for entry in live.entries.iter_mut().take(count) {
-            entry.bundle.clone_from(&bundle);
+        let mut entries = self.configuration.1.to_vec();
+        let count = if self.rng.bool() { 1 } else { entries.len() };
+        for entry in entries.iter_mut().take(count) {
+            entry.bundle = if with_foreign { vec![Fingerprint([0xFF; 32])] } else { Vec::new() };
             entry.foreign_writer = Some("vandal".to_owned());
         }
-        live.generation += 1;
-        self.configure(live);
+        self.configure(Arc::new(entries));
     }
 
     /// From now on for so long the invariant may be broken: nobody could prevent it.
     pub(super) fn excuse(&mut self) {
-        let reach = self.slots.iter().map(|slot| slot.away_until).max().unwrap_or(0).max(self.now);
+        let away = self.slots.iter().map(|slot| slot.away_until).max().unwrap_or(0);
+        let reach = away.max(self.blocked_until).max(self.forbidden_until).max(self.now);
         // Slow: a watch that is dead, a look that is due, an answer that is lost and tried again,
-        // a truce in a fight, a restart, and a cache that lags.
+        // repairs held back in a fight, a restart, and a cache that lags.
         // Prompt: with the API away, all but the pause before the next try.
         let seconds = match (self.is_prompt, reach > self.now) {
             (true, false) => 20,
@@ -143,8 +154,8 @@ impl World {
     }
 
     /// An outage comes on top of something that is still being recovered from.
-    pub(super) fn prolong(&mut self) {
-        if self.now <= self.excused_until || self.disturbed_since.is_some() {
+    fn prolong(&mut self) {
+        if self.now <= self.excused_until || self.disturbed_since.is_some() || self.is_tampered {
             self.excuse();
         }
     }
