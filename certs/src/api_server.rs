@@ -88,6 +88,12 @@ impl ApiServer {
         }
     }
 
+    /// The name by which an API server calls the webhook's Service.
+    #[must_use]
+    pub fn service_name(&self) -> &str {
+        self.names.dns.first().map_or("", String::as_str)
+    }
+
     /// The certificate to serve with: `None` until there is one, then always the newest.
     #[must_use]
     pub fn serving(&self) -> watch::Receiver<Option<ServingCertificate>> {
@@ -156,7 +162,11 @@ impl ApiServer {
         let status: kube::core::Status = serde_json::from_slice(&body).unwrap_or_default();
         match head.status.as_u16() {
             404 => Ok(None),
-            403 => Err(failed(&format_args!("{}: {}", status.message, object.missing_rule(verb, name)))),
+            403 => Err(failed(&format_args!(
+                "{}: {}",
+                status.message,
+                object.missing_rule(verb, name)
+            ))),
             code => Err(failed(&format_args!("HTTP {code} {}", status.message))),
         }
     }
@@ -245,9 +255,7 @@ impl Cluster for ApiServer {
         let leaf = authority.issue(&self.names, validity).map_err(|error| failed(&error))?;
         // What readiness takes for granted: whoever trusts this CA accepts this leaf.
         let root = std::slice::from_ref(authority.certificate());
-        if let Some(name) = self.names.dns.first() {
-            leaf.verify(root, name, self.now()).map_err(|error| failed(&error))?;
-        }
+        leaf.verify(root, self.service_name(), self.now()).map_err(|error| failed(&error))?;
         self.serving.send_replace(Some(leaf));
         Ok(())
     }
@@ -305,11 +313,9 @@ impl Object {
     fn missing_rule(self, verb: &str, name: &str) -> String {
         let (role, group, resource) = match self {
             Self::Secret => ("Role", "", "secrets"),
-            Self::Configuration => (
-                "ClusterRole",
-                "admissionregistration.k8s.io",
-                "mutatingwebhookconfigurations",
-            ),
+            Self::Configuration => {
+                ("ClusterRole", "admissionregistration.k8s.io", "mutatingwebhookconfigurations")
+            }
         };
         format!(
             "the webhook's {role} lacks the rule {{apiGroups: [{group:?}], resources: [{resource}], \

@@ -12,8 +12,8 @@ use rcgen::{
 };
 use rustls_pki_types::{CertificateDer, DnsName};
 
-use crate::certificate::{self, Fingerprint, Unreadable, Validity, certificates};
-use crate::key::{KeyError, PrivateKey};
+use crate::certificate::{CertificateError, Fingerprint, Validity, certificates, facts};
+use crate::key::PrivateKey;
 use crate::serving::ServingCertificate;
 
 /// The names that a serving certificate is for.
@@ -38,29 +38,6 @@ impl Names {
     }
 }
 
-/// Why a certificate could not be issued.
-#[derive(Debug, thiserror::Error)]
-pub enum IssueError {
-    /// There is no name at all.
-    #[error("a serving certificate needs at least one DNS name or IP address")]
-    NoNames,
-    /// A name is not a DNS name.
-    #[error("{0:?} is not a DNS name")]
-    BadName(String),
-    /// It would end before it starts, or start before 1970.
-    #[error("a certificate can't be valid from {} to {}: the CA has ended, or a clock is far off", .0.not_before, .0.not_after)]
-    BadValidity(Validity),
-    /// The key can't sign.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// The CA's own certificate can't be used.
-    #[error(transparent)]
-    Ca(#[from] Unreadable),
-    /// The library that encodes certificates refused.
-    #[error("the certificate could not be encoded: {0}")]
-    Encode(#[from] rcgen::Error),
-}
-
 /// A CA: a certificate that signs others, and its key.
 ///
 /// Its subject is unique (`secret-handshake CA` and eight digits of its key's identifier), so that
@@ -76,8 +53,8 @@ impl Authority {
     /// A new CA with a new key, signed by itself.
     ///
     /// # Errors
-    /// [`IssueError`] if no certificate can have this validity, or there is no randomness.
-    pub fn new(validity: Validity) -> Result<Self, IssueError> {
+    /// [`CertificateError`] if no certificate can have this validity, or there is no randomness.
+    pub fn new(validity: Validity) -> Result<Self, CertificateError> {
         let key = PrivateKey::generate()?;
         let pair = key.pair()?;
         let mut params = params(validity)?;
@@ -93,14 +70,14 @@ impl Authority {
     /// The CA that a certificate and a key in PEM make up.
     ///
     /// # Errors
-    /// [`IssueError`] if there is not exactly one certificate, it is not a CA's, or the key is not
+    /// [`CertificateError`] if there is not exactly one certificate, it is not a CA's, or the key is not
     /// the certificate's or of a kind that this program does not make.
-    pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self, IssueError> {
-        let [certificate] = <[_; 1]>::try_from(certificates(certificate)?)
-            .map_err(|_| Unreadable::NotACa)?;
-        let facts = certificate::facts(&certificate)?;
+    pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
+        let [certificate] =
+            <[_; 1]>::try_from(certificates(certificate)?).map_err(|_| CertificateError::NotACa)?;
+        let facts = facts(&certificate)?;
         if !facts.is_ca {
-            return Err(Unreadable::NotACa.into());
+            return Err(CertificateError::NotACa);
         }
         let key = PrivateKey::from_pem(key)?;
         ServingCertificate::new(vec![certificate.clone()], key.clone()).certified_key()?;
@@ -112,12 +89,12 @@ impl Authority {
     /// CA is valid. The chain is the certificate alone: verifiers have the CA already.
     ///
     /// # Errors
-    /// [`IssueError`] if there are no names, one is not a name, or nothing is left of the validity.
+    /// [`CertificateError`] if one of them is not a name, or nothing is left of the validity.
     pub fn issue(
         &self,
         names: &Names,
         validity: Validity,
-    ) -> Result<ServingCertificate, IssueError> {
+    ) -> Result<ServingCertificate, CertificateError> {
         let mut params = params(validity.within(self.validity))?;
         params.distinguished_name = named("secret-handshake webhook");
         params.subject_alt_names = alternative_names(names)?;
@@ -157,10 +134,10 @@ impl Authority {
     }
 }
 
-fn params(validity: Validity) -> Result<CertificateParams, IssueError> {
+fn params(validity: Validity) -> Result<CertificateParams, CertificateError> {
     // X.509 has no years before 0, and nobody's clock shows a time before 1970.
     if validity.not_before < Timestamp::UNIX_EPOCH || validity.not_after <= validity.not_before {
-        return Err(IssueError::BadValidity(validity));
+        return Err(CertificateError::BadValidity(validity));
     }
     let mut params = CertificateParams::default();
     params.not_before = std::time::SystemTime::from(validity.not_before).into();
@@ -174,12 +151,9 @@ fn named(common_name: &str) -> DistinguishedName {
     name
 }
 
-fn alternative_names(names: &Names) -> Result<Vec<SanType>, IssueError> {
-    if names.dns.is_empty() && names.ips.is_empty() {
-        return Err(IssueError::NoNames);
-    }
+fn alternative_names(names: &Names) -> Result<Vec<SanType>, CertificateError> {
     let dns = names.dns.iter().map(|name| {
-        let refused = || IssueError::BadName(name.clone());
+        let refused = || CertificateError::BadName(name.clone());
         let plain = name.strip_prefix("*.").unwrap_or(name);
         DnsName::try_from(plain).map_err(|_| refused())?;
         Ok(SanType::DnsName(name.as_str().try_into().map_err(|_| refused())?))
@@ -208,7 +182,7 @@ mod tests {
         Names::of_service("hook", "ns", "cluster.local")
     }
 
-    fn issue(ca: &Authority, names: &Names) -> Result<ServingCertificate, IssueError> {
+    fn issue(ca: &Authority, names: &Names) -> Result<ServingCertificate, CertificateError> {
         ca.issue(names, Validity::starting(now(), DAY))
     }
 
@@ -243,11 +217,11 @@ mod tests {
     #[test]
     fn certificates_say_what_they_are_for() {
         let ca = authority(365 * DAY);
-        let facts = certificate::facts(ca.certificate()).unwrap();
-        assert!(facts.is_ca && facts.issuer.starts_with("CN=secret-handshake CA "), "{facts:?}");
-        let leaf = certificate::facts(&issue(&ca, &service()).unwrap().chain()[0]).unwrap();
+        let own = facts(ca.certificate()).unwrap();
+        assert!(own.is_ca && own.issuer.starts_with("CN=secret-handshake CA "), "{own:?}");
+        let leaf = facts(&issue(&ca, &service()).unwrap().chain()[0]).unwrap();
         assert!(!leaf.is_ca);
-        assert_eq!(leaf.issuer, facts.issuer);
+        assert_eq!(leaf.issuer, own.issuer);
         assert_eq!(leaf.dns, ["hook.ns.svc", "hook.ns.svc.cluster.local", "hook.ns"]);
         assert_eq!(leaf.validity, Validity::starting(now(), DAY));
     }
@@ -256,10 +230,10 @@ mod tests {
     fn a_leaf_does_not_outlive_its_ca() {
         let ca = authority(Duration::from_secs(3_600));
         let leaf = issue(&ca, &service()).unwrap();
-        let facts = certificate::facts(&leaf.chain()[0]).unwrap();
+        let facts = facts(&leaf.chain()[0]).unwrap();
         assert_eq!(facts.validity.not_after, ca.validity().not_after);
         let late = Validity::starting("2027-01-01T00:00:00Z".parse().unwrap(), DAY);
-        assert!(matches!(ca.issue(&service(), late), Err(IssueError::BadValidity(_))));
+        assert!(matches!(ca.issue(&service(), late), Err(CertificateError::BadValidity(_))));
     }
 
     #[test]
@@ -269,9 +243,8 @@ mod tests {
         issue(&ca, &named("*.example.org")).unwrap();
         for bad in ["", "a b", "a..b", "*", "*.*.org", "-", "x\ny", "é.org", &"a".repeat(300)] {
             let error = issue(&ca, &named(bad)).unwrap_err();
-            assert!(matches!(error, IssueError::BadName(_)), "{bad:?}: {error}");
+            assert!(matches!(error, CertificateError::BadName(_)), "{bad:?}: {error}");
         }
-        assert!(matches!(issue(&ca, &Names::default()), Err(IssueError::NoNames)));
     }
 
     #[test]
@@ -285,10 +258,10 @@ mod tests {
         let again = read(pem(&[ca.certificate()]), ca.key()).unwrap();
         assert_eq!((again.id(), again.validity()), (ca.id(), ca.validity()));
         let wrong_key = read(pem(&[ca.certificate()]), other.key());
-        assert!(matches!(wrong_key, Err(IssueError::Key(KeyError::DoesNotFit))));
+        assert!(matches!(wrong_key, Err(CertificateError::OtherKey)));
         let not_a_ca = read(pem(&[&leaf.chain()[0]]), leaf.key());
-        assert!(matches!(not_a_ca, Err(IssueError::Ca(Unreadable::NotACa))));
+        assert!(matches!(not_a_ca, Err(CertificateError::NotACa)));
         let two = read(pem(&[ca.certificate(), other.certificate()]), ca.key());
-        assert!(matches!(two, Err(IssueError::Ca(Unreadable::NotACa))));
+        assert!(matches!(two, Err(CertificateError::NotACa)));
     }
 }

@@ -90,12 +90,17 @@ pub fn after(time: Timestamp, duration: Duration) -> Timestamp {
     time.saturating_add(duration).unwrap_or(Timestamp::MAX)
 }
 
-/// Why bytes are not the certificate that they should be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unreadable {
+/// Why a certificate or a key can't be read, issued or used. None of these carries any of its bytes.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
     /// The PEM text holds no certificate.
     #[error("no certificate in PEM was found (BEGIN CERTIFICATE)")]
     NoCertificate,
+    /// The PEM text holds no private key, or one with broken base64.
+    #[error(
+        "no private key in PEM was found (BEGIN PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY)"
+    )]
+    NoKey,
     /// A PEM block is cut off, or its base64 is broken.
     #[error("a PEM block is broken: cut off, or not base64")]
     BadPem,
@@ -105,9 +110,27 @@ pub enum Unreadable {
     /// The bytes are not an X.509 certificate.
     #[error("it is not an X.509 certificate")]
     NotX509,
-    /// It is a certificate that must not sign others.
+    /// There is not exactly one certificate, or it must not sign others.
     #[error("it is not the certificate of a CA")]
     NotACa,
+    /// The certificate belongs to another key.
+    #[error("the private key does not belong to the certificate")]
+    OtherKey,
+    /// The key is of a kind that can't sign here.
+    #[error("the private key is of a kind or an encoding that is not supported")]
+    UnsupportedKey,
+    /// It would end before it starts, or start before 1970.
+    #[error("a certificate can't be valid from {} to {}: the CA has ended, or a clock is far off", .0.not_before, .0.not_after)]
+    BadValidity(Validity),
+    /// A name is not a DNS name.
+    #[error("{0:?} is not a DNS name")]
+    BadName(String),
+    /// There is no randomness, or the library that encodes certificates refused.
+    #[error("the certificate could not be made: {0}")]
+    NotMade(#[from] rcgen::Error),
+    /// A client would not accept it; the text is the verifier's own.
+    #[error("not accepted: {0}")]
+    NotAccepted(String),
 }
 
 /// What a certificate says about itself.
@@ -126,14 +149,15 @@ pub struct Facts {
 /// Reads a certificate.
 ///
 /// # Errors
-/// [`Unreadable::NotX509`], also if anything follows the certificate.
-pub fn facts(der: &CertificateDer<'_>) -> Result<Facts, Unreadable> {
-    let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| Unreadable::NotX509)?;
+/// [`CertificateError::NotX509`], also if anything follows the certificate.
+pub fn facts(der: &CertificateDer<'_>) -> Result<Facts, CertificateError> {
+    let (rest, certificate) =
+        X509Certificate::from_der(der).map_err(|_| CertificateError::NotX509)?;
     if !rest.is_empty() {
-        return Err(Unreadable::NotX509);
+        return Err(CertificateError::NotX509);
     }
-    let time = |second| Timestamp::from_second(second).map_err(|_| Unreadable::NotX509);
-    let names = certificate.subject_alternative_name().map_err(|_| Unreadable::NotX509)?;
+    let time = |second| Timestamp::from_second(second).map_err(|_| CertificateError::NotX509);
+    let names = certificate.subject_alternative_name().map_err(|_| CertificateError::NotX509)?;
     let names = names.iter().flat_map(|extension| &extension.value.general_names);
     Ok(Facts {
         issuer: certificate.issuer().to_string(),
@@ -154,13 +178,13 @@ pub fn facts(der: &CertificateDer<'_>) -> Result<Facts, Unreadable> {
 /// What a PEM text holds, block by block: a certificate, or `None` for anything else.
 ///
 /// # Errors
-/// [`Unreadable::BadPem`] if a block is broken, [`Unreadable::TooLong`] past [`MAX_PEM`].
-pub fn blocks(pem: &[u8]) -> Result<Vec<Option<CertificateDer<'static>>>, Unreadable> {
+/// [`CertificateError::BadPem`] if a block is broken, [`CertificateError::TooLong`] past [`MAX_PEM`].
+pub fn blocks(pem: &[u8]) -> Result<Vec<Option<CertificateDer<'static>>>, CertificateError> {
     if pem.len() > MAX_PEM {
-        return Err(Unreadable::TooLong(pem.len()));
+        return Err(CertificateError::TooLong(pem.len()));
     }
     <(SectionKind, Vec<u8>)>::pem_slice_iter(pem)
-        .map(|block| match block.map_err(|_| Unreadable::BadPem)? {
+        .map(|block| match block.map_err(|_| CertificateError::BadPem)? {
             (SectionKind::Certificate, der) => Ok(Some(der.into())),
             (_, mut other) => {
                 // It may be a key.
@@ -174,10 +198,10 @@ pub fn blocks(pem: &[u8]) -> Result<Vec<Option<CertificateDer<'static>>>, Unread
 /// The certificates of a PEM text such as a caBundle, in its order; other blocks are skipped.
 ///
 /// # Errors
-/// [`Unreadable`] if there is none, or any block is broken.
-pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Unreadable> {
+/// [`CertificateError`] if there is none, or any block is broken.
+pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let found: Vec<_> = blocks(pem)?.into_iter().flatten().collect();
-    if found.is_empty() { Err(Unreadable::NoCertificate) } else { Ok(found) }
+    if found.is_empty() { Err(CertificateError::NoCertificate) } else { Ok(found) }
 }
 
 /// Certificates as PEM, one after the other: what a caBundle holds.

@@ -36,7 +36,7 @@ const HELD_LOOK: Duration = Duration::from_secs(1);
 pub struct Failure(pub String);
 
 /// How one replica's certificates are. It holds nothing secret.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// Why the replica must not get requests; `None` if it may.
     pub not_ready: Option<String>,
@@ -48,6 +48,19 @@ pub struct Status {
     pub renewals: u64,
     /// How often caBundles were put right that somebody else had changed.
     pub repairs: u64,
+}
+
+impl Default for Status {
+    /// Before the first look.
+    fn default() -> Self {
+        Self {
+            not_ready: Some("there is no serving certificate yet".to_owned()),
+            ca_not_after: None,
+            bundles_match: false,
+            renewals: 0,
+            repairs: 0,
+        }
+    }
 }
 
 /// The cluster, as far as certificates go: the API server, or the simulation of one.

@@ -7,46 +7,29 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::certificate::CertificateError;
+
 /// A private key in DER: PKCS#8 for those made here, PKCS#1 or SEC1 too for those from files.
 ///
 /// It has no `Display`, its `Debug` says nothing, and its memory is overwritten when it is dropped.
 pub struct PrivateKey(PrivateKeyDer<'static>);
 
-/// Why bytes are not the private key that they should be. None of these carries any of the bytes.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
-    /// No PEM block of a private key was found, or its base64 is broken.
-    #[error(
-        "no private key in PEM was found (BEGIN PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY)"
-    )]
-    NotPem,
-    /// The key is of a kind that can't sign here.
-    #[error("the private key is of a kind or an encoding that is not supported")]
-    Unsupported,
-    /// The certificate belongs to another key.
-    #[error("the private key does not belong to the certificate")]
-    DoesNotFit,
-    /// The system gave no randomness.
-    #[error("no key could be generated: the system's random source failed")]
-    NotGenerated,
-}
-
 impl PrivateKey {
     /// A new ECDSA P-256 key from the system's random source.
     ///
     /// # Errors
-    /// [`KeyError::NotGenerated`].
-    pub fn generate() -> Result<Self, KeyError> {
-        let pair = Zeroizing::new(KeyPair::generate().map_err(|_| KeyError::NotGenerated)?);
+    /// [`CertificateError::NotMade`] if there is no randomness.
+    pub fn generate() -> Result<Self, CertificateError> {
+        let pair = Zeroizing::new(KeyPair::generate()?);
         Ok(Self(PrivatePkcs8KeyDer::from(pair.serialized_der().to_vec()).into()))
     }
 
     /// The first private key in a PEM text.
     ///
     /// # Errors
-    /// [`KeyError::NotPem`].
-    pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
-        PrivateKeyDer::from_pem_slice(pem).map(Self).map_err(|_| KeyError::NotPem)
+    /// [`CertificateError::NoKey`].
+    pub fn from_pem(pem: &[u8]) -> Result<Self, CertificateError> {
+        PrivateKeyDer::from_pem_slice(pem).map(Self).map_err(|_| CertificateError::NoKey)
     }
 
     /// The key as PEM, in memory that is overwritten when it is dropped.
@@ -69,8 +52,9 @@ impl PrivateKey {
     }
 
     /// The pair that rcgen signs with, overwritten as soon as that is done.
-    pub(crate) fn pair(&self) -> Result<Zeroizing<KeyPair>, KeyError> {
-        KeyPair::try_from(&self.0).map(Zeroizing::new).map_err(|_| KeyError::Unsupported)
+    pub(crate) fn pair(&self) -> Result<Zeroizing<KeyPair>, CertificateError> {
+        let pair = KeyPair::try_from(&self.0).map_err(|_| CertificateError::UnsupportedKey)?;
+        Ok(Zeroizing::new(pair))
     }
 }
 
@@ -107,7 +91,8 @@ mod tests {
     #[test]
     fn what_is_not_a_key_is_refused() {
         for text in ["", "x", "-----BEGIN PRIVATE KEY-----\n!!\n-----END PRIVATE KEY-----\n"] {
-            assert_eq!(PrivateKey::from_pem(text.as_bytes()).unwrap_err(), KeyError::NotPem);
+            let error = PrivateKey::from_pem(text.as_bytes()).unwrap_err();
+            assert!(matches!(error, CertificateError::NoKey), "{error}");
         }
     }
 }

@@ -182,7 +182,8 @@ impl View<'_> {
     fn leaf_to_sign(&self, settings: &Settings) -> Option<Leaf> {
         let signer = self.signer(settings)?;
         if let Some(leaf) = self.leaf.filter(|leaf| leaf.validity.contains(self.now)) {
-            let is_due = leaf.renew_at <= self.now || self.cas.iter().all(|ca| ca.id != leaf.issuer);
+            let is_due =
+                leaf.renew_at <= self.now || self.cas.iter().all(|ca| ca.id != leaf.issuer);
             // One that is accepted does not make way for one that is not yet.
             let is_better =
                 self.is_in_every_bundle(signer.id) || !self.is_in_every_bundle(leaf.issuer);
@@ -199,9 +200,8 @@ impl View<'_> {
 
     /// The CAs that stay, with a record for those that are now in every caBundle.
     fn kept(&self, settings: &Settings) -> Vec<Ca> {
-        let is_alone = |ca: &Ca| {
-            ca.seen.is_some_and(|seen| after(seen, settings.until_drop()) <= self.now)
-        };
+        let is_alone =
+            |ca: &Ca| ca.seen.is_some_and(|seen| after(seen, settings.until_drop()) <= self.now);
         let first = self.cas.iter().rposition(is_alone).unwrap_or(0);
         let current = self.cas.iter().skip(first).filter(|ca| self.now <= ca.validity.not_after);
         current
@@ -218,8 +218,7 @@ impl View<'_> {
         };
         let third = settings.ca_life / 3;
         // A person's question waits until the last one has been answered to the end.
-        let is_asked =
-            self.asked && self.has_settled(newest, settings) && kept.len() < ENOUGH_CAS;
+        let is_asked = self.asked && self.has_settled(newest, settings) && kept.len() < ENOUGH_CAS;
         is_asked
             || newest.validity.not_after <= after(self.now, third)
             || !kept.iter().any(|ca| ca.validity.contains(self.now))
@@ -523,8 +522,7 @@ mod tests {
             let error = settings.check().unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-        let quick =
-            Settings { leaf_life: 10 * second, ca_life: 48 * second, settle: 2 * second };
+        let quick = Settings { leaf_life: 10 * second, ca_life: 48 * second, settle: 2 * second };
         quick.check().unwrap();
     }
 }

@@ -220,7 +220,10 @@ mod tests {
         assert_eq!(object["metadata"]["annotations"], json!({ "a": "b" }));
         let secret = parse(&object);
         let mut first = secret.content().cas[0];
-        assert_eq!((first.id, first.validity, first.seen), (one.id(), one.validity().in_use(), None));
+        assert_eq!(
+            (first.id, first.validity, first.seen),
+            (one.id(), one.validity().in_use(), None)
+        );
         first.seen = Some(now());
         let object = patched(object, &secret.patch(&[first], Some(&two)));
         let secret = parse(&object);

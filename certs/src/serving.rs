@@ -8,30 +8,14 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
-use crate::certificate::Unreadable;
-use crate::key::{KeyError, PrivateKey};
+use crate::certificate::CertificateError;
+use crate::key::PrivateKey;
 
 /// A certificate chain, the serving certificate first, and the private key that belongs to it.
 ///
 /// Cheap to clone: the parts are shared. Its `Debug` shows no key.
 #[derive(Debug, Clone)]
 pub struct ServingCertificate(Arc<(Vec<CertificateDer<'static>>, PrivateKey)>);
-
-/// Why PEM files do not make a serving certificate.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ServingError {
-    /// The certificate can't be used.
-    #[error(transparent)]
-    Certificate(#[from] Unreadable),
-    /// The key can't be used, or belongs to another certificate.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-}
-
-/// Why a client would not accept a serving certificate. The text is the verifier's own.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not accepted: {0}")]
-pub struct NotAccepted(String);
 
 impl ServingCertificate {
     /// A chain and its key as they are; the serving certificate is the chain's first.
@@ -43,13 +27,13 @@ impl ServingCertificate {
     /// A chain and a key from PEM, as in `tls.crt` and `tls.key`. They must belong together.
     ///
     /// # Errors
-    /// [`ServingError`] says which of the two is wrong, and never shows the key.
-    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, ServingError> {
+    /// [`CertificateError`] says which of the two is wrong, and never shows the key.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<_, _>>()
-            .map_err(|_| Unreadable::BadPem)?;
-        let first = chain.first().ok_or(Unreadable::NoCertificate)?;
-        EndEntityCert::try_from(first).map_err(|_| Unreadable::NotX509)?;
+            .map_err(|_| CertificateError::BadPem)?;
+        let first = chain.first().ok_or(CertificateError::NoCertificate)?;
+        EndEntityCert::try_from(first).map_err(|_| CertificateError::NotX509)?;
         let pair = Self::new(chain, PrivateKey::from_pem(key)?);
         pair.certified_key()?;
         Ok(pair)
@@ -70,15 +54,15 @@ impl ServingCertificate {
     /// What a rustls server serves it from, signing with ring.
     ///
     /// # Errors
-    /// [`KeyError`] if key and certificate do not belong together or the key can't sign.
-    pub fn certified_key(&self) -> Result<CertifiedKey, KeyError> {
+    /// [`CertificateError`] if key and certificate do not belong together or the key can't sign.
+    pub fn certified_key(&self) -> Result<CertifiedKey, CertificateError> {
         let provider = rustls::crypto::ring::default_provider();
         let key = self.key().der().clone_key();
         CertifiedKey::from_der(self.chain().to_vec(), key, &provider).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) | rustls::Error::InvalidCertificate(_) => {
-                KeyError::DoesNotFit
+                CertificateError::OtherKey
             }
-            _ => KeyError::Unsupported,
+            _ => CertificateError::UnsupportedKey,
         })
     }
 
@@ -86,16 +70,16 @@ impl ServingCertificate {
     /// name or an IP address, would accept this at `now`.
     ///
     /// # Errors
-    /// [`NotAccepted`] with the verifier's reason.
+    /// [`CertificateError::NotAccepted`] with the verifier's reason.
     pub fn verify(
         &self,
         roots: &[CertificateDer<'_>],
         name: &str,
         now: Timestamp,
-    ) -> Result<(), NotAccepted> {
-        let refused = |error: webpki::Error| NotAccepted(error.to_string());
+    ) -> Result<(), CertificateError> {
+        let refused = |error: webpki::Error| CertificateError::NotAccepted(error.to_string());
         let (leaf, intermediates) =
-            self.chain().split_first().ok_or_else(|| NotAccepted("no certificate".to_owned()))?;
+            self.chain().split_first().ok_or(CertificateError::NoCertificate)?;
         let leaf = EndEntityCert::try_from(leaf).map_err(refused)?;
         let anchors: Vec<_> =
             roots.iter().filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
@@ -111,7 +95,7 @@ impl ServingCertificate {
         )
         .map_err(refused)?;
         let name =
-            ServerName::try_from(name).map_err(|error| NotAccepted(format!("{name}: {error}")))?;
+            ServerName::try_from(name).map_err(|_| CertificateError::BadName(name.to_owned()))?;
         leaf.verify_is_valid_for_subject_name(&name).map_err(refused)
     }
 }

@@ -24,7 +24,8 @@ fn issued() -> TempDir {
     let validity = Validity::starting(Timestamp::now(), Duration::from_secs(3_600));
     let ca = Authority::new(validity).unwrap();
     let ips = vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
-    let service = Names::of_service("secret-handshake-webhook", "secret-handshake", "cluster.local");
+    let service =
+        Names::of_service("secret-handshake-webhook", "secret-handshake", "cluster.local");
     let leaf = ca.issue(&Names { ips, ..service }, validity).unwrap();
     fs::write(file(&dir, "ca.crt"), pem_of([ca.certificate()])).unwrap();
     fs::write(file(&dir, "tls.crt"), pem_of(leaf.chain())).unwrap();

@@ -191,10 +191,10 @@ mod tests {
             "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"x\"},\"executable\":null}\n",
             "not json\n",
             "{\"target\":{\"name\":\"webhook\"},\"executable\":\"/t/debug/webhook\"}\n",
-            "{\"target\":{\"name\":\"certs\"},\"executable\":\"/t/debug/certs\"}\n",
+            "{\"target\":{\"name\":\"legacy-mock\"},\"executable\":\"/t/debug/legacy-mock\"}\n",
         );
         let found = executables(messages.as_bytes());
-        assert_eq!(found.keys().collect::<Vec<_>>(), ["certs", "webhook"]);
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["legacy-mock", "webhook"]);
         assert_eq!(found["webhook"], PathBuf::from("/t/debug/webhook"));
     }
 

@@ -261,7 +261,8 @@ impl Fake {
             return (409, reason("Conflict", "the object has been modified"));
         }
         for part in ["/metadata/annotations", "/data"] {
-            for (key, value) in patch.pointer(part).and_then(Value::as_object).into_iter().flatten() {
+            for (key, value) in patch.pointer(part).and_then(Value::as_object).into_iter().flatten()
+            {
                 let (parent, name) = part.rsplit_once('/').unwrap();
                 let map = &mut secret.pointer_mut(parent).unwrap()[name];
                 if map.is_null() {

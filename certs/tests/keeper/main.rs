@@ -321,6 +321,7 @@ async fn the_api_away_at_the_start_is_waited_for_and_later_is_lived_without() {
     let fake = fake();
     fake.state().is_away = true;
     let mut replica = Running::start(&fake, &Settings::default());
+    assert!(replica.not_ready().contains("no serving certificate"), "{}", replica.not_ready());
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert!(replica.not_ready().contains("no answer in 10s"), "{}", replica.not_ready());
     fake.state().is_away = false;

@@ -15,8 +15,8 @@ use lab::cargo::{Build, Linkage};
 fn ours() -> Build<'static> {
     Build {
         workspace: workspace(),
-        packages: &["e2e", "certs", "legacy-mock", "webhook"],
-        programs: &["certs", "legacy-mock", "webhook"],
+        packages: &["e2e", "legacy-mock", "webhook"],
+        programs: &["legacy-mock", "webhook"],
         profile: "dev",
         linkage: Linkage::Host,
     }

@@ -17,6 +17,7 @@ use super::probe::Readiness;
 use super::screen::{Who, heading, line, say};
 use super::selection::Entry;
 use super::{LIMIT, difference, manifests, programs, replica_set, selection, webhook};
+use crate::product::certificates::issue;
 use crate::workspace;
 use lab::process::Process;
 
@@ -50,7 +51,8 @@ pub async fn run(options: &Options) -> Result<()> {
 
     heading("Certificates for the webhook's Service");
     let certificates = tempfile::tempdir().context("there is no temporary folder")?;
-    webhook::issue(&programs["certs"], &entry.host, certificates.path()).await?;
+    issue(&entry.host, certificates.path())?;
+    say(format_args!("a CA, and from it a certificate for {}", entry.host));
 
     heading("The webhook, over TLS");
     let (mut webhook, address) = webhook::serve(&programs["webhook"], certificates.path()).await?;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use tokio::process::Command;
 
 use super::LIMIT;
@@ -12,17 +12,6 @@ use crate::product::Product;
 use lab::http::probe;
 use lab::process::Process;
 use lab::until::until;
-
-/// Issues a certificate for the webhook's Service into a folder, with a CA of its own.
-pub(crate) async fn issue(certs: &Path, host: &str, folder: &Path) -> Result<()> {
-    screen::command(format_args!("certs issue --dns {host} --out DIR"));
-    let mut command = Command::new(certs);
-    command.args(["issue", "--dns", host, "--out"]).arg(folder);
-    let mut certs = Process::start("certs", command, Box::new(|_| ()))?;
-    let status = certs.ended(LIMIT).await?;
-    ensure!(status.success(), "no certificates: {}", certs.lines().join("\n"));
-    Ok(())
-}
 
 /// Starts the webhook on a free port, and returns where it serves.
 pub(crate) async fn serve(webhook: &Path, certificates: &Path) -> Result<(Process, SocketAddr)> {

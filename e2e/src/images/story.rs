@@ -14,7 +14,6 @@ use anyhow::{Context as _, Result, ensure};
 use cli::inject::InjectArgs;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::jiff::Timestamp;
 use lab::http::{Answer, probe};
 use lab::image::{Container, End, Engine, hardening};
 use lab::network::{self, localhost};
@@ -26,6 +25,7 @@ use tokio::time::timeout;
 use webhook::decision::Policy;
 
 use crate::product::Product;
+use crate::product::certificates::issue;
 use crate::workspace;
 
 const LEGACY: u16 = 3000;
@@ -159,22 +159,11 @@ fn webhook<'a>(engine: &'a Engine, names: &Names, folder: &Path) -> Result<Conta
     Container::run(engine, &names.webhook, &flags, &arguments.map(str::to_owned))
 }
 
-/// A pair of PEM files that the webhook's user can read.
+/// A folder with a pair of PEM files.
 fn certificates(folder: &Path) -> Result<PathBuf> {
-    use certs::issue::{Authority, Names};
-    use certs::key::PrivateKey;
-    use certs::validity::Validity;
-
-    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-    let day = Validity::starting(Timestamp::now(), DAY, Duration::from_secs(300));
-    let authority = Authority::new(PrivateKey::generate()?, day)?;
-    let names = Names::of_service("secret-handshake-webhook", "secret-handshake", "cluster.local");
-    let serving = authority.issue(PrivateKey::generate()?, &names, day)?;
     let folder = folder.join("tls");
     fs::create_dir(&folder)?;
-    readable(&folder.join("tls.crt"), certs::write::pem_of(serving.chain()).as_bytes())?;
-    readable(&folder.join("tls.key"), serving.key().to_pem().as_bytes())?;
+    issue("secret-handshake-webhook.secret-handshake.svc", &folder)?;
     Ok(folder)
 }
 

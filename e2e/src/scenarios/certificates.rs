@@ -13,7 +13,7 @@ use super::objects::{NAME, labelled, pod, the_sidecar};
 use super::replicas::under_load;
 use super::scene::{PATIENCE, Scene};
 use super::{Scenario, scenario};
-use crate::product::install::{CA_SECRET, CONFIGURATION, NAMESPACE};
+use crate::product::install::{self, CA_SECRET, CONFIGURATION, NAMESPACE};
 use lab::cluster::pki::Authority;
 use lab::until::until;
 
@@ -22,15 +22,29 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ControlPlane,
         Alone,
         "certificates/replicas-agree",
-        "two replicas that start at the same instant, with no Secret there, agree on one CA",
+        "two replicas that start at the same instant, with an empty Secret, agree on one CA",
         replicas_agree
     ),
     scenario!(
         ControlPlane,
         Alone,
+        "certificates/secret-emptied",
+        "the Secret is emptied or garbled under running replicas: a new CA takes its place",
+        secret_emptied
+    ),
+    scenario!(
+        ControlPlane,
+        Alone,
         "certificates/secret-deleted",
-        "the Secret is deleted under running replicas: the same CA is put back",
+        "the Secret is deleted under running replicas: they serve on, and applying it again heals",
         secret_deleted
+    ),
+    scenario!(
+        ControlPlane,
+        Alone,
+        "certificates/applied-again",
+        "kubectl apply of the empty Secret, client-side and server-side, leaves the CA alone",
+        applied_again
     ),
     scenario!(
         ControlPlane,
@@ -56,11 +70,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 ];
 
 /// Lives so short that a whole rotation fits into a scenario. A CA must live for three times the life of a
-/// leaf, the settle time and four times the skew; at two thirds of that its successor comes.
-pub(super) const SHORT_LIVES: [&str; 5] =
-    ["--cert-life=10s", "--ca-life=48s", "--ca-settle=2s", "--clock-skew=1s", "--cert-resync=2s"];
+/// leaf and twice the settle time; at two thirds of that its successor comes.
+pub(super) const SHORT_LIVES: [&str; 3] = ["--cert-life=10s", "--ca-life=48s", "--ca-settle=2s"];
 
-/// A rotation with these lives: two thirds of the CA's, the settle time, a leaf's life and some skew.
+/// A rotation with these lives: two thirds of the CA's, twice the settle time, a leaf's life and a look.
 const ROTATION: Duration = Duration::from_secs(150);
 
 /// The live configuration.
@@ -100,11 +113,30 @@ async fn admitted(scene: &Scene) -> Result<()> {
     .await
 }
 
+/// Puts something else into the Secret.
+async fn set_secret(scene: &Scene, data: &Value) -> Result<()> {
+    let patch = json!({ "data": data });
+    scene.api().merge("Secret", NAMESPACE, CA_SECRET, &patch).await.map(drop)
+}
+
+/// What is in a filled Secret.
+fn filled(secret: &Value) -> Result<Value> {
+    ensure!(secret["data"]["cas.json"].is_string(), "it holds no CA");
+    Ok(secret["data"].clone())
+}
+
+/// The manifest of the Secret.
+async fn manifest(scene: &Scene) -> Result<Value> {
+    let objects = install::render(scene.cluster(), "deploy/webhook").await?;
+    let secret = objects.into_iter().find(|object| object["kind"] == "Secret");
+    secret.context("the manifests have no Secret")
+}
+
 /// Brings the cluster to what it is before the first start: nobody runs, there is no CA, and none is
 /// published.
 pub(super) async fn from_nothing(scene: &Scene) -> Result<()> {
     scene.replicas()?.kill_all().await?;
-    scene.api().delete("Secret", NAMESPACE, CA_SECRET).await?;
+    set_secret(scene, &Value::Null).await?;
     let live = scene.api().get("MutatingWebhookConfiguration", "", CONFIGURATION).await?;
     let mut entries = live["webhooks"].as_array().context("no entries")?.clone();
     for entry in &mut entries {
@@ -133,25 +165,54 @@ async fn replicas_agree(scene: &Scene) -> Result<()> {
     shown
 }
 
-async fn secret_deleted(scene: &Scene) -> Result<()> {
+async fn secret_emptied(scene: &Scene) -> Result<()> {
     let replicas = scene.replicas()?;
     replicas.start("replica-b", &[]).await?;
     let shown = async {
-        replicas.ready().await?;
-        let before = bundle(scene).await?;
-        scene.api().delete("Secret", NAMESPACE, CA_SECRET).await?;
-        scene.api().wait(("Secret", NAMESPACE, CA_SECRET), PATIENCE, |_| Ok(())).await?;
-        ensure!(bundle(scene).await? == before, "it is another CA");
-        admitted(scene).await?;
-        // What is in it is that CA: who starts now serves with it.
-        replicas.start("replica-c", &[]).await?;
-        replicas.ready().await?;
-        ensure!(bundle(scene).await? == before, "a new replica has made another CA");
+        for data in [Value::Null, json!({ "cas.json": STANDARD.encode("garbled") })] {
+            replicas.ready().await?;
+            let before = bundle(scene).await?;
+            set_secret(scene, &data).await?;
+            scene
+                .api()
+                .wait(LIVE, PATIENCE, |live| {
+                    let now = bundle_of(live)?;
+                    ensure!(now.len() == 1 && now.is_disjoint(&before), "{} CAs", now.len());
+                    Ok(())
+                })
+                .await?;
+            replicas.ready().await?;
+            admitted(scene).await?;
+        }
         Ok(())
     }
     .await;
     replicas.restore().await?;
     shown
+}
+
+async fn secret_deleted(scene: &Scene) -> Result<()> {
+    let replicas = scene.replicas()?;
+    replicas.ready().await?;
+    scene.api().delete("Secret", NAMESPACE, CA_SECRET).await?;
+    admitted(scene).await?;
+    replicas.ready().await?;
+    install::apply(scene.cluster(), &[manifest(scene).await?]).await?;
+    scene.api().wait(("Secret", NAMESPACE, CA_SECRET), PATIENCE, filled).await?;
+    replicas.ready().await?;
+    admitted(scene).await
+}
+
+async fn applied_again(scene: &Scene) -> Result<()> {
+    scene.replicas()?.ready().await?;
+    let data = async || filled(&scene.api().get("Secret", NAMESPACE, CA_SECRET).await?);
+    let before = data().await?;
+    let manifest = manifest(scene).await?.to_string();
+    for how in [&["apply", "-f", "-"][..], &["apply", "--server-side", "-f", "-"]] {
+        scene.cluster().kubectl.run_with(how, &manifest).await?;
+        ensure!(data().await? == before, "{how:?} has changed it");
+    }
+    Ok(())
 }
 
 async fn ca_bundle(scene: &Scene) -> Result<()> {

@@ -33,7 +33,7 @@ async fn used_and_enough(scene: &Scene) -> Result<()> {
         "a right is a wildcard"
     );
     // The other scenarios have used most of them. Alone, this one has to see to it: a start from nothing
-    // creates the Secret, and a rotation updates it.
+    // fills the Secret, and a rotation changes it.
     if unused(scene, &rights)?.is_empty() {
         return Ok(());
     }

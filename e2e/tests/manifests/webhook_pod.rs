@@ -157,13 +157,12 @@ fn the_webhook_may_do_what_it_does_and_no_more() {
     }
     let objects = product();
     let role: Role = find(objects, "Role");
-    assert_eq!(
-        role.rules.unwrap(),
-        [
-            rule("", "secrets", &[], &["create"]),
-            rule("", "secrets", &["secret-handshake-ca"], &["get", "update"]),
-        ]
-    );
+    let ca = rule("", "secrets", &["secret-handshake-ca"], &["get", "patch"]);
+    assert_eq!(role.rules.unwrap(), [ca]);
+    let secret: core::Secret = find(objects, "Secret");
+    assert_eq!(secret.metadata.name.as_deref(), Some("secret-handshake-ca"));
+    // Whoever applies it again does not empty it: what is not in the manifest is not applied.
+    assert_eq!((secret.data, secret.string_data), (None, None));
     let role: ClusterRole = find(objects, "ClusterRole");
     let configurations = rule(
         "admissionregistration.k8s.io",

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use certs::issue::Names;
-use certs::settings::LifeArgs;
+use certs::ca::Names;
+use certs::rotate::{Settings, SettingsError};
 
 use super::pause;
 
@@ -35,9 +35,18 @@ pub struct CertificateArgs {
     #[arg(long, value_name = "NAME", default_value = "secret-handshake")]
     pub configuration: String,
 
-    /// How long everything lives
-    #[command(flatten)]
-    pub life: LifeArgs,
+    /// How long a serving certificate lives; a new one is signed at two thirds of it
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = life)]
+    pub cert_life: Duration,
+
+    /// How long a CA lives; the next one is added at two thirds of it
+    #[arg(long, value_name = "DURATION", default_value = "365d", value_parser = life)]
+    pub ca_life: Duration,
+
+    /// How long a CA is in every caBundle before it signs: longer than the caches of API servers lag
+    /// behind and clocks differ
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = life)]
+    pub ca_settle: Duration,
 
     /// Serve with the certificate chain in this PEM file, and take a new one into use when the file's
     /// content changes; then no CA is kept, and the caBundles are somebody else's (cert-manager's)
@@ -61,7 +70,25 @@ pub struct CertificateArgs {
     pub tls_poll: Duration,
 }
 
+/// A duration as people write it. The limit keeps every sum within bounds.
+fn life(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(life) if life <= Duration::from_secs(100 * 365 * 24 * 3_600) => Ok(life),
+        Ok(_) => Err("must be at most 100 years".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 impl CertificateArgs {
+    /// How long everything lives.
+    ///
+    /// # Errors
+    /// If a rotation does not fit into a CA's life.
+    pub fn settings(&self) -> Result<Settings, SettingsError> {
+        let Self { cert_life: leaf_life, ca_life, ca_settle: settle, .. } = *self;
+        Settings { leaf_life, ca_life, settle }.check()
+    }
+
     /// The names that a certificate for this webhook is for.
     #[must_use]
     pub fn names(&self, namespace: &str) -> Names {

@@ -6,7 +6,7 @@ mod sidecar;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use certs::settings::{Settings, SettingsError};
+use certs::rotate::SettingsError;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
 
@@ -75,7 +75,7 @@ impl Args {
 
     /// Checks what no flag can be told alone.
     fn check(&self) -> Result<(), SettingsError> {
-        Settings::try_from(&self.certificates.life).map(drop)
+        self.certificates.settings().map(drop)
     }
 }
 

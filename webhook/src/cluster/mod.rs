@@ -1,6 +1,6 @@
 //! The API server, as the webhook reaches it.
 
-pub mod ca_bundle;
+pub(crate) mod ca_bundle;
 
 use std::path::Path;
 use std::time::Duration;

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use certs::inspect::MAX_PEM;
+use certs::certificate::MAX_PEM;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Interval, MissedTickBehavior};
 

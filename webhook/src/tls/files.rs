@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use certs::validity::Validity;
+use certs::certificate::Validity;
 use jiff::Timestamp;
 
 use super::Tls;
 use super::content::{Files, Look, ticks};
 use crate::admin::Condition;
 
-/// Keeps `tls` serving with the certificate in the two files, for ever. A pair that can't be used is
+/// Keeps `tls` serving with the certificate in the two files. A pair that can't be used is
 /// logged once and left alone until it changes; the one before stays in use.
-pub async fn follow_certificate(
+pub(crate) async fn follow_certificate(
     tls: Tls,
     certificate: PathBuf,
     key: PathBuf,
@@ -52,9 +52,14 @@ pub async fn follow_certificate(
     }
 }
 
-/// Keeps `tls` demanding certificates of the CAs in the file, for ever. What can't be used is logged
+/// Keeps `tls` demanding certificates of the CAs in the file. What can't be used is logged
 /// once; what held before holds on, and before the first one nobody is let in.
-pub async fn follow_client_ca(tls: Tls, file: PathBuf, every: Duration, condition: Condition) {
+pub(crate) async fn follow_client_ca(
+    tls: Tls,
+    file: PathBuf,
+    every: Duration,
+    condition: Condition,
+) {
     let mut files = Files::new([file]);
     let mut in_use = false;
     let mut ticks = ticks(every);

@@ -1,41 +1,39 @@
-//! Certificates that the webhook keeps itself: what its keeper makes is shown and told.
+//! Certificates that the webhook keeps itself: taken into use as they come, and reported.
 
-use certs::keeper::Keeper;
+use certs::api_server::ApiServer;
+use certs::keeper::Status;
 use certs::serving::ServingCertificate;
-use certs::status::Status;
 use tokio::sync::watch;
 
 use super::Tls;
 use crate::admin::Condition;
 use crate::metrics::CertificateMetrics;
 
-/// What a keeper tells.
+/// The certificates that a keeper makes, and how it is.
 #[derive(Debug)]
-pub struct Kept {
+pub(crate) struct Kept {
     serving: watch::Receiver<Option<ServingCertificate>>,
     status: watch::Receiver<Status>,
 }
 
 impl Kept {
-    /// Listens to `keeper`, which is to be run beside this.
-    #[must_use]
-    pub fn by(keeper: &Keeper) -> Self {
-        Self { serving: keeper.serving(), status: keeper.status() }
+    /// Those of the keeper that uses `api_server`.
+    pub(crate) fn of(api_server: &ApiServer) -> Self {
+        Self { serving: api_server.serving(), status: api_server.status() }
     }
 
-    /// How things stand, asked for at any time.
-    #[must_use]
-    pub fn status(&self) -> watch::Receiver<Status> {
-        self.status.clone()
-    }
-
-    /// Keeps `tls` serving with the newest certificate, and `condition` and `metrics` telling how
-    /// things stand, until the keeper ends.
-    pub async fn follow(mut self, tls: Tls, condition: Condition, metrics: CertificateMetrics) {
+    /// Keeps `tls` serving with the newest certificate, and `condition` and `metrics` up to date, until
+    /// the keeper ends.
+    pub(crate) async fn follow(
+        mut self,
+        tls: Tls,
+        condition: Condition,
+        metrics: CertificateMetrics,
+    ) {
         let mut refused = None;
         loop {
-            // A keeper says that it is ready after it has handed out the certificate, so that one is
-            // taken into use before anybody is told.
+            // A keeper is ready after it has handed out the certificate, so that one is taken into use
+            // before anybody is told.
             let status = self.status.borrow_and_update().clone();
             if self.serving.has_changed().unwrap_or(false) {
                 refused = self.install(&tls);

@@ -10,17 +10,17 @@
 mod config;
 mod content;
 mod failure;
-pub mod files;
-pub mod kept;
+pub(crate) mod files;
+pub(crate) mod kept;
 
 use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use certs::inspect::{self, Unreadable};
-use certs::key::KeyError;
-use certs::serving::{ServingCertificate, ServingError};
-use certs::validity::Validity;
+use certs::certificate::{
+    CertificateError, Facts, Fingerprint, Validity, certificates, facts,
+};
+use certs::serving::ServingCertificate;
 use rustls::ServerConfig;
 use rustls::server::VerifierBuilderError;
 
@@ -40,15 +40,9 @@ pub enum Clients {
 /// Why a certificate, or a CA for clients, is not taken into use.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// It can't be read as a certificate.
+    /// It can't be read, or the two do not belong together.
     #[error(transparent)]
-    Unreadable(#[from] Unreadable),
-    /// The two are no certificate and its key.
-    #[error(transparent)]
-    Pair(#[from] ServingError),
-    /// The key is another certificate's, or of a kind that can't be served with.
-    #[error(transparent)]
-    Key(#[from] KeyError),
+    Certificate(#[from] CertificateError),
     /// It can't be a CA for clients.
     #[error("it can't be used to verify clients: {0}")]
     ClientCa(#[from] VerifierBuilderError),
@@ -108,21 +102,20 @@ impl Tls {
     }
 
     fn try_install(&self, certificate: &ServingCertificate) -> Result<Validity, Refused> {
-        let first = certificate.chain().first().ok_or(Unreadable::NoCertificate)?;
-        let facts = inspect::certificate(first)?;
+        let first = certificate.chain().first().ok_or(CertificateError::NoCertificate)?;
+        let Facts { issuer, validity, dns, .. } = facts(first)?;
         let key = certificate.certified_key()?;
         self.certificate.replace(key);
         self.serving.store(Some(Arc::new(certificate.clone())));
-        let Validity { not_before: _, not_after } = facts.validity;
-        self.metrics.certificate_installed(not_after);
+        self.metrics.certificate_installed(validity.not_after);
         tracing::info!(
-            fingerprint = %facts.fingerprint,
-            issuer = facts.issuer,
-            names = facts.dns.join(","),
-            %not_after,
+            fingerprint = %Fingerprint::of(first),
+            issuer,
+            names = dns.join(","),
+            not_after = %validity.not_after,
             "serving certificate in use"
         );
-        Ok(facts.validity)
+        Ok(validity)
     }
 
     /// The certificate in use.
@@ -136,7 +129,7 @@ impl Tls {
     /// # Errors
     /// [`Refused`], and then what held before still holds.
     pub fn demand(&self, pem: &[u8]) -> Result<(), Refused> {
-        let config = inspect::certificates(pem)
+        let config = certificates(pem)
             .map_err(Refused::from)
             .and_then(|roots| config::for_clients_of(roots, &self.certificate))
             .inspect_err(|_| self.metrics.certificate_refused())?;

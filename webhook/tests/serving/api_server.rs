@@ -13,7 +13,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use certs::inspect;
+use certs::certificate::certificates;
 use futures_util::stream;
 use http::StatusCode;
 use rustls_pki_types::CertificateDer;
@@ -30,7 +30,7 @@ const TOKEN: &str = "t0p";
 
 #[derive(Default)]
 pub(crate) struct Cluster {
-    pub(crate) secret: Option<Value>,
+    pub(crate) secret: Value,
     pub(crate) configuration: Value,
     /// Answers everything with this.
     pub(crate) refuses: Option<StatusCode>,
@@ -66,6 +66,7 @@ impl ApiServer {
                 "metadata": { "name": "secret-handshake", "resourceVersion": "0", "generation": 1 },
                 "webhooks": webhooks,
             }),
+            secret: json!({ "metadata": { "name": "secret-handshake-ca", "resourceVersion": "0" } }),
             ..Cluster::default()
         };
         let shared =
@@ -74,8 +75,7 @@ impl ApiServer {
         let configurations = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
         let router = Router::new()
             .route("/version", get(async || Json(json!({ "major": "1", "minor": "33" }))))
-            .route(&secrets, axum::routing::post(create))
-            .route(&format!("{secrets}/secret-handshake-ca"), get(read).put(update))
+            .route(&format!("{secrets}/secret-handshake-ca"), get(read).patch(update))
             .route(configurations, get(follow))
             .route(&format!("{configurations}/secret-handshake"), get(configuration).patch(publish))
             .layer(from_fn_with_state(shared.clone(), admit))
@@ -114,7 +114,7 @@ impl ApiServer {
         let cluster = self.cluster();
         let bundle = &cluster.configuration["webhooks"][entry]["clientConfig"]["caBundle"];
         let pem = STANDARD.decode(bundle.as_str().unwrap_or_default()).unwrap();
-        inspect::certificates(&pem).unwrap_or_default()
+        certificates(&pem).unwrap_or_default()
     }
 
     /// What somebody else does to the configuration.
@@ -128,7 +128,7 @@ impl ApiServer {
         let shared = Shared { cluster: Arc::clone(&self.cluster), changes: self.changes.clone() };
         shared.change(|cluster| {
             let version = cluster.version.to_string();
-            let metadata = &mut cluster.secret.as_mut().unwrap()["metadata"];
+            let metadata = &mut cluster.secret["metadata"];
             metadata["resourceVersion"] = json!(version);
             metadata["annotations"][annotation] = json!("now");
         });
@@ -172,33 +172,23 @@ async fn admit(State(shared): State<Shared>, request: Request, next: Next) -> Re
 }
 
 async fn read(State(shared): State<Shared>) -> Response {
-    match &shared.lock().secret {
-        Some(secret) => Json(secret.clone()).into_response(),
-        None => status(StatusCode::NOT_FOUND),
-    }
+    Json(shared.lock().secret.clone()).into_response()
 }
 
-async fn create(State(shared): State<Shared>, Json(mut secret): Json<Value>) -> Response {
+/// A JSON merge patch of the Secret's data.
+async fn update(State(shared): State<Shared>, body: axum::body::Bytes) -> Response {
+    let patch: Value = serde_json::from_slice(&body).unwrap();
     shared.change(|cluster| {
-        if cluster.secret.is_some() {
+        let version = &mut cluster.secret["metadata"]["resourceVersion"];
+        if *version != patch["metadata"]["resourceVersion"] {
             return status(StatusCode::CONFLICT);
         }
-        secret["metadata"]["resourceVersion"] = json!(cluster.version.to_string());
-        cluster.secret = Some(secret.clone());
-        (StatusCode::CREATED, Json(secret)).into_response()
-    })
-}
-
-async fn update(State(shared): State<Shared>, Json(mut secret): Json<Value>) -> Response {
-    shared.change(|cluster| {
-        let read = &secret["metadata"]["resourceVersion"];
-        let is = cluster.secret.as_ref().map(|secret| &secret["metadata"]["resourceVersion"]);
-        if is != Some(read) {
-            return status(StatusCode::CONFLICT);
+        *version = json!(cluster.version.to_string());
+        cluster.secret["data"]["cas.json"] = patch["data"]["cas.json"].clone();
+        if patch["metadata"].get("annotations").is_some() {
+            cluster.secret["metadata"]["annotations"] = json!({});
         }
-        secret["metadata"]["resourceVersion"] = json!(cluster.version.to_string());
-        cluster.secret = Some(secret.clone());
-        Json(secret).into_response()
+        Json(cluster.secret.clone()).into_response()
     })
 }
 

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use certs::inspect::Fingerprint;
-use certs::issue::Authority;
+use certs::ca::Authority;
+use certs::certificate::Fingerprint;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{HeaderMap, Request, StatusCode};

@@ -9,11 +9,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use certs::inspect::Fingerprint;
-use certs::issue::{Authority, Names};
-use certs::key::PrivateKey;
-use certs::validity::Validity;
-use certs::write::pem_of;
+use certs::ca::{Authority, Names};
+use certs::certificate::{Fingerprint, Validity, pem_of};
 use clap::Parser as _;
 use http::Request;
 use hyper::body::Incoming;
@@ -72,8 +69,7 @@ pub(crate) struct Files {
 
 impl Files {
     pub(crate) fn new() -> Self {
-        let validity = Validity::starting(Timestamp::now(), DEADLINE * 60, DEADLINE * 5);
-        let ca = Authority::new(PrivateKey::generate().unwrap(), validity).unwrap();
+        let ca = Authority::new(Validity::starting(Timestamp::now(), DEADLINE * 60)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let files = Self { ca, folder, versions: AtomicUsize::new(0) };
         files.renew();
@@ -107,9 +103,10 @@ impl Files {
 
     pub(crate) fn pair_until(&self, life: Duration) -> (Fingerprint, String, String) {
         let names = Names { dns: vec![NAME.to_owned()], ips: Vec::new() };
-        let validity = Validity::starting(Timestamp::now(), life, Duration::from_secs(60));
-        let key = PrivateKey::generate().unwrap();
-        let pair = self.ca.issue(key, &names, validity).unwrap();
+        let now = Timestamp::now();
+        let validity =
+            Validity { not_before: now - Duration::from_secs(60), not_after: now + life };
+        let pair = self.ca.issue(&names, validity).unwrap();
         let key = pair.key().to_pem().as_str().to_owned();
         (Fingerprint::of(&pair.chain()[0]), pem_of(pair.chain()), key)
     }

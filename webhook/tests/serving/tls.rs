@@ -1,6 +1,6 @@
 //! TLS: what is spoken, what is shown, what is demanded, and the swap of both under load.
 
-use certs::issue::Authority;
+use certs::ca::Authority;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use rustls::ProtocolVersion;
 use rustls::version::{TLS12, TLS13};

@@ -78,9 +78,8 @@ struct Handle(Rc<RefCell<Mailbox>>);
 impl Handle {
     async fn ask(&mut self, request: Request) -> Result<Answer, Failure> {
         self.0.borrow_mut().request = Some(request);
-        let answer = poll_fn(|_| {
-            self.0.borrow_mut().answer.take().map_or(Poll::Pending, Poll::Ready)
-        });
+        let answer =
+            poll_fn(|_| self.0.borrow_mut().answer.take().map_or(Poll::Pending, Poll::Ready));
         match answer.await {
             Answer::Failed(failure) | Answer::Refused(_, failure) => Err(failure),
             answer => Ok(answer),
@@ -134,7 +133,7 @@ impl Replica {
             now: Timestamp::UNIX_EPOCH,
             request: None,
             answer: None,
-            status: Status { not_ready: Some("not started".to_owned()), ..Status::default() },
+            status: Status::default(),
         }));
         let mut handle = Handle(Rc::clone(&mailbox));
         Self {

@@ -145,7 +145,8 @@ impl World {
             self.tally.conflicts += 1;
             return Ok(failed("the Secret has changed"));
         }
-        if let Some(ca) = cas.iter().find(|ca| !replica.secret.cas.iter().any(|it| it.id == ca.id)) {
+        if let Some(ca) = cas.iter().find(|ca| !replica.secret.cas.iter().any(|it| it.id == ca.id))
+        {
             return Err(format!("replica {slot} writes {} without its key", ca.id));
         }
         let old = self.secret.1.as_ref().map_or(&[][..], Vec::as_slice);
