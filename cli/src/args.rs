@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::{Parser, Subcommand};
-use webhook::args::SidecarArgs;
+use injection::Policy;
 
 use crate::inject::InjectArgs;
 
@@ -24,7 +24,7 @@ pub enum Command {
         inject: InjectArgs,
         /// The sidecar
         #[command(flatten)]
-        sidecar: SidecarArgs,
+        sidecar: Policy,
     },
 }
 

@@ -5,7 +5,6 @@ use cli::args::{Args, Command};
 use cli::inject;
 
 fn main() -> anyhow::Result<()> {
-    let Command::Inject { inject, sidecar } = Args::parse().command;
-    let policy = sidecar.policy(None);
+    let Command::Inject { inject, sidecar: policy } = Args::parse().command;
     inject::run(&inject, policy)
 }

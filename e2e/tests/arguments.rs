@@ -6,10 +6,10 @@
 use std::path::Path;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use injection::Policy;
 use serde_json::{Value, json};
 use sidecar::args::{Args, Parsed};
 use sidecar::log::Level;
-use webhook::decision::Policy;
 use webhook::review::{Endpoint, answer};
 
 /// The sidecar's container in a pod with these annotations and this restartPolicy.

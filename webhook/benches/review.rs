@@ -9,10 +9,10 @@ use std::hint::black_box;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use injection::Policy;
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
-use webhook::decision::Policy;
 use webhook::review::{self, Endpoint};
 
 /// A review as an API server sends it: two containers, an init container, environment, probes,

@@ -4,8 +4,8 @@
 //! kube-apiserver
 //!   │ TLS
 //!   ▼
-//! listen ─▶ routes ─▶ review ─▶ decision ─▶ patch      and back again
-//!   ▲        HTTP      JSON      plan        JSON Patch
+//! listen ─▶ routes ─▶ review ─▶ injection      and back again
+//!   ▲        HTTP      JSON      decision, patch
 //!  tls
 //!   ▲ certificates: files, or the certs crate
 //!
@@ -15,15 +15,9 @@
 pub mod admin;
 pub mod args;
 pub mod cluster;
-#[doc(hidden)]
-#[allow(clippy::must_use_candidate, reason = "on its way into a crate of its own")]
-pub mod decision;
 mod file;
 pub mod log;
 pub mod metrics;
-#[doc(hidden)]
-#[allow(clippy::must_use_candidate, reason = "on its way into a crate of its own")]
-pub mod patch;
 pub mod review;
 pub mod routes;
 pub mod serve;

@@ -62,10 +62,10 @@ fn admit(endpoint: Endpoint) -> MethodRouter<Admissions> {
         let body = to_bytes(request.into_body(), usize::MAX).await.map_err(Refusal::BrokenOff)?;
         let answer = (admissions.answer)(endpoint, &body).map_err(Refusal::Unreadable)?;
         let took = start.elapsed();
-        let record = &answer.record;
         let name = endpoint_name(endpoint);
-        admissions.metrics.admission(name, record.outcome.as_str(), record.reason, took);
-        log::admission(name, record, took);
+        let outcome = &answer.outcome;
+        admissions.metrics.admission(name, outcome.as_str(), outcome.reason(), took);
+        log::admission(name, &answer, took);
         Ok::<_, Refusal>(([(CONTENT_TYPE, "application/json")], answer.body))
     })
 }

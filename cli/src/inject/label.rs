@@ -2,8 +2,7 @@
 //! anything.
 
 use anyhow::bail;
-use webhook::decision::keys;
-use webhook::decision::workload::WorkloadKind;
+use injection::{WorkloadKind, keys};
 
 use crate::manifest::Value;
 

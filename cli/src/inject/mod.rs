@@ -19,8 +19,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow, ensure};
-use webhook::decision::Policy;
-use webhook::decision::pod::says_yes;
+use injection::{Policy, says_yes};
 
 use self::input::Input;
 use self::object::Offline;

@@ -2,13 +2,11 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use anyhow::{Context as _, anyhow};
+use injection::{
+    Context, HALF_VOLUME, NO_TOKEN_VOLUME, Outcome, Pod, Policy, Reason, Workload, WorkloadKind,
+    decide_pod, misplaced_annotation, printable, says_yes,
+};
 use serde::Deserialize;
-use webhook::decision::plan::PodDecision;
-use webhook::decision::pod::{self, Asked, says_yes};
-use webhook::decision::workload::{self, WorkloadKind};
-use webhook::decision::{NO_TOKEN_VOLUME, Policy, Reason, SECRET_VOLUME, keys};
-use webhook::patch;
-use webhook::review::object::{Pod, Workload};
 
 use super::label::{self, Labels};
 use super::namespace::Namespace;
@@ -44,7 +42,7 @@ impl Offline {
     fn treat_one(&mut self, object: &mut Value, version: &str, kind: &str, place: &str) -> bool {
         let mut line = Line {
             place: place.to_owned(),
-            object: format!("{}/{}", if kind.is_empty() { "?" } else { kind }, name(object)),
+            object: object_name(kind, name(object)),
             treatment: Treatment::Unchanged,
             reason: Reason::OtherKind.to_string(),
             warnings: Vec::new(),
@@ -97,43 +95,32 @@ impl Offline {
         let json = with_claims(&fresh).to_json();
         let (pod, workload);
         let pod = if kind.is_some() {
-            workload = read::<Workload<'_>>(&json)?;
-            line.warnings.extend(workload::misplaced_annotation(&workload));
+            workload = read::<Workload>(&json)?;
+            line.warnings.extend(misplaced_annotation(&workload));
             workload.template().context("it has no pod template")?
         } else {
-            pod = read::<Pod<'_>>(&json)?;
+            pod = read::<Pod>(&json)?;
             &pod
         };
-        let asked = Asked {
+        let context = Context {
             namespace,
             workload_label: labels.workload.as_deref(),
-            inherited: self.inherited(namespace),
+            namespace_asks: self.inherited(namespace),
         };
-        let verdict = pod::decide(pod, asked, &self.policy);
-        line.warnings.splice(0..0, verdict.warnings);
-        let patch = match verdict.decision {
-            PodDecision::Inject(plan) => {
-                line.treatment = Treatment::Injected;
-                line.reason = plan.mode.as_str().into();
-                patch::inject(&plan, pod, place)
-            }
-            PodDecision::Skip(reason) => {
-                line.reason = reason.to_string();
-                if !reason.is_unmet_wish() {
-                    return Ok(None);
-                }
-                line.treatment = Treatment::Noted;
-                let Some(patch) = patch::note_status(&reason, pod, place) else { return Ok(None) };
-                patch
-            }
-            PodDecision::Deny(reason) => {
-                line.treatment = Treatment::Refused;
-                line.reason = format!("its label {} asks for a sidecar, but {reason}", keys::LABEL);
-                return Ok(None);
-            }
+        let decision = decide_pod(pod, context, &self.policy, place);
+        line.warnings.splice(0..0, decision.warnings);
+        line.reason = decision.outcome.to_string();
+        line.treatment = match decision.outcome {
+            Outcome::Skipped(reason) if reason.is_obstacle() => Treatment::Noted,
+            Outcome::Skipped(_) => Treatment::Unchanged,
+            Outcome::Denied(_) => Treatment::Refused,
+            _ => Treatment::Injected,
         };
-        let patch = serde_json::from_slice(&patch).context("the patch")?;
-        apply(&mut fresh, &patch).map_err(|path| anyhow!("the patch does not fit at {path}"))?;
+        if decision.patch.is_empty() {
+            return Ok(None);
+        }
+        apply(&mut fresh, &decision.patch)
+            .map_err(|path| anyhow!("the patch does not fit at {path}"))?;
         if fresh == *object {
             line.treatment = Treatment::Unchanged;
             line.reason = String::from("it has the sidecar already");
@@ -143,7 +130,7 @@ impl Offline {
     }
 
     /// Why an object is not looked at any further, if so.
-    fn not_asked(&self, labels: &Labels, namespace: Option<&str>) -> Option<Reason<'static>> {
+    fn not_asked(&self, labels: &Labels, namespace: Option<&str>) -> Option<Reason> {
         if namespace.is_some_and(|namespace| self.policy.excludes(namespace)) {
             return Some(Reason::ExcludedNamespace);
         }
@@ -171,11 +158,16 @@ fn name(object: &Value) -> &str {
         .unwrap_or_default()
 }
 
+fn object_name(kind: &str, name: &str) -> String {
+    let kind = if kind.is_empty() { "?" } else { kind };
+    format!("{}/{}", printable(kind, 63), printable(name, 253))
+}
+
 /// A StatefulSet's claims become volumes of its pods, in the place of what has their name.
 fn with_claims(object: &Value) -> Cow<'_, Value> {
     let claims = object.get("spec").and_then(|spec| spec.get("volumeClaimTemplates"));
     let Some(Value::List(claims)) = claims else { return Cow::Borrowed(object) };
-    let taken = [SECRET_VOLUME, NO_TOKEN_VOLUME]
+    let taken = [HALF_VOLUME, NO_TOKEN_VOLUME]
         .into_iter()
         .filter(|volume| claims.iter().any(|claim| name(claim) == *volume));
     let volumes: Vec<Value> = taken
@@ -201,7 +193,9 @@ fn with_claims(object: &Value) -> Cow<'_, Value> {
 /// Reads the fields that matter; an error names the one that it is about.
 fn read<'v, T: Deserialize<'v>>(json: &'v serde_json::Value) -> anyhow::Result<T> {
     serde_path_to_error::deserialize(json).map_err(|error| {
-        let path = error.path().to_string();
-        anyhow!("{path}: {}", error.into_inner())
+        let path = printable(&error.path().to_string(), 253);
+        // It quotes the value that it doesn't expect, of whatever length.
+        let error: String = error.into_inner().to_string().chars().take(253).collect();
+        anyhow!("{path}: {error}")
     })
 }

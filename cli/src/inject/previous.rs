@@ -1,7 +1,7 @@
 //! The sidecar of an earlier injection, which is taken out before the next one: so an injected manifest
 //! follows changed annotations, flags and versions.
 
-use webhook::decision::{NO_TOKEN_VOLUME, SECRET_VOLUME, SIDECAR};
+use injection::{HALF_VOLUME, NO_TOKEN_VOLUME, SIDECAR};
 
 use crate::manifest::Value;
 
@@ -26,7 +26,7 @@ pub(super) fn remove(pod: &mut Value) {
         removed |= retain(list, &|container| !is_sidecar(container));
     }
     if removed {
-        let names = [SECRET_VOLUME, NO_TOKEN_VOLUME];
+        let names = [HALF_VOLUME, NO_TOKEN_VOLUME];
         retain("volumes", &|volume| !names.iter().any(|name| is_named(volume, name)));
     }
 }

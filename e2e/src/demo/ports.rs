@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ::webhook::decision::keys;
 use anyhow::{Context as _, Result};
+use injection::keys;
 use k8s_openapi::api::apps::v1::Deployment;
 use tokio::net::TcpSocket;
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use cli::inject::InjectArgs;
+use injection::Policy;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as core;
 use lab::http::{Answer, probe};
@@ -22,7 +23,6 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use webhook::decision::Policy;
 
 use crate::product::Product;
 use crate::product::certificates::issue;

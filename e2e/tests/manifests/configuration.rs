@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use injection::Policy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use webhook::decision::Policy;
 
 use crate::rendered::{LEGACYS_NAMESPACE, NAMESPACE, configuration};
 

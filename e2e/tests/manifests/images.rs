@@ -20,7 +20,7 @@ fn images_have_the_version_of_the_workspace() {
     if kubectl() {
         let deployment = deployment();
         assert_eq!(container(&deployment).image, Some(Product::Webhook.reference()));
-        let policy = flags(&deployment).sidecar.policy(None);
+        let policy = flags(&deployment).sidecar;
         assert_eq!(policy.image, Product::Sidecar.reference());
         let legacy: Deployment = find(demo(), "Deployment");
         assert_eq!(container(&legacy).image, Some(Product::LegacyMock.reference()));
@@ -53,7 +53,7 @@ fn an_overlay_changes_both_images() {
         container(&deployment).image.as_deref(),
         Some("registry.test/secret-handshake-webhook:v9")
     );
-    let policy = flags(&deployment).sidecar.policy(None);
+    let policy = flags(&deployment).sidecar;
     assert_eq!(policy.image, "registry.test/secret-handshake-sidecar:v9");
 }
 

@@ -1,7 +1,6 @@
 //! The command line.
 
 mod certificates;
-mod sidecar;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
 
 pub use certificates::CertificateArgs;
-pub use sidecar::{RunAsUser, SidecarArgs};
+use injection::Policy;
 
 use crate::log::{Format, Level};
 
@@ -59,7 +58,7 @@ pub struct Args {
 
     /// The sidecar
     #[command(flatten)]
-    pub sidecar: SidecarArgs,
+    pub sidecar: Policy,
 }
 
 impl Args {
@@ -165,24 +164,5 @@ mod tests {
         for flag in Args::command().get_arguments() {
             assert!(flag.get_help().is_some(), "{}", flag.get_id());
         }
-    }
-
-    #[test]
-    fn the_policy_is_what_the_flags_say() {
-        let args = parse(
-            "--sidecar-image r/i:1 --sidecar-pull-policy Never --sidecar-cpu 5m \
-             --sidecar-memory 9Mi --sidecar-run-as-user none --exclude-namespace a \
-             --exclude-namespace b",
-        )
-        .unwrap();
-        let policy = args.sidecar.policy(Some("own".into()));
-        assert_eq!(policy.image, "r/i:1");
-        assert_eq!(policy.pull_policy.unwrap().to_string(), "Never");
-        assert_eq!((policy.cpu.as_str(), policy.memory.as_str()), ("5m", "9Mi"));
-        assert_eq!(policy.run_as_user, None);
-        for excluded in ["kube-system", "kube-public", "kube-node-lease", "a", "b", "own"] {
-            assert!(policy.excludes(excluded), "{excluded}");
-        }
-        assert!(!policy.excludes("default"));
     }
 }

@@ -20,7 +20,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::review::Record;
+use crate::review::Answer;
 use lines::Lines;
 
 /// For the last lines at the end of the process. Whoever reads them does so at once or not at all.
@@ -105,8 +105,8 @@ fn panicked(panic: &PanicHookInfo<'_>) {
 }
 
 /// The one line about an admission.
-pub fn admission(endpoint: &'static str, record: &Record, took: Duration) {
-    let Record { uid, namespace, name, kind, operation, outcome, reason, warnings } = record;
+pub fn admission(endpoint: &'static str, answer: &Answer, took: Duration) {
+    let Answer { body: _, uid, namespace, name, kind, operation, outcome, warnings } = answer;
     tracing::info!(
         namespace,
         name,
@@ -115,7 +115,7 @@ pub fn admission(endpoint: &'static str, record: &Record, took: Duration) {
         operation,
         endpoint,
         outcome = outcome.as_str(),
-        reason,
+        reason = outcome.reason(),
         warnings,
         micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         "admission"

@@ -21,6 +21,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use http::{Request, Response};
+use injection::Policy;
 use listen::{Event, Limits};
 use prometheus_client::metrics::counter::Counter;
 use tokio::signal::unix::{SignalKind, signal};
@@ -173,7 +174,7 @@ pub async fn bind(args: Args, options: Options) -> anyhow::Result<Bound> {
         certificates::prepare(args.certificates, around).await?;
     tasks.extend(more);
 
-    let policy = args.sidecar.policy(namespace);
+    let policy = Policy { own_namespace: namespace, ..args.sidecar };
     let answer = options
         .answer
         .unwrap_or_else(|| Arc::new(move |endpoint, body| review::answer(endpoint, body, &policy)));

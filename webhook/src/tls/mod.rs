@@ -17,9 +17,7 @@ use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use certs::certificate::{
-    CertificateError, Facts, Fingerprint, Validity, certificates, facts,
-};
+use certs::certificate::{CertificateError, Facts, Fingerprint, Validity, certificates, facts};
 use certs::serving::ServingCertificate;
 use rustls::ServerConfig;
 use rustls::server::VerifierBuilderError;

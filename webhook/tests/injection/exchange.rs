@@ -2,9 +2,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use injection::Policy;
 use serde_json::{Value, json};
-use webhook::decision::Policy;
-use webhook::review::{self, Endpoint, Record};
+use webhook::review::{self, Answer, Endpoint};
 
 /// What came back for a request.
 pub(crate) struct Exchange {
@@ -13,7 +13,7 @@ pub(crate) struct Exchange {
     pub(crate) patch: Option<json_patch::Patch>,
     /// The object after the patch; null if the request has none.
     pub(crate) object: Value,
-    pub(crate) record: Record,
+    pub(crate) answer: Answer,
 }
 
 impl Exchange {
@@ -44,7 +44,7 @@ impl Exchange {
             let warning = warning.as_str().expect("a text");
             assert!(warning.chars().count() <= 256, "kubectl may cut this: {warning}");
         }
-        Self { response, patch, object, record: answer.record }
+        Self { response, patch, object, answer }
     }
 
     /// Sends a pod as the API server does when it is created.

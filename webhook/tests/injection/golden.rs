@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use injection::{Policy, PullPolicy};
 use serde_json::{Value, json};
-use webhook::decision::{Policy, PullPolicy};
 use webhook::review::Endpoint;
 
 use crate::exchange::{Exchange, policy};
@@ -49,11 +49,11 @@ fn rendered(review: &str, policy: &Policy) -> String {
         // Half of the text, and never looked at.
         metadata.remove("managedFields");
     }
-    let record = exchange.record;
+    let reviewed = exchange.answer;
     let mut answer = json!({
-        "outcome": record.outcome.as_str(),
-        "reason": record.reason,
-        "object": format!("{} {} {}/{}", record.operation, record.kind, record.namespace, record.name),
+        "outcome": reviewed.outcome.as_str(),
+        "reason": reviewed.outcome.reason(),
+        "object": format!("{} {} {}/{}", reviewed.operation, reviewed.kind, reviewed.namespace, reviewed.name),
         "response": exchange.response,
     });
     if let Some(patch) = exchange.patch {

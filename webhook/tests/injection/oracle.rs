@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use injection::Policy;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, DownwardAPIVolumeSource, HTTPGetAction, KeyToPath, Pod,
     PodSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
@@ -10,7 +11,6 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use webhook::decision::Policy;
 
 type Quantities = BTreeMap<String, Quantity>;
 

@@ -1,12 +1,12 @@
 //! Arbitrary pods: valid to Kubernetes' own types, with lists and maps that are there, empty, null
 //! or left out, and with everything in them that the webhook may stumble over.
 
+use injection::{Policy, PullPolicy};
 use proptest::collection::vec;
 use proptest::option::{self, of};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map, Value, json};
-use webhook::decision::{Policy, PullPolicy};
 
 use crate::exchange::policy;
 

@@ -54,7 +54,7 @@ async fn metrics_tell_what_happened() {
     assert_eq!(status, 200);
     for line in [
         "build_info{version=\"0.1.0\"} 1",
-        "admissions_total{endpoint=\"pods\",outcome=\"skipped\",reason=\"test\"} 3",
+        "admissions_total{endpoint=\"pods\",outcome=\"skipped\",reason=\"not-asked\"} 3",
         "admission_seconds_count 3",
         "connections{port=\"webhook\"} 1",
         "connections_opened_total{port=\"webhook\"} 1",

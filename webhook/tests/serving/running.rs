@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use injection::{Outcome, Reason};
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use tempfile::TempDir;
@@ -27,7 +28,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 use webhook::args::Args;
 use webhook::metrics::Metrics;
-use webhook::review::{Answer, Outcome, Record};
+use webhook::review::Answer;
 use webhook::routes::AnswerFn;
 use webhook::serve::{Options, bind};
 use webhook::tls::Tls;
@@ -199,17 +200,16 @@ pub(crate) fn metrics() -> Metrics {
 pub(crate) fn echo() -> Arc<AnswerFn> {
     Arc::new(|_, body| {
         assert_ne!(body, b"panic", "as asked for");
-        let record = Record {
+        Ok(Answer {
+            body: body.len().to_string().into_bytes(),
             uid: "u".to_owned(),
             namespace: "ns".to_owned(),
             name: "n".to_owned(),
             kind: "Pod",
             operation: "CREATE",
-            outcome: Outcome::Skipped,
-            reason: "test",
+            outcome: Outcome::Skipped(Reason::NotAsked),
             warnings: 0,
-        };
-        Ok(Answer { body: body.len().to_string().into_bytes(), record })
+        })
     })
 }
 

@@ -1,8 +1,9 @@
-use serde::Serialize;
-
-use super::mode::Preference;
-use super::{Cpu, Memory, Reason, keys};
-use crate::review::object::{Metadata, Pod};
+use super::reason::Reason;
+use crate::keys;
+use crate::pod::{Metadata, Pod};
+use crate::printable::printable;
+use crate::quantity::Quantity;
+use crate::sidecar::Mode;
 
 /// What a pod's annotations say, or leave at its default.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,41 +12,15 @@ pub(super) struct Settings<'a> {
     pub(super) health_port: u16,
     pub(super) secret_name: &'a str,
     pub(super) secret_key: &'a str,
-    pub(super) mode: Preference,
-    pub(super) log_level: LogLevel,
-    pub(super) cpu: Option<&'a str>,
-    pub(super) memory: Option<&'a str>,
+    /// `None` is `auto`.
+    pub(super) mode: Option<Mode>,
+    pub(super) log_level: &'a str,
+    pub(super) cpu: Option<Quantity>,
+    pub(super) memory: Option<Quantity>,
 }
 
-/// How much the sidecar logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    /// What needs a person.
-    Error,
-    /// And what may need one.
-    Warn,
-    /// And what it does.
-    Info,
-    /// And each single look and request.
-    Debug,
-}
-
-impl LogLevel {
-    /// The level as the sidecar's `--log-level` takes it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-        }
-    }
-}
-
-/// Reads the settings of a pod; the first annotation that can't be used ends it.
-pub(super) fn settings<'a>(pod: &'a Pod<'_>) -> Result<Settings<'a>, Reason<'a>> {
+/// Reads the settings of a pod; the first annotation with an invalid value is the reason.
+pub(super) fn settings(pod: &Pod) -> Result<Settings<'_>, Reason> {
     let legacy_port = read(pod, keys::PORT, "a port from 1 to 65535", |text| port(text, 1))?;
     // Below 1024 a process without capabilities may not listen on every runtime.
     let health_port =
@@ -63,32 +38,24 @@ pub(super) fn settings<'a>(pod: &'a Pod<'_>) -> Result<Settings<'a>, Reason<'a>>
         |text| is_data_key(text).then_some(text),
     )?;
     let mode = read(pod, keys::MODE, "auto, native or classic", |text| match text {
-        "auto" => Some(Preference::Auto),
-        "native" => Some(Preference::Native),
-        "classic" => Some(Preference::Classic),
+        "auto" => Some(None),
+        "native" => Some(Some(Mode::Native)),
+        "classic" => Some(Some(Mode::Classic)),
         _ => None,
     })?;
-    let log_level = read(pod, keys::LOG_LEVEL, "error, warn, info or debug", |text| match text {
-        "error" => Some(LogLevel::Error),
-        "warn" => Some(LogLevel::Warn),
-        "info" => Some(LogLevel::Info),
-        "debug" => Some(LogLevel::Debug),
-        _ => None,
+    let log_level = read(pod, keys::LOG_LEVEL, "error, warn, info or debug", |text| {
+        matches!(text, "error" | "warn" | "info" | "debug").then_some(text)
     })?;
-    let cpu = read(pod, keys::CPU, "CPU from 1m to 16, such as 50m", |text| {
-        text.parse::<Cpu>().is_ok().then_some(text)
-    })?;
-    let memory = read(pod, keys::MEMORY, "memory from 6Mi to 16Gi, such as 12Mi", |text| {
-        text.parse::<Memory>().is_ok().then_some(text)
-    })?;
+    let cpu = read(pod, keys::CPU, Quantity::CPU, |text| Quantity::cpu(text).ok())?;
+    let memory = read(pod, keys::MEMORY, Quantity::MEMORY, |text| Quantity::memory(text).ok())?;
 
     let settings = Settings {
         legacy_port: legacy_port.unwrap_or(3000),
         health_port: health_port.unwrap_or(13300),
         secret_name: secret_name.unwrap_or("secret-handshake"),
         secret_key: secret_key.unwrap_or("half"),
-        mode: mode.unwrap_or(Preference::Auto),
-        log_level: log_level.unwrap_or(LogLevel::Info),
+        mode: mode.flatten(),
+        log_level: log_level.unwrap_or("info"),
         cpu,
         memory,
     };
@@ -98,16 +65,21 @@ pub(super) fn settings<'a>(pod: &'a Pod<'_>) -> Result<Settings<'a>, Reason<'a>>
     Ok(settings)
 }
 
+/// Finds a setting and reads it; `None` if nobody set it.
 fn read<'a, T>(
-    pod: &'a Pod<'_>,
+    pod: &'a Pod,
     name: &'static str,
     allowed: &'static str,
     parse: impl FnOnce(&'a str) -> Option<T>,
-) -> Result<Option<T>, Reason<'a>> {
+) -> Result<Option<T>, Reason> {
     let Some(value) = pod.annotation(name) else {
         return Ok(None);
     };
-    parse(value).map(Some).ok_or(Reason::InvalidAnnotation { name, value, allowed })
+    parse(value).map(Some).ok_or_else(|| {
+        // kubectl may cut a warning after 256 characters.
+        let value = value.chars().take(48).collect();
+        Reason::InvalidAnnotation { name, value, allowed }
+    })
 }
 
 fn port(text: &str, least: u16) -> Option<u16> {
@@ -139,16 +111,12 @@ fn is_data_key(text: &str) -> bool {
 }
 
 /// One warning for all annotations that look like ours and are not, if there are any.
-pub(super) fn unknown_annotations(metadata: Option<&Metadata<'_>>) -> Option<String> {
-    let ours = |key: &str| {
+pub(crate) fn unknown_annotations(metadata: Option<&Metadata>) -> Option<String> {
+    let known = |key: &str| {
         keys::SETTINGS.contains(&key) || matches!(key, keys::STATUS | keys::LABEL_COPIED)
     };
     let looks_like_ours = |key: &str| key == keys::LABEL || key.starts_with(keys::PREFIX);
-    let mut unknown = metadata?
-        .annotations
-        .iter()
-        .map(|(key, _)| key)
-        .filter(|key| looks_like_ours(key) && !ours(key));
+    let mut unknown = metadata?.annotation_keys().filter(|key| looks_like_ours(key) && !known(key));
     let first = unknown.next()?;
     if first == keys::LABEL {
         return Some(format!(
@@ -157,8 +125,9 @@ pub(super) fn unknown_annotations(metadata: Option<&Metadata<'_>>) -> Option<Str
     }
     let more = unknown.count();
     let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-    let known = keys::SETTINGS.map(|key| &key[keys::PREFIX.len()..]).join(", ");
-    Some(format!("unknown annotation {first}{more}; after {} may stand {known}", keys::PREFIX))
+    let settings = keys::SETTINGS.map(|key| &key[keys::PREFIX.len()..]).join(", ");
+    let first = printable(first, 64);
+    Some(format!("unknown annotation {first}{more}; known settings: {settings}"))
 }
 
 #[cfg(test)]
@@ -188,8 +157,8 @@ mod tests {
                 health_port: 13300,
                 secret_name: "secret-handshake",
                 secret_key: "half",
-                mode: Preference::Auto,
-                log_level: LogLevel::Info,
+                mode: None,
+                log_level: "info",
                 cpu: None,
                 memory: None,
             }
@@ -210,10 +179,10 @@ mod tests {
                 health_port: 1024,
                 secret_name: "a.b-c",
                 secret_key: "K_1.txt",
-                mode: Preference::Native,
-                log_level: LogLevel::Debug,
-                cpu: Some("100m"),
-                memory: Some("32Mi"),
+                mode: Some(Mode::Native),
+                log_level: "debug",
+                cpu: Some(Quantity::unchecked("100m")),
+                memory: Some(Quantity::unchecked("32Mi")),
             }
         );
     }
@@ -259,7 +228,11 @@ mod tests {
                 &["error", "warn", "info", "debug"],
                 &["", "INFO", "trace", "warning"],
             ),
-            (keys::CPU, &["1m", "50m", "1", "0.1"], &["", "0", "-1", "17", "50 m", "fast"]),
+            (
+                keys::CPU,
+                &["1m", "50m", "1", "0.1"],
+                &["", "0", "-1", "17", "50 m", "fast\n\u{1b}[31m"],
+            ),
             (keys::MEMORY, &["6Mi", "12Mi", "1Gi"], &["", "0", "12m", "17Gi", "12MB"]),
         ];
         for (key, good, bad) in cases {
@@ -270,6 +243,7 @@ mod tests {
                 let error = verdict(key, value).unwrap_err();
                 assert!(error.contains(key) && error.contains("expected"), "{error}");
                 assert!(error.chars().count() < 200, "{error}");
+                assert!(!error.contains(char::is_control), "{error}");
             }
         }
     }
@@ -284,7 +258,7 @@ mod tests {
     fn an_unknown_annotation_draws_a_warning_that_lists_the_known_ones() {
         let warning = |annotations: serde_json::Value| {
             let json = pod_json(&annotations);
-            let pod: Pod<'_> = serde_json::from_str(&json).unwrap();
+            let pod: Pod = serde_json::from_str(&json).unwrap();
             unknown_annotations(pod.metadata.as_ref())
         };
         let one = warning(json!({"secret-handshake/prot": "80", keys::PORT: "80"})).unwrap();

@@ -1,43 +1,15 @@
-use serde::Serialize;
+use std::collections::BTreeMap;
 
-use super::Policy;
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
+
 use super::annotations::Settings;
-use crate::review::borrowed::Amount;
-use crate::review::object::{Container, ContainerResources, PodSpec};
+use crate::pod::{Container, PodSpec, Resources};
+use crate::policy::Policy;
+use crate::quantity::Quantity;
 
-/// Which resources the sidecar names, as quantities; `None` is left out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Resources<'a> {
-    #[serde(skip_serializing_if = "Values::are_empty")]
-    pub requests: Values<'a>,
-    #[serde(skip_serializing_if = "Values::are_empty")]
-    pub limits: Values<'a>,
-}
-
-/// The requests, or the limits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Values<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<&'a str>,
-}
-
-impl Values<'_> {
-    fn are_empty(&self) -> bool {
-        self.cpu.is_none() && self.memory.is_none()
-    }
-}
-
-impl Resources<'_> {
-    /// Whether nothing is named at all.
-    pub fn are_empty(&self) -> bool {
-        self.requests.are_empty() && self.limits.are_empty()
-    }
-}
-
-/// The sidecar's resources follow the pod's, so that its quality-of-service class stays what it was and a
-/// ResourceQuota that the pod satisfied stays satisfied.
+/// The sidecar's resources follow the pod's, so that its quality-of-service class stays what it was
+/// and a ResourceQuota that the pod satisfied stays satisfied.
 ///
 /// Each of the four values is set exactly when each of the pod's `containers` sets it. Init
 /// containers don't count, native sidecars among them neither: where they keep the pod out of a
@@ -45,46 +17,52 @@ impl Resources<'_> {
 /// is Burstable either way. A value that is zero everywhere, which Kubernetes takes for none when
 /// it tells the class, is a zero here as well. Pod-level resources (KEP-2837) rule the pod as a
 /// whole: nothing is set then. An annotation overrides all that, for a LimitRange's minimum.
-pub(super) fn follow<'a>(
-    spec: &PodSpec<'_>,
-    settings: &Settings<'a>,
-    policy: &'a Policy,
-) -> Resources<'a> {
-    let pod_level = spec
-        .resources
-        .as_ref()
-        .is_some_and(|pod| !pod.requests.is_empty() || !pod.limits.is_empty());
-    let containers = if pod_level { &[] } else { spec.containers() };
-
-    let cpu = |of: fn(&ContainerResources) -> Option<Amount>| {
-        settings.cpu.or_else(|| as_all_set(containers, of, policy.cpu.as_str()))
-    };
-    let memory = |of: fn(&ContainerResources) -> Option<Amount>| {
-        settings.memory.or_else(|| as_all_set(containers, of, policy.memory.as_str()))
-    };
-    Resources {
-        requests: Values {
-            cpu: cpu(|it| it.requests?.cpu),
-            memory: memory(|it| it.requests?.memory),
-        },
-        limits: Values { cpu: cpu(|it| it.limits?.cpu), memory: memory(|it| it.limits?.memory) },
-    }
+pub(super) fn follow(
+    spec: &PodSpec,
+    settings: &Settings<'_>,
+    policy: &Policy,
+) -> Option<ResourceRequirements> {
+    let containers = if spec.has_resources() { &[] } else { spec.containers() };
+    let cpu = |of| settings.cpu.clone().or_else(|| as_all_set(containers, of, &policy.cpu));
+    let memory =
+        |of| settings.memory.clone().or_else(|| as_all_set(containers, of, &policy.memory));
+    let requests = amounts(
+        cpu(|it| it.requests.as_ref()?.cpu.as_ref()),
+        memory(|it| it.requests.as_ref()?.memory.as_ref()),
+    );
+    let limits = amounts(
+        cpu(|it| it.limits.as_ref()?.cpu.as_ref()),
+        memory(|it| it.limits.as_ref()?.memory.as_ref()),
+    );
+    (requests.is_some() || limits.is_some()).then_some(ResourceRequirements {
+        requests,
+        limits,
+        claims: None,
+    })
 }
 
 /// The `usual` value if each container sets this one, zero if each sets it to zero.
-fn as_all_set<'a>(
-    containers: &[Container<'_>],
-    of: fn(&ContainerResources) -> Option<Amount>,
-    usual: &'a str,
-) -> Option<&'a str> {
-    if containers.is_empty() {
-        return None;
-    }
-    let mut zero_everywhere = true;
-    for container in containers {
-        zero_everywhere &= of(container.resources.as_ref()?)?.is_zero;
-    }
-    Some(if zero_everywhere { "0" } else { usual })
+fn as_all_set(
+    containers: &[Container],
+    of: fn(&Resources) -> Option<&Quantity>,
+    usual: &Quantity,
+) -> Option<Quantity> {
+    let set: Option<Vec<&Quantity>> =
+        containers.iter().map(|container| of(container.resources.as_ref()?)).collect();
+    let set = set.filter(|set| !set.is_empty())?;
+    let zero_everywhere = set.into_iter().all(Quantity::is_zero);
+    Some(if zero_everywhere { Quantity::zero() } else { usual.clone() })
+}
+
+fn amounts(
+    cpu: Option<Quantity>,
+    memory: Option<Quantity>,
+) -> Option<BTreeMap<String, ApiQuantity>> {
+    let set: BTreeMap<_, _> = [("cpu", cpu), ("memory", memory)]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), ApiQuantity(value?.to_string()))))
+        .collect();
+    (!set.is_empty()).then_some(set)
 }
 
 #[cfg(test)]
@@ -92,7 +70,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::review::object::Pod;
+    use crate::pod::Pod;
 
     /// The resources that the sidecar gets beside containers with these.
     fn beside(containers: &[Value], pod_resources: &Value, annotations: &Value) -> Value {
@@ -106,10 +84,11 @@ mod tests {
             "spec": {"containers": containers, "initContainers": [{"name": "i"}], "resources": pod_resources},
         });
         let pod = pod.to_string();
-        let pod: Pod<'_> = serde_json::from_str(&pod).unwrap();
+        let pod: Pod = serde_json::from_str(&pod).unwrap();
         let settings = super::super::annotations::settings(&pod).unwrap();
         let policy = Policy::default();
-        serde_json::to_value(follow(pod.spec.as_ref().unwrap(), &settings, &policy)).unwrap()
+        let resources = follow(pod.spec.as_ref().unwrap(), &settings, &policy);
+        serde_json::to_value(resources.unwrap_or_default()).unwrap()
     }
 
     #[test]

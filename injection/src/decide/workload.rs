@@ -1,10 +1,12 @@
-use super::plan::{LabelCopy, Verdict, WorkloadDecision};
-use super::pod;
-use super::{Policy, Reason, annotations, keys};
-use crate::review::object::Workload;
+use super::reason::Reason;
+use super::{annotations, pod};
+use crate::keys;
+use crate::pod::Workload;
+use crate::policy::Policy;
 
 /// The kinds of workloads whose label reaches their pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "Kubernetes' own names")]
 pub enum WorkloadKind {
     Deployment,
     StatefulSet,
@@ -16,6 +18,7 @@ pub enum WorkloadKind {
 
 impl WorkloadKind {
     /// The kind that an API group and a kind's name stand for.
+    #[must_use]
     pub fn of(group: &str, kind: &str) -> Option<Self> {
         match (group, kind) {
             ("apps", "Deployment") => Some(Self::Deployment),
@@ -28,7 +31,8 @@ impl WorkloadKind {
         }
     }
 
-    /// The kind's name.
+    /// The kind's name, as Kubernetes has it.
+    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Deployment => "Deployment",
@@ -41,6 +45,7 @@ impl WorkloadKind {
     }
 
     /// Where in the object its pod template is.
+    #[must_use]
     pub const fn template_path(self) -> &'static [&'static str] {
         match self {
             Self::CronJob => &["spec", "jobTemplate", "spec", "template"],
@@ -49,60 +54,63 @@ impl WorkloadKind {
     }
 }
 
-/// A workload's request, as far as the decision needs it.
+/// What is known about a workload beside the workload itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Change<'a> {
+    /// What it is.
     pub kind: WorkloadKind,
+    /// Whether it was there before.
     pub is_update: bool,
+    /// The namespace that it is in.
     pub namespace: Option<&'a str>,
+}
+
+/// What happens to the label of a workload's pod template, and to the note of it on the workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LabelCopy<'a> {
+    /// Both get the value of the workload's label.
+    Set(&'a str),
+    /// The workload's label is gone, and both go with it.
+    Remove,
 }
 
 /// Decides whether a workload's label is to be copied to its pod template.
 ///
 /// The note says what was copied before. A template label that equals the note is a copy and
 /// follows the workload's label, change and removal included; any other is its author's.
-pub fn decide<'a>(
-    workload: &'a Workload<'a>,
-    change: Change<'a>,
-    policy: &'a Policy,
-) -> Verdict<WorkloadDecision<'a>> {
-    let skip = |reason| Verdict { decision: WorkloadDecision::Skip(reason), warnings: Vec::new() };
+pub(crate) fn decide<'a>(
+    workload: &'a Workload,
+    change: Change<'_>,
+    policy: &Policy,
+) -> Result<LabelCopy<'a>, Reason> {
     let metadata = workload.metadata.as_ref();
-
     if change.namespace.is_some_and(|namespace| policy.excludes(namespace)) {
-        return skip(Reason::ExcludedNamespace);
+        return Err(Reason::ExcludedNamespace);
     }
     if metadata.is_some_and(|metadata| metadata.deletion_timestamp.is_some()) {
-        return skip(Reason::BeingDeleted);
+        return Err(Reason::BeingDeleted);
     }
     if change.kind == WorkloadKind::Job && change.is_update {
-        return skip(Reason::JobUpdate);
+        return Err(Reason::JobUpdate);
     }
-    let Some(template) = workload.template() else {
-        return skip(Reason::NoTemplate);
-    };
+    let template = workload.template().ok_or(Reason::NoTemplate)?;
 
     let label = metadata.and_then(|metadata| metadata.label());
-    let note = metadata.and_then(|metadata| metadata.annotations.get(keys::LABEL_COPIED));
-    let copied = template.label();
-    let copy = match (copied, label) {
-        (None, Some(label)) => LabelCopy::Set(label),
+    let note = metadata.and_then(|metadata| metadata.annotation(keys::LABEL_COPIED));
+    match (template.label(), label) {
+        (None, Some(label)) => Ok(LabelCopy::Set(label)),
         (Some(copied), Some(label)) if note == Some(copied) && label != copied => {
-            LabelCopy::Set(label)
+            Ok(LabelCopy::Set(label))
         }
-        (Some(copied), None) if note == Some(copied) => LabelCopy::Remove,
-        _ => return skip(Reason::NoCopyNeeded),
-    };
-    Verdict {
-        decision: WorkloadDecision::CopyLabel(copy),
-        warnings: warnings(workload, copy, change.namespace, policy),
+        (Some(copied), None) if note == Some(copied) => Ok(LabelCopy::Remove),
+        _ => Err(Reason::NoCopyNeeded),
     }
 }
 
 /// A workload whose pods will be refused looks fine to the one who applies it: only a controller's
-/// events tell. So what is wrong with the template is told here already.
-fn warnings(
-    workload: &Workload<'_>,
+/// events say otherwise. So what is wrong with the template is said with the copy already.
+pub(crate) fn warnings(
+    workload: &Workload,
     copy: LabelCopy<'_>,
     namespace: Option<&str>,
     policy: &Policy,
@@ -113,20 +121,22 @@ fn warnings(
     if !pod::says_yes(label) {
         return Vec::new();
     }
-    let refused = pod::obstacle(template, namespace, policy)
+    let refused = pod::sidecar(template, namespace, policy)
+        .err()
+        .filter(Reason::is_obstacle)
         .map(|reason| format!("the pods of this workload will be refused: {reason}"));
     let unknown = annotations::unknown_annotations(template.metadata.as_ref());
     refused.into_iter().chain(misplaced_annotation(workload)).chain(unknown).collect()
 }
 
 /// A warning about a setting that stands on the workload itself, where it reaches no pod.
-pub fn misplaced_annotation(workload: &Workload<'_>) -> Option<String> {
+#[must_use]
+pub fn misplaced_annotation(workload: &Workload) -> Option<String> {
     let template = workload.template()?;
-    let on_workload = workload.metadata.as_ref()?.annotations.iter();
-    let mut misplaced = on_workload
-        .map(|(key, _)| key)
-        .filter(|key| keys::SETTINGS.contains(key) && template.annotation(key).is_none());
-    let key = misplaced.next()?;
+    let on_workload = workload.metadata.as_ref()?;
+    let key = keys::SETTINGS
+        .into_iter()
+        .find(|key| on_workload.annotation(key).is_some() && template.annotation(key).is_none())?;
     Some(format!("the annotation {key} has no effect here: it belongs on the pod template"))
 }
 
@@ -179,12 +189,9 @@ mod tests {
             let there = |value: &'static str| (value != "-").then_some(value);
             let json = workload_json(there(own), there(note), there(template));
             let workload = serde_json::from_str(&json).unwrap();
-            let policy = Policy::default();
-            let verdict = decide(&workload, DEPLOYMENT, &policy);
-            let expected_decision = expected
-                .map_or(WorkloadDecision::Skip(Reason::NoCopyNeeded), WorkloadDecision::CopyLabel);
+            let decision = decide(&workload, DEPLOYMENT, &Policy::default());
             let case = format!("workload {own:?}, note {note:?}, template {template:?}");
-            assert_eq!(verdict.decision, expected_decision, "{case}");
+            assert_eq!(decision, expected.ok_or(Reason::NoCopyNeeded), "{case}");
             assert_eq!(
                 expected.is_some(),
                 needs_copy(template, own, note),
@@ -202,22 +209,15 @@ mod tests {
                     let json = workload_json(label, note, copied);
                     let workload = serde_json::from_str(&json).unwrap();
                     let policy = Policy::default();
-                    let (label, note, copied) =
-                        match decide(&workload, DEPLOYMENT, &policy).decision {
-                            WorkloadDecision::CopyLabel(LabelCopy::Set(value)) => {
-                                (label, Some(value), Some(value))
-                            }
-                            WorkloadDecision::CopyLabel(LabelCopy::Remove) => (label, None, None),
-                            _ => (label, note, copied),
-                        };
+                    let (label, note, copied) = match decide(&workload, DEPLOYMENT, &policy) {
+                        Ok(LabelCopy::Set(value)) => (label, Some(value), Some(value)),
+                        Ok(LabelCopy::Remove) => (label, None, None),
+                        Err(_) => (label, note, copied),
+                    };
                     let json = workload_json(label, note, copied);
                     let workload = serde_json::from_str(&json).unwrap();
                     let again = decide(&workload, DEPLOYMENT, &policy);
-                    assert_eq!(
-                        again.decision,
-                        WorkloadDecision::Skip(Reason::NoCopyNeeded),
-                        "{json}"
-                    );
+                    assert_eq!(again, Err(Reason::NoCopyNeeded), "{json}");
                 }
             }
         }
@@ -251,12 +251,8 @@ mod tests {
             (&bare, update, Some(Reason::NoTemplate)),
         ] {
             let workload = serde_json::from_str(json).unwrap();
-            let decision = decide(&workload, change, &policy).decision;
-            let expected = expected.map_or(
-                WorkloadDecision::CopyLabel(LabelCopy::Set("true")),
-                WorkloadDecision::Skip,
-            );
-            assert_eq!(decision, expected, "{change:?}");
+            let expected = expected.map_or(Ok(LabelCopy::Set("true")), Err);
+            assert_eq!(decide(&workload, change, &policy), expected, "{change:?}");
         }
     }
 
@@ -269,11 +265,8 @@ mod tests {
         .to_string();
         let workload = serde_json::from_str(&json).unwrap();
         let change = Change { kind: WorkloadKind::CronJob, ..DEPLOYMENT };
-        let policy = Policy::default();
-        assert_eq!(
-            decide(&workload, change, &policy).decision,
-            WorkloadDecision::CopyLabel(LabelCopy::Set("true"))
-        );
+        let copy = decide(&workload, change, &Policy::default());
+        assert_eq!(copy, Ok(LabelCopy::Set("true")));
     }
 
     #[test]
@@ -287,7 +280,9 @@ mod tests {
         let warnings_of = |object: &Value| {
             let json = object.to_string();
             let workload = serde_json::from_str(&json).unwrap();
-            decide(&workload, DEPLOYMENT, &Policy::default()).warnings
+            let policy = Policy::default();
+            let copy = decide(&workload, DEPLOYMENT, &policy).unwrap();
+            warnings(&workload, copy, DEPLOYMENT.namespace, &policy)
         };
         let warnings = warnings_of(&object);
         assert_eq!(warnings.len(), 3, "{warnings:?}");

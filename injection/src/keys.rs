@@ -40,8 +40,3 @@ pub const MIRROR: &str = "kubernetes.io/config.mirror";
 pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 /// The node label that a pod's nodeSelector names its operating system by.
 pub const OS: &str = "kubernetes.io/os";
-
-/// Whether a label, an annotation or a nodeSelector's entry can matter to the decision.
-pub fn is_of_interest(key: &str) -> bool {
-    key.starts_with(LABEL) || matches!(key, MIRROR | DEFAULT_CONTAINER | OS)
-}

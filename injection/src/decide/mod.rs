@@ -1,0 +1,13 @@
+//! The rules: from what is read of an object to the sidecar that it gets, or to the reason why not.
+//!
+//! ```text
+//! pod ──────▶ annotations, mode, resources ─▶ Sidecar, or a reason
+//! workload ─▶ LabelCopy, or a reason
+//! ```
+
+pub(crate) mod annotations;
+mod mode;
+pub(crate) mod pod;
+pub(crate) mod reason;
+mod resources;
+pub(crate) mod workload;

@@ -1,0 +1,139 @@
+use super::annotations::{self, Settings};
+use super::reason::Reason;
+use super::{mode, resources};
+use crate::keys;
+use crate::pod::{Pod, PodSpec};
+use crate::policy::{Policy, SIDECAR_UID};
+use crate::printable::printable;
+use crate::sidecar::{HALF_VOLUME, NAME, NO_TOKEN_VOLUME, Sidecar};
+
+/// What is known about a pod beside the pod itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Context<'a> {
+    /// The namespace the pod is in or will be in, if that is known.
+    pub namespace: Option<&'a str>,
+    /// The label of the workload that the pod's template belongs to. It counts as the pod's own: in a
+    /// cluster it is copied to the template.
+    pub workload_label: Option<&'a str>,
+    /// What the label of the namespace says, if it has one.
+    pub namespace_asks: Option<bool>,
+}
+
+/// Whether a label's value asks for a sidecar: all but `false`, `disabled` and `off` do, the empty
+/// one too.
+#[must_use]
+pub fn says_yes(label: &str) -> bool {
+    !matches!(label, "false" | "disabled" | "off")
+}
+
+/// The sidecar that a pod gets, or why it gets none.
+pub(crate) fn decide<'a>(
+    pod: &'a Pod,
+    context: Context<'a>,
+    policy: &'a Policy,
+) -> Result<Sidecar<'a>, Reason> {
+    if context.namespace.is_some_and(|namespace| policy.excludes(namespace)) {
+        return Err(Reason::ExcludedNamespace);
+    }
+    let own_label = pod.label().or(context.workload_label);
+    match own_label.map(says_yes).or(context.namespace_asks) {
+        Some(true) => {}
+        Some(false) => return Err(Reason::OptedOut),
+        None => return Err(Reason::NotAsked),
+    }
+    if pod.annotation(keys::MIRROR).is_some() {
+        return Err(Reason::MirrorPod);
+    }
+    if pod.annotation(keys::DONE).is_some() {
+        return Err(Reason::Done);
+    }
+    sidecar(pod, context.namespace, policy)
+}
+
+/// The sidecar for a pod that asks for one, or why it can't have one.
+pub(super) fn sidecar<'a>(
+    pod: &'a Pod,
+    namespace: Option<&'a str>,
+    policy: &'a Policy,
+) -> Result<Sidecar<'a>, Reason> {
+    let spec = pod.spec.as_ref().ok_or(Reason::NoContainers)?;
+    let mut containers = spec.containers().iter().chain(spec.init_containers());
+    if containers.any(|container| container.name == NAME) {
+        return Err(Reason::AlreadyInjected);
+    }
+    if spec.host_network == Some(true) {
+        return Err(Reason::HostNetwork);
+    }
+    if is_for_windows(spec) {
+        return Err(Reason::Windows);
+    }
+    if spec.containers().is_empty() {
+        return Err(Reason::NoContainers);
+    }
+    let settings = annotations::settings(pod)?;
+    let mode = mode::choose(settings.mode, spec.ends())?;
+    check_volume_names(spec)?;
+    check_port(spec, &settings)?;
+
+    Ok(Sidecar {
+        mode,
+        image: &policy.image,
+        pull_policy: policy.pull_policy,
+        legacy_port: settings.legacy_port,
+        health_port: settings.health_port,
+        secret_name: settings.secret_name,
+        secret_key: settings.secret_key,
+        namespace,
+        log_level: settings.log_level,
+        resources: resources::follow(spec, &settings, policy),
+        run_as_user: run_as_user(spec, policy),
+        default_container: default_container(pod, spec),
+    })
+}
+
+fn is_for_windows(spec: &PodSpec) -> bool {
+    let node_os = spec.node_selector.as_ref().and_then(|nodes| nodes.get(keys::OS));
+    spec.os.as_ref().is_some_and(|os| os.name == "windows")
+        || node_os.is_some_and(|os| os == "windows")
+}
+
+fn check_volume_names(spec: &PodSpec) -> Result<(), Reason> {
+    for volume in [HALF_VOLUME, NO_TOKEN_VOLUME] {
+        if spec.volumes().iter().any(|taken| taken.name == volume) {
+            return Err(Reason::VolumeTaken { volume });
+        }
+    }
+    Ok(())
+}
+
+/// Containers of a pod share its ports. A plain init container has ended before the sidecar starts, so
+/// its ports are free again.
+fn check_port(spec: &PodSpec, settings: &Settings<'_>) -> Result<(), Reason> {
+    let port = settings.health_port;
+    let native_sidecars =
+        spec.init_containers().iter().filter(|container| container.is_native_sidecar());
+    let mut beside = spec.containers().iter().chain(native_sidecars);
+    match beside.find(|container| container.declares(port)) {
+        Some(taken) => Err(Reason::PortTaken { port, container: printable(&taken.name, 63) }),
+        None => Ok(()),
+    }
+}
+
+/// Left out where the cluster is to choose; but a pod that runs its containers as root would hand that
+/// down, and the kubelet would refuse to start a sidecar that must not be root.
+fn run_as_user(spec: &PodSpec, policy: &Policy) -> Option<u32> {
+    let root = spec.security_context.as_ref().and_then(|context| context.run_as_user) == Some(0);
+    policy.run_as_user.or(root.then_some(SIDECAR_UID))
+}
+
+/// Without `-c` kubectl takes the first container, which Legacy stays in either mode; but where there is
+/// more than one it says so on each call. A pod that had one alone is to go on without that line; one
+/// that had several has it already.
+fn default_container<'a>(pod: &Pod, spec: &'a PodSpec) -> Option<&'a str> {
+    let [only] = spec.containers() else {
+        return None;
+    };
+    let was_silent =
+        spec.init_containers().is_empty() && pod.annotation(keys::DEFAULT_CONTAINER).is_none();
+    was_silent.then_some(&only.name)
+}

@@ -1,0 +1,111 @@
+use thiserror::Error;
+
+/// Why an object is left as it is, or refused: the same in the admission warning, in the annotation
+/// `secret-handshake/status`, in the metric and in the log.
+///
+/// [`Self::as_str`] is the short name for metrics and logs; it never holds a part of the object.
+/// `Display` is the sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the sentences say it")]
+pub enum Reason {
+    #[error("not a kind of object that is changed here")]
+    OtherKind,
+    #[error("subresources are never changed")]
+    Subresource,
+    #[error("an operation that nothing is changed for")]
+    OtherOperation,
+    #[error("the request carries no object")]
+    NoObject,
+    #[error("the namespace is excluded")]
+    ExcludedNamespace,
+    #[error("the label secret-handshake says no")]
+    OptedOut,
+    #[error("no label secret-handshake")]
+    NotAsked,
+    #[error("the annotation secret-handshake-done is set")]
+    Done,
+    #[error("a mirror of a static pod can't be changed")]
+    MirrorPod,
+    #[error("there is a container secret-handshake already")]
+    AlreadyInjected,
+    #[error(
+        "hostNetwork is true: localhost is the node's own, and the sidecar's port would be open on the node"
+    )]
+    HostNetwork,
+    #[error("the pod is for Windows, the sidecar for Linux")]
+    Windows,
+    #[error("the pod has no containers")]
+    NoContainers,
+    #[error("the annotation {name} is {value:?}: expected {allowed}")]
+    InvalidAnnotation { name: &'static str, value: String, allowed: &'static str },
+    #[error(
+        "the annotations secret-handshake/port and secret-handshake/health-port both mean port {port}"
+    )]
+    SamePort { port: u16 },
+    #[error(
+        "the container {container} declares the sidecar's port {port}: the annotation secret-handshake/health-port chooses another"
+    )]
+    PortTaken { port: u16, container: String },
+    #[error("the pod has a volume {volume} of its own: the sidecar needs that name")]
+    VolumeTaken { volume: &'static str },
+    #[error(
+        "the annotation secret-handshake/mode is \"classic\", and the restartPolicy says that the pod ends: a classic sidecar would keep it running; \"auto\" or \"native\" lets it end"
+    )]
+    ClassicInPodThatEnds,
+    #[error("it is being deleted")]
+    BeingDeleted,
+    #[error("a Job's pod template can't be changed")]
+    JobUpdate,
+    #[error("it has no pod template")]
+    NoTemplate,
+    #[error("the pod template's label is as it should be")]
+    NoCopyNeeded,
+}
+
+impl Reason {
+    /// The short name: a fixed text of lower-case words and hyphens, fit for a metric's label.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::OtherKind => "other-kind",
+            Self::Subresource => "subresource",
+            Self::OtherOperation => "other-operation",
+            Self::NoObject => "no-object",
+            Self::ExcludedNamespace => "excluded-namespace",
+            Self::OptedOut => "opted-out",
+            Self::NotAsked => "not-asked",
+            Self::Done => "done",
+            Self::MirrorPod => "mirror-pod",
+            Self::AlreadyInjected => "already-injected",
+            Self::HostNetwork => "host-network",
+            Self::Windows => "windows",
+            Self::NoContainers => "no-containers",
+            Self::InvalidAnnotation { .. } => "invalid-annotation",
+            Self::SamePort { .. } => "same-port",
+            Self::PortTaken { .. } => "port-taken",
+            Self::VolumeTaken { .. } => "volume-taken",
+            Self::ClassicInPodThatEnds => "classic-in-pod-that-ends",
+            Self::BeingDeleted => "being-deleted",
+            Self::JobUpdate => "job-update",
+            Self::NoTemplate => "no-template",
+            Self::NoCopyNeeded => "no-copy-needed",
+        }
+    }
+
+    /// Whether a sidecar was asked for and is impossible, which people must be told: the pod is refused
+    /// if its own label asked, and has a warning and the status annotation otherwise.
+    #[must_use]
+    pub const fn is_obstacle(&self) -> bool {
+        matches!(
+            self,
+            Self::HostNetwork
+                | Self::Windows
+                | Self::NoContainers
+                | Self::InvalidAnnotation { .. }
+                | Self::SamePort { .. }
+                | Self::PortTaken { .. }
+                | Self::VolumeTaken { .. }
+                | Self::ClassicInPodThatEnds
+        )
+    }
+}

@@ -1,0 +1,31 @@
+//! Who gets the handshake sidecar, and what it looks like in a pod: no I/O, no clock, no async.
+//!
+//! ```text
+//! Pod, Workload ─▶ decide ─▶ sidecar ─▶ patch ─▶ Decision
+//!  fields that      rules     k8s-       JSON      outcome, patch, warnings
+//!  are read                   openapi    Patch
+//! ```
+//!
+//! Objects come in by serde, whatever carries them: an AdmissionReview, or a manifest.
+
+mod bounded;
+mod decide;
+mod decision;
+pub mod keys;
+mod patch;
+mod pod;
+mod policy;
+mod printable;
+mod quantity;
+mod sidecar;
+
+pub use bounded::{MOST_ENTRIES, TOO_MANY_ENTRIES};
+pub use decide::pod::{Context, says_yes};
+pub use decide::reason::Reason;
+pub use decide::workload::{Change, WorkloadKind, misplaced_annotation};
+pub use decision::{Decision, Outcome, decide_pod, decide_workload};
+pub use pod::{Metadata, Pod, Workload};
+pub use policy::{Policy, PullPolicy};
+pub use printable::printable;
+pub use quantity::Quantity;
+pub use sidecar::{HALF_VOLUME, Mode, NAME as SIDECAR, NO_TOKEN_VOLUME};

@@ -1,0 +1,233 @@
+//! The objects, as far as the decision reads them: what isn't named here is skipped. Each field is an
+//! `Option` where JSON may leave it out or say null.
+//!
+//! A list in a list can be as long as the body has room for, whatever bound each of them has, so what
+//! stands in the inner one has to be small: see [`ContainerPort`].
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::bounded::{List, Map};
+use crate::keys;
+use crate::quantity::Quantity;
+
+/// A pod, or a workload's pod template.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Pod {
+    /// The pod's metadata; a manifest's template may have none.
+    pub metadata: Option<Metadata>,
+    pub(crate) spec: Option<PodSpec>,
+}
+
+/// The metadata of any object.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Metadata {
+    name: Option<String>,
+    generate_name: Option<String>,
+    namespace: Option<String>,
+    pub(crate) labels: Option<Map<String>>,
+    pub(crate) annotations: Option<Map<String>>,
+    pub(crate) deletion_timestamp: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct PodSpec {
+    containers: Option<List<Container>>,
+    pub(crate) init_containers: Option<List<Container>>,
+    pub(crate) volumes: Option<List<Volume>>,
+    restart_policy: Option<String>,
+    pub(crate) host_network: Option<bool>,
+    pub(crate) os: Option<Os>,
+    pub(crate) node_selector: Option<Map<String>>,
+    pub(crate) security_context: Option<PodSecurityContext>,
+    resources: Option<PodResources>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Container {
+    pub(crate) name: String,
+    ports: Option<List<ContainerPort>>,
+    pub(crate) resources: Option<Resources>,
+    restart_policy: Option<String>,
+}
+
+/// 8 bytes, so that two million empty ones, which fill a body of 6 MiB, take 16 MiB.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ContainerPort {
+    container_port: i32,
+    protocol: Option<Protocol>,
+}
+
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+enum Protocol {
+    #[serde(rename = "TCP")]
+    Tcp,
+    #[serde(other)]
+    Other,
+}
+
+/// The resources of a container.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Resources {
+    pub(crate) requests: Option<Amounts>,
+    pub(crate) limits: Option<Amounts>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Amounts {
+    pub(crate) cpu: Option<Quantity>,
+    pub(crate) memory: Option<Quantity>,
+}
+
+/// The resources of the pod as a whole (KEP-2837).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PodResources {
+    requests: Option<Map<Quantity>>,
+    limits: Option<Map<Quantity>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Volume {
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Os {
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct PodSecurityContext {
+    pub(crate) run_as_user: Option<i64>,
+}
+
+/// An object with a pod template.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Workload {
+    /// The workload's own metadata, not its template's.
+    pub metadata: Option<Metadata>,
+    spec: Option<WorkloadSpec>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WorkloadSpec {
+    template: Option<Pod>,
+    /// A CronJob's.
+    job_template: Option<JobTemplate>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct JobTemplate {
+    spec: Option<JobSpec>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct JobSpec {
+    template: Option<Pod>,
+}
+
+impl Metadata {
+    /// The name, or what it will begin with; the empty one if neither is there.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let name = self.name.as_deref().filter(|name| !name.is_empty());
+        name.or(self.generate_name.as_deref()).unwrap_or_default()
+    }
+
+    /// The namespace, if one is named.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref().filter(|namespace| !namespace.is_empty())
+    }
+
+    /// The value of the label that asks for the sidecar, or refuses it.
+    #[must_use]
+    pub fn label(&self) -> Option<&str> {
+        self.labels.as_ref()?.get(keys::LABEL).map(String::as_str)
+    }
+
+    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.as_ref()?.get(key).map(String::as_str)
+    }
+
+    pub(crate) fn annotation_keys(&self) -> impl Iterator<Item = &str> {
+        self.annotations.iter().flat_map(|annotations| annotations.keys()).map(String::as_str)
+    }
+}
+
+impl Pod {
+    pub(crate) fn label(&self) -> Option<&str> {
+        self.metadata.as_ref()?.label()
+    }
+
+    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
+        self.metadata.as_ref()?.annotation(key)
+    }
+}
+
+impl PodSpec {
+    pub(crate) fn containers(&self) -> &[Container] {
+        self.containers.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    /// Native sidecars among them.
+    pub(crate) fn init_containers(&self) -> &[Container] {
+        self.init_containers.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn volumes(&self) -> &[Volume] {
+        self.volumes.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the pod as a whole has resources.
+    pub(crate) fn has_resources(&self) -> bool {
+        self.resources.as_ref().is_some_and(|pod| {
+            [&pod.requests, &pod.limits].into_iter().flatten().any(|amounts| !amounts.is_empty())
+        })
+    }
+
+    /// Whether the pod ends by itself once its containers have ended: any restartPolicy but Always,
+    /// the default.
+    pub(crate) fn ends(&self) -> bool {
+        self.restart_policy.as_deref().is_some_and(|policy| !matches!(policy, "" | "Always"))
+    }
+}
+
+impl Container {
+    /// Whether an init container runs on beside the pod's containers (KEP-753).
+    pub(crate) fn is_native_sidecar(&self) -> bool {
+        self.restart_policy.as_deref() == Some("Always")
+    }
+
+    /// Whether it declares a TCP port, TCP being the default.
+    pub(crate) fn declares(&self, port: u16) -> bool {
+        self.ports.iter().flat_map(|ports| ports.iter()).any(|declared| {
+            declared.container_port == i32::from(port) && declared.protocol != Some(Protocol::Other)
+        })
+    }
+}
+
+impl Workload {
+    /// The pod template, if there is one.
+    #[must_use]
+    pub fn template(&self) -> Option<&Pod> {
+        let spec = self.spec.as_ref()?;
+        let of_job = || spec.job_template.as_ref()?.spec.as_ref()?.template.as_ref();
+        spec.template.as_ref().or_else(of_job)
+    }
+}
