@@ -102,7 +102,8 @@ impl Sidecar<'_> {
 
     /// A readinessProbe alone: with a startupProbe or a postStart hook Legacy could not start while
     /// the sidecar waits for it. The sidecar holds an answer for up to four seconds, which the
-    /// timeout leaves room for.
+    /// timeout leaves room for. One answer that is lost on its way is no reason to leave the Service,
+    /// hence two; the sidecar gives both at once when Legacy has died.
     fn readiness_probe(&self) -> Probe {
         Probe {
             http_get: Some(HTTPGetAction {
@@ -112,7 +113,7 @@ impl Sidecar<'_> {
             }),
             period_seconds: Some(1),
             timeout_seconds: Some(5),
-            failure_threshold: Some(1),
+            failure_threshold: Some(2),
             ..Probe::default()
         }
     }
