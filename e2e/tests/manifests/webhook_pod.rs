@@ -9,6 +9,7 @@ use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPort};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use listen::Limits;
 use webhook::serve::Options;
 
 use crate::rendered::{
@@ -118,8 +119,14 @@ fn the_webhook_takes_its_flags_and_has_room_for_its_limits() {
 
     let limits = container(&deployment).resources.unwrap().limits.unwrap();
     let memory: usize = limits["memory"].0.strip_suffix("Mi").unwrap().parse().unwrap();
-    // All bodies at once, the answers made of them, and as much again for connections.
-    assert!(memory << 20 >= 3 * bounds.all_body_bytes, "{memory} MiB");
+    // The sum that is written down in the manifest.
+    let connections = bounds.connections + Limits::default().connections;
+    let (program, threads) = (12 << 20, 4);
+    let sum = program
+        + bounds.all_body_bytes
+        + threads * bounds.body_bytes
+        + connections * ((40 + 64 + 32) << 10);
+    assert!(memory << 20 >= sum, "{memory} MiB for {} MiB", sum >> 20);
 }
 
 #[test]

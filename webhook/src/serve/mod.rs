@@ -146,7 +146,7 @@ pub struct Bound {
     admin_routes: Router,
     tasks: Vec<Task>,
     listening: Condition,
-    stopping: Condition,
+    readiness: Readiness,
     longest_end: Duration,
 }
 
@@ -196,8 +196,6 @@ pub async fn bind(args: Args, options: Options) -> anyhow::Result<Bound> {
             warn_of_accepts(&event);
         }
     });
-    let stopping = readiness.condition("shutdown", "starting");
-    stopping.met();
     Ok(Bound {
         local_addr: webhook.local_addr(),
         admin_addr: admin.local_addr(),
@@ -208,7 +206,7 @@ pub async fn bind(args: Args, options: Options) -> anyhow::Result<Bound> {
         admin_routes: admin::router(readiness.clone(), metrics),
         tasks,
         listening: readiness.condition("listener", "not serving yet"),
-        stopping,
+        readiness,
         longest_end: args.drain + options.finish,
     })
 }
@@ -266,7 +264,7 @@ impl Bound {
                 failure = first_failure(&mut tasks) => Some(failure),
                 () = shutdown => None,
             };
-            self.stopping.unmet("shutting down");
+            let _never_met = self.readiness.condition("shutdown", "shutting down");
             let _ = stop.send(());
             if let Ok(ended) = timeout(self.longest_end, &mut webhook).await {
                 ended.context("the webhook's port has failed")?;
