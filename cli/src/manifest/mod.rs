@@ -45,6 +45,8 @@ pub(crate) enum Problem {
     Json(String),
     #[error("only a comment may follow --- on its line, not {0}")]
     Separator(String),
+    #[error("{0:?} holds a question mark: in brackets that needs quotes")]
+    QuestionMark(String),
     #[error("lists and maps more than {MAX_DEPTH} deep")]
     Depth,
     #[error("there is no anchor &{0} before *{0}")]

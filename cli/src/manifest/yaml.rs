@@ -3,10 +3,13 @@
 //! The parser is a port of libyaml, which kubectl's own parser descends from; what its events mean
 //! is decided here, as `go.yaml.in/yaml/v2` and sigs.k8s.io/yaml decide it.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use libyaml_safer::{Event, EventData, Mark, Parser};
+use libyaml_safer::{
+    Event, EventData, MappingStyle, Mark, Parser, ScalarStyle, SequenceStyle,
+};
 
 use super::value::{Map, Value};
 use super::{Duplicate, MAX_DEPTH, Problem, ReadError, scalar};
@@ -22,21 +25,21 @@ pub(super) struct Read {
 
 /// Reads the first document of `text`; null if there is none. Lines are counted from `first_line`.
 pub(super) fn read(text: &str, first_line: usize) -> Result<Read, ReadError> {
-    let mut parser = Parser::new();
-    parser.set_input(text.as_bytes());
-    let mut reader = Reader {
-        parser,
-        text,
-        line: first_line,
-        first_line,
-        anchors: HashMap::new(),
-        nodes: 0,
-        aliased: 0,
-        anchored: 0,
-        duplicates: Vec::new(),
-    };
-    let value = reader.document().map_err(|problem| ReadError { line: reader.line, problem })?;
-    Ok(Read { value, duplicates: reader.duplicates })
+    let mut text = Cow::Borrowed(text);
+    loop {
+        let mut reader = Reader::new(&text, first_line);
+        let read = reader.document();
+        let Reader { line, duplicates, escaped_quote, .. } = reader;
+        match escaped_quote {
+            // To kubectl it is a quote, to the parser an error.
+            Some(at) => _ = text.to_mut().remove(at),
+            None => {
+                return read
+                    .map(|value| Read { value, duplicates })
+                    .map_err(|problem| ReadError { line, problem });
+            }
+        }
+    }
 }
 
 struct Reader<'t> {
@@ -54,6 +57,10 @@ struct Reader<'t> {
     /// Nodes kept for aliases.
     anchored: u64,
     duplicates: Vec<Duplicate>,
+    /// How many brackets and braces are open.
+    brackets: usize,
+    /// Where the parser met a `\'` in double quotes.
+    escaped_quote: Option<usize>,
 }
 
 struct Anchored {
@@ -61,7 +68,25 @@ struct Anchored {
     nodes: u64,
 }
 
-impl Reader<'_> {
+impl<'t> Reader<'t> {
+    fn new(text: &'t str, first_line: usize) -> Self {
+        let mut parser = Parser::new();
+        parser.set_input(text.as_bytes());
+        Self {
+            parser,
+            text,
+            line: first_line,
+            first_line,
+            anchors: HashMap::new(),
+            nodes: 0,
+            aliased: 0,
+            anchored: 0,
+            duplicates: Vec::new(),
+            brackets: 0,
+            escaped_quote: None,
+        }
+    }
+
     fn document(&mut self) -> Result<Value, Problem> {
         loop {
             match self.next()?.data {
@@ -85,9 +110,11 @@ impl Reader<'_> {
         match parsed {
             Ok(event) => {
                 self.line = self.line_of(event.start_mark);
+                self.check_brackets(&event.data)?;
                 Ok(event)
             }
             Err(error) => {
+                self.escaped_quote = error.problem_mark().and_then(|mark| self.quote_at(mark));
                 self.line = match error.problem_mark() {
                     Some(mark) => self.line_of(mark),
                     None => self.line_of_control_character(),
@@ -97,6 +124,30 @@ impl Reader<'_> {
                 Err(Problem::Syntax(format!("{}{context}", error.problem())))
             }
         }
+    }
+
+    /// In brackets a `?` in a plain scalar ends it for kubectl, which then finds no comma.
+    fn check_brackets(&mut self, event: &EventData) -> Result<(), Problem> {
+        match event {
+            EventData::SequenceStart { style: SequenceStyle::Flow, .. }
+            | EventData::MappingStart { style: MappingStyle::Flow, .. } => self.brackets += 1,
+            // What stands in brackets has brackets as well.
+            EventData::SequenceEnd | EventData::MappingEnd => {
+                self.brackets = self.brackets.saturating_sub(1);
+            }
+            EventData::Scalar { style: ScalarStyle::Plain, value, .. }
+                if self.brackets > 0 && value.contains('?') =>
+            {
+                return Err(Problem::QuestionMark(value.clone()));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn quote_at(&self, mark: Mark) -> Option<usize> {
+        let at = usize::try_from(mark.index).ok()?;
+        self.text.get(at..)?.starts_with("\\'").then_some(at)
     }
 
     fn line_of(&self, mark: Mark) -> usize {
