@@ -7,9 +7,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use libyaml_safer::{
-    Event, EventData, MappingStyle, Mark, Parser, ScalarStyle, SequenceStyle,
-};
+use libyaml_safer::{Event, EventData, MappingStyle, Mark, Parser, ScalarStyle, SequenceStyle};
 
 use super::value::{Map, Value};
 use super::{Duplicate, MAX_DEPTH, Problem, ReadError, scalar};

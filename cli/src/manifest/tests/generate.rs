@@ -123,7 +123,8 @@ const ESCAPES: &[&str] = &[
     "\\L",
     "\\_",
     "\\P",
-    "\\N", "\\'",
+    "\\N",
+    "\\'",
 ];
 
 /// What an edit puts into a text.
