@@ -108,6 +108,20 @@ pub enum Bench {
         #[arg(long, value_name = "SECONDS", default_value_t = 5)]
         slow: u64,
     },
+    /// What many idle pods cost a node: CPU of kubelet, containerd and sidecars, for pods without a sidecar,
+    /// with it, and with a plain probe every second in its place. Needs the level node.
+    Node {
+        /// How many pods.
+        #[arg(long, value_name = "N", default_value_t = 40)]
+        pods: usize,
+        /// How many rounds.
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 1,
+              value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// How long each is measured, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+        seconds: u64,
+    },
     /// An admission: CPU, time and memory of the webhook as it is shipped, beside a server in Go that only
     /// echoes. Needs Go and no cluster.
     Admission {

@@ -12,7 +12,7 @@ use lab::state;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Args, Bench, Command, Level};
-use crate::bench::{admission, start};
+use crate::bench::{self, admission, start};
 use crate::product::Product;
 use crate::scenarios::scene::Scene;
 use crate::scenarios::{run, stage};
@@ -46,7 +46,14 @@ fn carry_out(args: &Args) -> Result<bool> {
     let printed = match &args.command {
         Some(Command::Up) => runtime.block_on(up(args))?,
         Some(Command::Bench { what: Bench::Start { starts, slow } }) => {
-            runtime.block_on(bench_start(args, *starts, Duration::from_secs(*slow)))?
+            let slow = Duration::from_secs(*slow);
+            runtime
+                .block_on(on_a_node(args, async |scene| start::start(scene, *starts, slow).await))?
+        }
+        Some(Command::Bench { what: Bench::Node { pods, rounds, seconds } }) => {
+            let (rounds, time) = (*rounds as usize, Duration::from_secs(*seconds));
+            let measure = async |scene: &Scene| bench::node::node(scene, *pods, rounds, time).await;
+            runtime.block_on(on_a_node(args, measure))?
         }
         Some(Command::Bench { what: Bench::Admission { webhook, rounds, requests } }) => {
             runtime.block_on(admission::run(webhook.as_deref(), *rounds, *requests))?
@@ -134,9 +141,13 @@ The README's quick start works here too, without its first line: the images are 
     ))
 }
 
-async fn bench_start(args: &Args, starts: usize, slow: Duration) -> Result<String> {
+/// Measures something on a cluster with a node.
+async fn on_a_node(
+    args: &Args,
+    measure: impl AsyncFnOnce(&Scene) -> Result<String>,
+) -> Result<String> {
     let scene = Scene::new(Arc::new(stage::with_pods(args).await?));
-    let table = start::start(&scene, starts, slow).await;
+    let table = measure(&scene).await;
     if table.is_err() {
         scene.cluster().keep_logs();
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Memory of a process at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,37 @@ pub fn cpu(pid: u32) -> Result<Duration> {
         nanoseconds += first.with_context(|| format!("{} is empty", file.display()))?;
     }
     Ok(Duration::from_nanos(nanoseconds))
+}
+
+/// All processes of this machine.
+pub fn all() -> Result<Vec<u32>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        all.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
+    }
+    Ok(all)
+}
+
+/// Its name, at most 15 bytes of it.
+pub fn name(pid: u32) -> Result<String> {
+    Ok(fs::read_to_string(format!("/proc/{pid}/comm"))?.trim_end().to_owned())
+}
+
+/// The program that it runs, as its first argument names it.
+pub fn program(pid: u32) -> Result<String> {
+    let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline"))?;
+    Ok(arguments.split('\0').next().unwrap_or_default().to_owned())
+}
+
+/// The cgroups that it is in, one a line.
+pub fn cgroups(pid: u32) -> Result<String> {
+    Ok(fs::read_to_string(format!("/proc/{pid}/cgroup"))?)
+}
+
+/// Ends it at once, as the kernel does when it is out of memory.
+pub fn kill(pid: u32) -> Result<()> {
+    let pid = Pid::from_raw(i32::try_from(pid)?).context("process 0 is none")?;
+    Ok(kill_process(pid, Signal::KILL)?)
 }
 
 /// How many threads it has.

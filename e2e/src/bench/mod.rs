@@ -1,4 +1,5 @@
 //! `cargo e2e -- bench`: what the product costs.
 
 pub(crate) mod admission;
+pub(crate) mod node;
 pub(crate) mod start;

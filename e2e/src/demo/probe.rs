@@ -89,7 +89,8 @@ impl Plan {
 
 async fn ask(plan: &Plan, ready: &watch::Sender<bool>) {
     let mut ticks = interval(plan.period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    // After an answer that was held for longer than a period, a kubelet asks again at once.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut failures, mut successes) = (0, 0);
     loop {
         ticks.tick().await;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use tokio::time::MissedTickBehavior;
 
 use super::sidecar::Pair;
 use super::table::{Quantity, Row};
@@ -32,7 +33,7 @@ pub(super) async fn memory(program: &Path, linkage: &str, goal: f64) -> Result<[
     ])
 }
 
-/// CPU at rest, for a minute, measured for `time`: left alone, and asked by a kubelet once a second.
+/// CPU at rest, for a minute, measured for `time`: left alone, and probed by a kubelet.
 pub(super) async fn cpu(program: &Path, time: Duration) -> Result<[Row; 2]> {
     let alone = async {
         let pair = resting(program).await?;
@@ -44,6 +45,7 @@ pub(super) async fn cpu(program: &Path, time: Duration) -> Result<[Row; 2]> {
         let pair = resting(program).await?;
         let probes = async {
             let mut ticks = tokio::time::interval(Duration::from_secs(1));
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
                 pair.ready().await?;
@@ -61,7 +63,7 @@ pub(super) async fn cpu(program: &Path, time: Duration) -> Result<[Row; 2]> {
     let goal = Quantity::Time(Duration::from_millis(3));
     Ok([
         Row::one("CPU in a minute at rest", minute(alone), Some(goal)),
-        Row::one("CPU in a minute, probed every second", minute(probed), None),
+        Row::one("CPU in a minute, probed by a kubelet", minute(probed), None),
     ])
 }
 

@@ -70,7 +70,7 @@ impl Pair {
     }
 
     /// Waits until the sidecar rests: one connection is its watch, and Legacy has answered `/health`
-    /// on it and, for kindness, beside it.
+    /// on it and beside it.
     pub(super) async fn at_rest(&self) -> Result<()> {
         let rests = self.legacy.until(|counts| counts.of("GET /health") >= 2 && counts.open == 1);
         timeout(LIMIT, rests).await.context("the sidecar does not come to rest")?;

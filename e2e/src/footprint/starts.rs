@@ -44,7 +44,7 @@ pub(super) async fn fast(program: &Path, runs: u32) -> Result<[Row; 2]> {
         Row::many(
             "listen to handshake, Legacy starts in 0.05 to 0.5 s",
             handshakes,
-            Some(Duration::from_millis(8)),
+            Some(Duration::from_millis(10)),
         ),
         Row::many("handshake to held /readyz", answers, Some(Duration::from_millis(2))),
     ])

@@ -10,12 +10,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use cli::inject::InjectArgs;
 use injection::Policy;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as core;
-use lab::http::{Answer, probe};
+use lab::http::{Answer, get};
 use lab::image::{Container, End, Engine, hardening};
 use lab::network::{self, localhost};
 use lab::until::until;
@@ -85,7 +85,7 @@ pub(super) async fn tell(engine: &Engine, names: &Names, mut say: impl FnMut(&st
 
     let end = legacy.stop()?;
     ensure!(end.code == 2, "Legacy ends with {} after SIGTERM", end.code);
-    network.answers(SIDECAR, "/readyz?now", 503).await?;
+    network.answers(SIDECAR, "/readyz", 503).await?;
     say("Legacy is stopped: not ready");
     network.inside(crowd).await?;
     say(&format!(
@@ -105,7 +105,7 @@ pub(super) async fn tell(engine: &Engine, names: &Names, mut say: impl FnMut(&st
 
     secret_free(&[&sidecar, &webhook])?;
     legacy.stop()?;
-    network.answers(SIDECAR, "/readyz?now", 503).await?;
+    network.answers(SIDECAR, "/readyz", 503).await?;
     let held =
         network.inside(async || hold_a_probe().await?.into_std().map_err(Into::into)).await?;
     ended(&sidecar, "the sidecar, while it holds a probe,", &mut say)?;
@@ -227,7 +227,7 @@ impl Network {
     }
 
     async fn get(&self, port: u16, path: &'static str) -> Result<Answer> {
-        self.inside(async move || probe(localhost(port), path, LIMIT).await).await
+        self.inside(async move || get(localhost(port), path, LIMIT).await).await
     }
 
     /// Waits until a path answers with this status.
@@ -249,7 +249,7 @@ impl Network {
 
 /// Waits until Legacy serves and the sidecar says that the pod is ready.
 async fn initialised(network: &Network) -> Result<()> {
-    network.answers(SIDECAR, "/readyz?now", 200).await?;
+    network.answers(SIDECAR, "/readyz", 200).await?;
     network.says(LEGACY, "/", (200, "It works!")).await
 }
 
@@ -272,13 +272,24 @@ fn confined(container: &Container<'_>, product: Product) -> Result<()> {
     Ok(())
 }
 
-/// A connection on which a probe waits for its answer.
-async fn hold_a_probe() -> Result<TcpStream> {
+/// Asks as a kubelet does, and leaves the answer unread.
+async fn send_a_probe() -> Result<TcpStream> {
     let mut stream = TcpStream::connect(localhost(SIDECAR)).await?;
     stream
-        .write_all(b"GET /readyz HTTP/1.1\r\nHost: pod\r\nUser-Agent: kube-probe/1\r\n\r\n")
+        .write_all(b"GET /readyz HTTP/1.1\r\nHost: pod\r\nUser-Agent: kube-probe/1.34\r\n\r\n")
         .await?;
     Ok(stream)
+}
+
+/// A connection on which a probe waits for its answer. Those before it are told what is news.
+async fn hold_a_probe() -> Result<TcpStream> {
+    for _ in 0..10 {
+        let mut probe = send_a_probe().await?;
+        if timeout(Duration::from_millis(300), probe.read_u8()).await.is_err() {
+            return Ok(probe);
+        }
+    }
+    bail!("no probe is held")
 }
 
 /// Everything at once that may come to the sidecar's port, while Legacy is away. What is over the
@@ -286,7 +297,7 @@ async fn hold_a_probe() -> Result<TcpStream> {
 async fn crowd() -> Result<()> {
     let mut held = Vec::new();
     for _ in 0..HELD {
-        held.extend(hold_a_probe().await);
+        held.extend(send_a_probe().await);
     }
     for number in 0..FLOOD {
         let Ok(mut stream) = TcpStream::connect(localhost(SIDECAR)).await else {

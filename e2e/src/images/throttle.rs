@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use lab::http::probe;
+use lab::http::{get, probe};
 use lab::image::{Container, Engine, cpus};
 use lab::network::{free_port, localhost};
 use lab::until::until;
@@ -102,7 +102,7 @@ async fn ready(address: SocketAddr) -> Result<Instant> {
 /// Waits until the sidecar knows that Legacy is gone.
 async fn unready(address: SocketAddr) -> Result<()> {
     until("the sidecar not to be ready", LIMIT, async || {
-        let answer = probe(address, "/readyz?now", LIMIT).await?;
+        let answer = get(address, "/readyz", LIMIT).await?;
         ensure!(answer.status == 503, "{}", answer.status);
         Ok(())
     })

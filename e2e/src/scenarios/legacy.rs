@@ -1,12 +1,14 @@
 //! The main job: Legacy is initialised before anybody can call it, whatever happens to it.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::objects::{NAME, the_sidecar};
+use super::readiness::Readiness;
 use super::running::{
     Caller, HALF, LONG, Seen, Way, address, is_ready, legacy, legacy_deployment, log, ready,
     ready_app, restarts, running, service, set_half, sidecar_says,
@@ -15,7 +17,9 @@ use super::scene::Scene;
 use super::stage::Skip;
 use super::{Scenario, scenario};
 use crate::product::install;
+use crate::table::percentile;
 use lab::cluster::api::condition;
+use lab::proc;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario!(
@@ -31,6 +35,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "legacy/killed",
         "Legacy's container is killed: readiness drops, it is initialised again, the gap is measured",
         killed
+    ),
+    scenario!(
+        Node,
+        Alone,
+        "legacy/killed-often",
+        "the API server shows a Legacy's death within 100 ms, and Ready 50 ms after the new handshake (medians)",
+        killed_often
     ),
     scenario!(
         Node,
@@ -165,6 +176,61 @@ async fn killed(scene: &Scene) -> Result<()> {
             gap.as_millis()
         ))
         .await;
+    Ok(())
+}
+
+/// Pods whose Legacy is killed once each: a second time, the kubelet would wait before it starts it again.
+const KILLS: usize = 15;
+
+async fn killed_often(scene: &Scene) -> Result<()> {
+    let node = scene.node()?;
+    let namespace = scene.namespace(&[]).await?;
+    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    let mut deployment = legacy_deployment(&namespace, "often", &[]);
+    deployment["spec"]["replicas"] = KILLS.into();
+    scene.api().create(&deployment).await?;
+    let all_ready = |pods: &[&Value]| {
+        ensure!(pods.len() == KILLS, "there are {}", pods.len());
+        pods.iter().try_for_each(|pod| is_ready(pod))?;
+        Ok(pods.iter().map(|pod| (*pod).clone()).collect::<Vec<_>>())
+    };
+    let pods = scene.api().wait_all(("Pod", &namespace, "app=often"), LONG, all_ready).await?;
+    let readiness = Readiness::watch(scene, &namespace, "often");
+    let (mut lost, mut back) = (Vec::new(), Vec::new());
+    for (number, pod) in pods.iter().enumerate() {
+        let name = pod["metadata"]["name"].as_str().context("no name")?;
+        // At other moments of the probe's period each time.
+        tokio::time::sleep(Duration::from_millis(137 * (number as u64 % 8))).await;
+        let process = node.process_of(pod, "legacy")?;
+        let killed = SystemTime::now();
+        proc::kill(process)?;
+        let unready = readiness.until(name, false, killed, LONG).await?;
+        let ready = readiness.until(name, true, unready, LONG).await?;
+        // The first handshake was that of the start.
+        let story = log(scene, &namespace, name, NAME).await?;
+        let mut handshakes = story.lines().filter(|line| line.contains("Legacy is initialised"));
+        let handshake = handshakes.nth(1).context("there was no second handshake")?;
+        let handshake: Timestamp = handshake.split(' ').next().unwrap_or_default().parse()?;
+        lost.push(unready.duration_since(killed)?);
+        // The line has milliseconds, and no more.
+        back.push(ready.duration_since(handshake.into()).unwrap_or_default());
+    }
+    lost.sort();
+    back.sort();
+    let median = |times: &[Duration]| percentile(times, 50).unwrap_or_default();
+    let slowest = lost.last().copied().unwrap_or_default();
+    let (lost, back) = (median(&lost), median(&back));
+    scene
+        .note(format!(
+            "{KILLS} kills: not Ready after {} ms, at most {}; Ready {} ms after the handshake",
+            lost.as_millis(),
+            slowest.as_millis(),
+            back.as_millis()
+        ))
+        .await;
+    ensure!(lost <= Duration::from_millis(100), "not Ready only {lost:?} after the death");
+    ensure!(slowest <= Duration::from_millis(1200), "once not Ready only after {slowest:?}");
+    ensure!(back <= Duration::from_millis(50), "Ready only {back:?} after the handshake");
     Ok(())
 }
 

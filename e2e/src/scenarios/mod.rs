@@ -15,6 +15,8 @@ mod network;
 pub(crate) mod objects;
 mod other;
 mod outage;
+mod probe;
+mod readiness;
 mod refusals;
 mod replicas;
 mod rights;
@@ -76,7 +78,7 @@ enum Turn {
 
 /// All scenarios, in the order in which they are run.
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    let themes: [&'static [Scenario]; 14] = [
+    let themes: [&'static [Scenario]; 15] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
         calls::SCENARIOS,
@@ -87,6 +89,7 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         certificates::SCENARIOS,
         rights::SCENARIOS,
         legacy::SCENARIOS,
+        probe::SCENARIOS,
         secret::SCENARIOS,
         modes::SCENARIOS,
         ends::SCENARIOS,

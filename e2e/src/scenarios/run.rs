@@ -17,7 +17,7 @@ use crate::args::{Args, Level};
 use crate::product::pods;
 
 /// The longest that a scenario may take. Each wait in it has its own, shorter limit.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(900);
 
 /// How a scenario ended.
 #[derive(Clone)]

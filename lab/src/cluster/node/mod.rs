@@ -23,6 +23,7 @@ use super::api::{Api, condition};
 use super::control_plane::Reach;
 use super::programs::{Program, Programs};
 use crate::daemon::Daemon;
+use crate::proc;
 use crate::state::State;
 use crate::until::until;
 use config::GATEWAY;
@@ -129,14 +130,37 @@ impl Node {
     /// Sends a signal to the first process of a pod's container. SIGKILL is what the kernel sends when it
     /// is out of memory.
     pub fn signal(&self, pod: &Value, name: &str, signal: &str) -> Result<()> {
-        let id = ["containerStatuses", "initContainerStatuses"]
-            .iter()
-            .filter_map(|list| pod["status"][list].as_array())
-            .flatten()
-            .find(|status| status["name"] == name)
-            .and_then(|status| status["containerID"].as_str()?.strip_prefix("containerd://"))
-            .with_context(|| format!("{name} does not run"))?;
+        let id = container_id(pod, name)?;
         self.ctr(&["tasks", "kill", "--signal", signal, id]).map(drop)
+    }
+
+    /// The first process of a pod's container.
+    pub fn process_of(&self, pod: &Value, name: &str) -> Result<u32> {
+        let id = container_id(pod, name)?;
+        let mut processes = proc::all()?;
+        processes.retain(|pid| proc::cgroups(*pid).is_ok_and(|cgroups| cgroups.contains(id)));
+        processes.into_iter().min().with_context(|| format!("{name} has no process"))
+    }
+
+    /// One of the node's own processes: `kubelet` or `containerd`.
+    pub fn process(&self, name: &str) -> Result<u32> {
+        let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let own = namespace(self.first_process);
+        let mut processes = proc::all()?.into_iter();
+        processes
+            .find(|pid| proc::name(*pid).is_ok_and(|found| found == name) && namespace(*pid) == own)
+            .with_context(|| format!("{name} does not run"))
+    }
+
+    /// Kills the kubelet, and waits until the next has started.
+    pub async fn restart_kubelet(&self) -> Result<()> {
+        let before = self.process("kubelet")?;
+        proc::kill(before)?;
+        until("another kubelet", START, async || {
+            ensure!(self.process("kubelet")? != before, "it is still there");
+            Ok(())
+        })
+        .await
     }
 
     /// containerd's own client, for what the kubelet does not show.
@@ -158,8 +182,18 @@ impl Node {
     }
 }
 
+fn container_id<'a>(pod: &'a Value, name: &str) -> Result<&'a str> {
+    ["containerStatuses", "initContainerStatuses"]
+        .iter()
+        .filter_map(|list| pod["status"][list].as_array())
+        .flatten()
+        .find(|status| status["name"] == name)
+        .and_then(|status| status["containerID"].as_str()?.strip_prefix("containerd://"))
+        .with_context(|| format!("{name} does not run"))
+}
+
 /// containerd and the kubelet, below a shell that is the first process of new namespaces. It adopts
-/// what loses its parent, and reaps it.
+/// what loses its parent, and reaps it. A kubelet that ends is followed by another.
 fn processes(programs: &Programs, state: &State, dir: &Path) -> Result<Command> {
     let script = r#"
         mount --make-rslave / || exit
@@ -168,8 +202,11 @@ fn processes(programs: &Programs, state: &State, dir: &Path) -> Result<Command> 
             kill -0 $! || exit
             sleep 0.1
         done
-        "$1" --config="$0/kubelet.json" --kubeconfig="$2" --hostname-override="$3" \
-            --node-ip="$5" --root-dir="$0/kubelet" >"$4/kubelet.log" 2>&1 &
+        while :; do
+            "$1" --config="$0/kubelet.json" --kubeconfig="$2" --hostname-override="$3" \
+                --node-ip="$5" --root-dir="$0/kubelet" >>"$4/kubelet.log" 2>&1
+            sleep 0.1
+        done &
         wait
     "#;
     let mut command = Command::new(find("unshare").context("there is no unshare")?);
