@@ -1,6 +1,7 @@
 //! What the kernel says about a process: <https://docs.kernel.org/filesystems/proc.html>.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -21,7 +22,11 @@ pub fn cpu(pid: u32) -> Result<Duration> {
     let mut nanoseconds = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let file = task?.path().join("schedstat");
-        let text = fs::read_to_string(&file)?;
+        let text = match fs::read_to_string(&file) {
+            // A thread that has ended since the folder was read.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            text => text?,
+        };
         let first = text.split_whitespace().next().and_then(|first| first.parse::<u64>().ok());
         nanoseconds += first.with_context(|| format!("{} is empty", file.display()))?;
     }
