@@ -1,7 +1,7 @@
 //! For certificates from files: the caBundle that they need is in a file as well, and this writes it
 //! into the webhook configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -49,7 +49,7 @@ pub(crate) async fn follow(
 /// One comparison, and a patch if it shows a difference.
 async fn keep(
     api_server: &mut ApiServer,
-    file: &PathBuf,
+    file: &Path,
     tls: &Tls,
     name: &str,
 ) -> anyhow::Result<()> {

@@ -166,8 +166,8 @@ fn a_list_or_a_map_that_is_too_long_is_refused_and_called_that() {
     let keys = |count: usize| (0..count).map(|key| (key.to_string(), json!("")));
     let too_long = [
         ("/request/object/spec/containers", Value::Array(vec![json!({"name": "x"}); 4097])),
-        ("/request/object/metadata", json!({"labels": Value::from_iter(keys(4097))})),
-        ("/request/object/metadata", json!({"annotations": Value::from_iter(keys(4097))})),
+        ("/request/object/metadata", json!({"labels": keys(4097).collect::<Value>()})),
+        ("/request/object/metadata", json!({"annotations": keys(4097).collect::<Value>()})),
     ];
     for (path, value) in too_long {
         let [error, _] = answer(&with(path, value));
@@ -176,6 +176,6 @@ fn a_list_or_a_map_that_is_too_long_is_refused_and_called_that() {
         assert!(error.starts_with(expected), "{path}: {error}");
     }
     let [answer, _] =
-        answer(&with("/request/object/metadata", json!({"labels": Value::from_iter(keys(4096))})));
+        answer(&with("/request/object/metadata", json!({"labels": keys(4096).collect::<Value>()})));
     assert!(answer.is_ok());
 }
