@@ -29,8 +29,6 @@ pub async fn probe(address: SocketAddr, path: &str, limit: Duration) -> Result<A
 
 async fn ask(address: SocketAddr, path: &str, agent: &str, limit: Duration) -> Result<Answer> {
     static CLIENT: LazyLock<reqwest::Result<Client>> = LazyLock::new(|| {
-        // reqwest asks the process for its provider of cryptography, also for plain HTTP.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         Client::builder()
             .no_proxy()
             .http1_only()

@@ -2,21 +2,31 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Certificate, Client, StatusCode};
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use super::replica_set::uid;
 use super::selection::Entry;
 
-/// What knows the caBundle and where the webhook's Service leads.
+/// What knows the caBundle, and where the webhook's Service leads.
 pub(crate) struct ApiServer {
-    client: Client,
-    port: u16,
+    tls: TlsConnector,
+    webhook: SocketAddr,
 }
 
 /// A pod as it was admitted.
@@ -30,46 +40,51 @@ pub(crate) struct Admitted {
 }
 
 impl ApiServer {
-    /// Trusts the CAs in the PEM file `ca_bundle`, and them alone; the Service `host` is at `webhook`.
-    pub(crate) fn new(ca_bundle: &Path, host: &str, webhook: SocketAddr) -> Result<Self> {
+    /// Trusts the CAs in the PEM file `ca_bundle`, and them alone. Every Service is at `webhook`.
+    pub(crate) fn new(ca_bundle: &Path, webhook: SocketAddr) -> Result<Self> {
         let pem = std::fs::read(ca_bundle)
             .with_context(|| format!("can't read {}", ca_bundle.display()))?;
-        // reqwest asks the process for its provider; it may be there already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .tls_certs_only(Certificate::from_pem_bundle(&pem)?)
-            .https_only(true)
-            .no_proxy()
-            .http1_only()
-            .resolve(host, webhook)
-            .user_agent("kube-apiserver-admission")
-            .build()?;
-        Ok(Self { client, port: webhook.port() })
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            roots.add(certificate?)?;
+        }
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        Ok(Self { tls: Arc::new(config).into(), webhook })
     }
 
     /// Asks the webhook about a pod that is being created, and applies what it answers.
     pub(crate) async fn admit(&self, entry: &Entry, pod: &Value) -> Result<Admitted> {
         let review = review(pod);
         let limit = Duration::from_secs(u64::try_from(entry.timeout)?);
-        let Self { client, port } = self;
-        let url = format!("https://{}:{port}{}?timeout={}s", entry.host, entry.path, entry.timeout);
+        let path = format!("{}?timeout={}s", entry.path, entry.timeout);
         let began = Instant::now();
-        let asking = async {
-            let request = client
-                .post(url)
-                .header(ACCEPT, "application/json, */*")
-                .header(CONTENT_TYPE, "application/json")
-                .timeout(limit)
-                .body(review.to_string());
-            let answer = request.send().await?;
-            Ok::<_, reqwest::Error>((answer.status(), answer.text().await?))
-        };
-        let (status, text) =
-            asking.await.with_context(|| format!("failed calling webhook {:?}", entry.name))?;
+        let (status, text) = timeout(limit, self.post(&entry.host, &path, review.to_string()))
+            .await
+            .unwrap_or_else(|_| bail!("no answer within {} s", entry.timeout))
+            .with_context(|| format!("failed calling webhook {:?}", entry.name))?;
         let took = began.elapsed();
         ensure!(status == StatusCode::OK, "it answered {status}: {text}");
         let answer = serde_json::from_str(&text).context("its answer is not JSON")?;
         apply(&review, &answer, took)
+    }
+
+    /// One request over a connection of its own.
+    async fn post(&self, host: &str, path: &str, body: String) -> Result<(StatusCode, String)> {
+        let tcp = TcpStream::connect(self.webhook).await?;
+        let tls = self.tls.connect(ServerName::try_from(host.to_owned())?, tcp).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
+        // It ends with the sender.
+        tokio::spawn(connection);
+        let request = Request::post(path)
+            .header(HOST, host)
+            .header(USER_AGENT, "kube-apiserver-admission")
+            .header(ACCEPT, "application/json, */*")
+            .header(CONTENT_TYPE, "application/json")
+            .body(body)?;
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 }
 
