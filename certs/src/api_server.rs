@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use tracing::debug;
 use zeroize::Zeroizing;
 
-use crate::bundle::{Configuration, Entry, FIELD_MANAGER};
+use crate::bundle::{self, Entry, FIELD_MANAGER};
 use crate::ca::{Authority, Names};
 use crate::certificate::{Fingerprint, Validity, after};
 use crate::keeper::{Cluster, Failure, Status};
@@ -56,7 +56,7 @@ pub struct ApiServer {
     objects: ObjectNames,
     names: Names,
     date: Option<(Timestamp, Instant)>,
-    configuration: Configuration,
+    configuration: MutatingWebhookConfiguration,
     secret: CaSecret,
     watch: Option<Watch>,
     serving: watch::Sender<Option<ServingCertificate>>,
@@ -80,7 +80,7 @@ impl ApiServer {
             objects,
             names,
             date: None,
-            configuration: Configuration::default(),
+            configuration: MutatingWebhookConfiguration::default(),
             secret: CaSecret::default(),
             watch: None,
             serving: watch::Sender::default(),
@@ -112,7 +112,7 @@ impl ApiServer {
     /// # Errors
     /// [`Failure`], also if the configuration has changed since.
     pub async fn publish_pem(&mut self, cas: &[Fingerprint], pem: &str) -> Result<bool, Failure> {
-        let Some(patch) = self.configuration.patch(cas, pem) else {
+        let Some(patch) = bundle::patch(&self.configuration, cas, pem) else {
             return Ok(false);
         };
         let patch = Patch::Strategic(patch);
@@ -182,8 +182,8 @@ impl ApiServer {
             let event = tokio::time::timeout_at(end, events.next()).await;
             match event.ok().flatten().transpose() {
                 Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object)))
-                    if object.metadata.resource_version.as_deref()
-                        == Some(self.configuration.resource_version()) => {}
+                    if object.metadata.resource_version
+                        == self.configuration.metadata.resource_version => {}
                 Ok(Some(WatchEvent::Error(status))) => {
                     self.watch = None;
                     return Err(kube::Error::Api(status));
@@ -228,9 +228,9 @@ impl Cluster for ApiServer {
             Some(body) => serde_json::from_slice(body).map_err(|error| {
                 Failure(format!("the answer is not a MutatingWebhookConfiguration: {error}"))
             })?,
-            None => Configuration::default(),
+            None => MutatingWebhookConfiguration::default(),
         };
-        Ok(self.configuration.entries())
+        Ok(Entry::all_of(&self.configuration))
     }
 
     async fn read_secret(&mut self) -> Result<Content, Failure> {

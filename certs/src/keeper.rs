@@ -167,6 +167,7 @@ impl Keeper<'_> {
             self.matched.clone_from(&ids);
         }
         let view = View {
+            settings: self.settings,
             now: cluster.now(),
             entries,
             cas: &cas,
@@ -176,7 +177,7 @@ impl Keeper<'_> {
             may_write,
         };
         let now = view.now;
-        match rotate::next(&view, self.settings) {
+        match rotate::next(&view) {
             Step::Rest => return Ok(Looked::Done),
             Step::Sign(leaf) => {
                 cluster.sign(leaf.issuer, Validity::starting(now, self.settings.leaf_life)).await?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use certs::ca::Names;
-use certs::rotate::{Settings, SettingsError};
+use certs::rotate::{CaTooShort, Settings};
 
 use super::pause;
 
@@ -70,11 +70,14 @@ pub struct CertificateArgs {
     pub tls_poll: Duration,
 }
 
-/// A duration as people write it. The limit keeps every sum within bounds.
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
+
+/// A duration as people write it. The limits keep every sum within bounds, and the webhook from signing
+/// all the time.
 fn life(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(life) if life <= Duration::from_secs(100 * 365 * 24 * 3_600) => Ok(life),
-        Ok(_) => Err("must be at most 100 years".to_owned()),
+        Ok(life) if (Duration::from_secs(1)..=CENTURY).contains(&life) => Ok(life),
+        Ok(_) => Err("must be 1s to 100 years".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -84,7 +87,7 @@ impl CertificateArgs {
     ///
     /// # Errors
     /// If a rotation does not fit into a CA's life.
-    pub fn settings(&self) -> Result<Settings, SettingsError> {
+    pub fn settings(&self) -> Result<Settings, CaTooShort> {
         let Self { cert_life: leaf_life, ca_life, ca_settle: settle, .. } = *self;
         Settings { leaf_life, ca_life, settle }.check()
     }

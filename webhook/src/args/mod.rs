@@ -5,7 +5,7 @@ mod certificates;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use certs::rotate::SettingsError;
+use certs::rotate::CaTooShort;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
 
@@ -73,7 +73,7 @@ impl Args {
     }
 
     /// Checks what no flag can be told alone.
-    fn check(&self) -> Result<(), SettingsError> {
+    fn check(&self) -> Result<(), CaTooShort> {
         self.certificates.settings().map(drop)
     }
 }
