@@ -137,6 +137,16 @@ pub enum Bench {
               value_parser = clap::value_parser!(u32).range(1..))]
         requests: u32,
     },
+    /// How many pods a second are created with the webhook and without it, what that costs the webhook,
+    /// and what it asks of the API server meanwhile. On a control plane alone: no pod is scheduled.
+    Scale {
+        /// How many labelled pods, and as many unlabelled ones.
+        #[arg(long, value_name = "N", default_value_t = 10_000)]
+        pods: usize,
+        /// How many clients create them.
+        #[arg(long, value_name = "N", default_value_t = 8)]
+        clients: usize,
+    },
 }
 
 #[cfg(test)]

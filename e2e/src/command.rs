@@ -12,7 +12,7 @@ use lab::state;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Args, Bench, Command, Level};
-use crate::bench::{self, admission, start};
+use crate::bench::{self, admission, scale, start};
 use crate::product::Product;
 use crate::scenarios::scene::Scene;
 use crate::scenarios::{run, stage};
@@ -57,6 +57,9 @@ fn carry_out(args: &Args) -> Result<bool> {
         }
         Some(Command::Bench { what: Bench::Admission { webhook, rounds, requests } }) => {
             runtime.block_on(admission::run(webhook.as_deref(), *rounds, *requests))?
+        }
+        Some(Command::Bench { what: Bench::Scale { pods, clients } }) => {
+            runtime.block_on(scale::run(args, *pods, *clients))?
         }
         _ => return run::run(args, runtime.handle()),
     };

@@ -1,151 +1,160 @@
-//! Pods created as fast as the API server takes them, and what became of each.
+//! Objects created as fast as the API server takes them, and what became of each.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::cluster::api::Api;
+use crate::until::until;
 
-/// How many clients create pods at the same time.
+/// How many clients create objects at the same time, where there is no end to it.
 const CLIENTS: usize = 4;
 
-/// A running load.
+/// A load that runs until it is stopped. Each refused object is tried again until it is there, as a
+/// controller does.
 pub struct Load {
-    counts: Arc<Counts>,
+    counted: Arc<Mutex<Counted>>,
     stop: Arc<AtomicBool>,
     clients: JoinSet<()>,
 }
 
-#[derive(Default)]
-struct Counts {
-    created: AtomicU64,
-    refused: AtomicU64,
-    retried: AtomicU64,
-    without_sidecar: AtomicU64,
-    last_refusal: std::sync::Mutex<String>,
-}
-
-/// What became of the pods.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What became of the objects.
+#[derive(Clone, Debug, Default)]
 pub struct Counted {
-    /// Pods that were created.
+    /// Objects that were created.
     pub created: u64,
     /// Answers that were refusals.
     pub refused: u64,
-    /// Pods that were created only after a refusal.
+    /// Objects that were created only after a refusal.
     pub retried: u64,
-    /// Pods that were created and have no sidecar.
-    pub without_sidecar: u64,
+    /// Objects that were created and are not as they should be.
+    pub wrong: u64,
     /// What the last refusal said.
     pub last_refusal: String,
 }
 
-impl std::fmt::Display for Counted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "created {}, refused {}, retried {}, without sidecar {}",
-            self.created, self.refused, self.retried, self.without_sidecar
-        )?;
-        if !self.last_refusal.is_empty() {
-            write!(f, "; last refusal: {}", self.last_refusal)?;
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { created, refused, retried, wrong, last_refusal } = self;
+        write!(f, "created {created}, refused {refused}, retried {retried}, wrong {wrong}")?;
+        if !last_refusal.is_empty() {
+            write!(f, "; last refusal: {last_refusal}")?;
         }
         Ok(())
     }
 }
 
 impl Load {
-    /// Starts creating copies of `pod`, each with a name of its own. `has_sidecar` says whether one that
-    /// was created has got what it should.
-    pub fn start(api: &Api, pod: &Value, has_sidecar: fn(&Value) -> bool) -> Self {
-        let counts = Arc::new(Counts::default());
+    /// Starts creating copies of `object`, each with a name of its own. `is_right` says whether one that
+    /// was created is as it should be.
+    pub fn start(api: &Api, object: &Value, is_right: fn(&Value) -> bool) -> Self {
+        let counted = Arc::new(Mutex::new(Counted::default()));
         let stop = Arc::new(AtomicBool::new(false));
         let mut clients = JoinSet::new();
         for client in 0..CLIENTS {
-            let (api, counts, stop) = (api.clone(), Arc::clone(&counts), Arc::clone(&stop));
-            let pod = pod.clone();
+            let (api, counted, stop) = (api.clone(), Arc::clone(&counted), Arc::clone(&stop));
+            let mut object = object.clone();
             clients.spawn(async move {
-                for number in 0_u64.. {
-                    if stop.load(Ordering::Relaxed) {
-                        return;
+                let mut number = 0_u64;
+                let mut refused = false;
+                while !stop.load(Ordering::Relaxed) {
+                    object["metadata"]["name"] = format!("load-{client}-{number}").into();
+                    let created = api.create(&object).await;
+                    let mut counted = lock(&counted);
+                    match created {
+                        Ok(created) => {
+                            counted.created += 1;
+                            counted.retried += u64::from(refused);
+                            counted.wrong += u64::from(!is_right(&created));
+                            refused = false;
+                            number += 1;
+                        }
+                        Err(error) => {
+                            counted.refused += 1;
+                            counted.last_refusal = format!("{error:#}");
+                            refused = true;
+                        }
                     }
-                    let mut pod = pod.clone();
-                    pod["metadata"]["name"] = format!("load-{client}-{number}").into();
-                    create(&api, &pod, &counts, &stop, has_sidecar).await;
                 }
             });
         }
-        Self { counts, stop, clients }
+        Self { counted, stop, clients }
     }
 
-    /// What has become of the pods so far.
-    pub fn so_far(&self) -> Counted {
-        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let last = self.counts.last_refusal.lock();
-        Counted {
-            created: count(&self.counts.created),
-            refused: count(&self.counts.refused),
-            retried: count(&self.counts.retried),
-            without_sidecar: count(&self.counts.without_sidecar),
-            last_refusal: last.unwrap_or_else(PoisonError::into_inner).clone(),
-        }
-    }
-
-    /// Waits until `more` pods have been created from now on.
-    ///
-    /// # Errors
-    ///
-    /// They are not, in time.
+    /// Waits until `more` objects have been created from now on.
     pub async fn more(&self, more: u64) -> Result<()> {
-        let wanted = self.so_far().created + more;
-        crate::until::until("more pods", std::time::Duration::from_secs(120), async || {
-            let counted = self.so_far();
+        let wanted = lock(&self.counted).created + more;
+        until("more objects", Duration::from_secs(120), async || {
+            let counted = lock(&self.counted);
             ensure!(counted.created >= wanted, "{counted}");
             Ok(())
         })
         .await
     }
 
-    /// Ends the load and tells what became of the pods.
+    /// Ends the load and tells what became of the objects.
     pub async fn stop(mut self) -> Counted {
         self.stop.store(true, Ordering::Relaxed);
         while self.clients.join_next().await.is_some() {}
-        self.so_far()
+        lock(&self.counted).clone()
     }
 }
 
-/// Creates one pod, as a controller does: again and again until it is there.
-async fn create(
+fn lock(counted: &Mutex<Counted>) -> MutexGuard<'_, Counted> {
+    counted.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A number of objects that were created.
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// From the first request to the last answer.
+    pub elapsed: Duration,
+    /// How long each took.
+    pub times: Vec<Duration>,
+    /// The one that was created last.
+    pub last: Value,
+}
+
+/// Creates `count` copies of `object`, `clients` at a time, each with a name of its own.
+///
+/// # Errors
+///
+/// One is refused.
+pub async fn create_many(
     api: &Api,
-    pod: &Value,
-    counts: &Counts,
-    stop: &AtomicBool,
-    has_sidecar: fn(&Value) -> bool,
-) {
-    let mut refused = false;
-    loop {
-        match api.create(pod).await {
-            Ok(created) => {
-                counts.created.fetch_add(1, Ordering::Relaxed);
-                counts.retried.fetch_add(u64::from(refused), Ordering::Relaxed);
-                if !has_sidecar(&created) {
-                    counts.without_sidecar.fetch_add(1, Ordering::Relaxed);
-                }
-                return;
+    object: &Value,
+    count: usize,
+    clients: usize,
+) -> Result<Created> {
+    let name = object["metadata"]["name"].as_str().context("no name to begin with")?.to_owned();
+    let started = Instant::now();
+    let mut running = JoinSet::new();
+    for client in 0..clients {
+        let (api, mut object, name) = (api.clone(), object.clone(), name.clone());
+        running.spawn(async move {
+            let mut times = Vec::new();
+            let mut last = Value::Null;
+            for number in (client..count).step_by(clients) {
+                object["metadata"]["name"] = format!("{name}-{number}").into();
+                let asked = Instant::now();
+                last = api.create(&object).await?;
+                times.push(asked.elapsed());
             }
-            Err(error) => {
-                refused = true;
-                counts.refused.fetch_add(1, Ordering::Relaxed);
-                let mut last = counts.last_refusal.lock().unwrap_or_else(PoisonError::into_inner);
-                *last = format!("{error:#}");
-            }
-        }
-        if stop.load(Ordering::Relaxed) {
-            return;
-        }
-        tokio::task::yield_now().await;
+            anyhow::Ok((times, last))
+        });
     }
+    let mut created =
+        Created { elapsed: Duration::ZERO, times: Vec::with_capacity(count), last: Value::Null };
+    while let Some(done) = running.join_next().await {
+        let (times, last) = done??;
+        created.times.extend(times);
+        created.last = last;
+    }
+    created.elapsed = started.elapsed();
+    Ok(created)
 }

@@ -2,4 +2,5 @@
 
 pub(crate) mod admission;
 pub(crate) mod node;
+pub(crate) mod scale;
 pub(crate) mod start;

@@ -18,7 +18,6 @@ mod kubelet;
 mod manifests;
 mod ports;
 mod probe;
-mod programs;
 mod replica_set;
 mod screen;
 mod selection;

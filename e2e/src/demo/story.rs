@@ -16,9 +16,9 @@ use super::ports::Ports;
 use super::probe::Readiness;
 use super::screen::{Who, heading, line, say};
 use super::selection::Entry;
-use super::{LIMIT, difference, manifests, programs, replica_set, selection, webhook};
+use super::{LIMIT, difference, manifests, replica_set, selection, webhook};
 use crate::product::certificates::issue;
-use crate::workspace;
+use crate::{product, workspace};
 use lab::process::Process;
 
 /// The exit status of a Legacy that a signal has stopped.
@@ -45,7 +45,8 @@ pub struct Options {
 /// The first step that fails. All that was started has been ended then.
 pub async fn run(options: &Options) -> Result<()> {
     heading("Programs");
-    let programs = programs::build().await?;
+    let mut programs = product::programs().run(|text| say(text)).await?;
+    programs.append(&mut product::sidecar().run(|text| say(text)).await?);
     let began = Instant::now();
     let Scene { ports, secret, pod, entry } = Scene::set(options)?;
 

@@ -5,25 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use lab::cargo::{Build, Linkage};
 use lab::image::{Architecture, File, Spec};
-
-use crate::workspace;
 
 /// The version that all images carry as their tag: the workspace's.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The sidecar as pods get it, but for this machine's own C library.
-#[must_use]
-pub fn sidecar() -> Build<'static> {
-    Build {
-        workspace: workspace(),
-        packages: &["sidecar"],
-        programs: &["sidecar"],
-        profile: "sidecar",
-        linkage: Linkage::Host,
-    }
-}
 
 /// One of the three images.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

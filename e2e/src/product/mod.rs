@@ -2,8 +2,10 @@
 
 pub(crate) mod certificates;
 mod images;
-pub mod install;
-pub mod pods;
-pub mod replicas;
+pub(crate) mod install;
+pub(crate) mod pods;
+mod programs;
+pub(crate) mod replicas;
 
-pub use images::{Product, VERSION, sidecar};
+pub use images::{Product, VERSION};
+pub(crate) use programs::{programs, sidecar};

@@ -174,6 +174,12 @@ impl Replicas {
         Ok(running.remove(place.with_context(|| format!("no replica {name}"))?))
     }
 
+    /// The process id of the only replica.
+    pub(crate) async fn pid(&self) -> Result<u32> {
+        let running = self.running.lock().await;
+        Ok(running.first().context("no replica runs")?.daemon.pid())
+    }
+
     /// What all replicas have counted together.
     pub(crate) async fn metrics(&self) -> Result<Metrics> {
         let mut sum = Metrics::default();

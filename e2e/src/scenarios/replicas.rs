@@ -60,7 +60,7 @@ pub(super) async fn under_load(
     replicas.restore().await?;
     let counted = played?;
     scene.note(counted.to_string()).await;
-    ensure!(counted.without_sidecar == 0, "{counted}");
+    ensure!(counted.wrong == 0, "{counted}");
     Ok(counted)
 }
 

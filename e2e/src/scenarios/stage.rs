@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, bail};
-use lab::cargo::{Build, Linkage};
 use lab::cluster::{Cluster, Setup, node};
 use lab::progress::say;
 use lab::state::State;
@@ -13,7 +12,7 @@ use lab::state::State;
 use crate::args::{Args, Command};
 use crate::product::pods;
 use crate::product::replicas::Replicas;
-use crate::{cache, workspace};
+use crate::{cache, product};
 
 /// The reason for which a scenario can't be shown on the cluster that there is: an error that counts as
 /// skipped.
@@ -44,15 +43,13 @@ impl Stage {
 
 /// A control plane with the webhook as a process.
 pub(crate) async fn control_plane(args: &Args) -> Result<Stage> {
-    let build = Build {
-        workspace: workspace(),
-        packages: &["webhook"],
-        programs: &["webhook"],
-        profile: "dev",
-        linkage: Linkage::Host,
-    };
-    let mut programs = build.run(say).await?;
+    let mut programs = product::programs().run(say).await?;
     let program = programs.remove("webhook").context("cargo has built no webhook")?;
+    control_plane_of(args, program).await
+}
+
+/// The same, with another build of the webhook.
+pub(crate) async fn control_plane_of(args: &Args, program: PathBuf) -> Result<Stage> {
     let cluster = Arc::new(cluster(args, false).await?);
     let started = async {
         let replicas = Replicas::install(Arc::clone(&cluster), program).await?;

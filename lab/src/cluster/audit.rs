@@ -2,7 +2,8 @@
 //! <https://kubernetes.io/docs/reference/config-api/apiserver-audit.v1/>
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -86,8 +87,22 @@ impl AuditLog {
 
     /// The requests whose line contains `needle`, in their order.
     pub fn events(&self, needle: &str) -> Result<Vec<Event>> {
-        let text =
-            fs::read(&self.0).with_context(|| format!("no audit log: {}", self.0.display()))?;
+        self.events_from(0, needle)
+    }
+
+    /// How long it is, for [`Self::events_from`].
+    pub fn len(&self) -> Result<u64> {
+        Ok(fs::metadata(&self.0)?.len())
+    }
+
+    /// The requests whose line contains `needle` and that were noted when the log was `offset` long
+    /// already.
+    pub fn events_from(&self, offset: u64, needle: &str) -> Result<Vec<Event>> {
+        let mut file =
+            File::open(&self.0).with_context(|| format!("no audit log: {}", self.0.display()))?;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
         let text = String::from_utf8_lossy(&text);
         // The last line may be half written; it is whole at the next look.
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);

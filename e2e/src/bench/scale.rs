@@ -1,0 +1,137 @@
+//! `cargo e2e -- bench scale`: what the webhook costs a cluster in which many pods are created.
+//!
+//! ```text
+//!   clients ──▶ API server ──▶ webhook       labelled and unlabelled pods, block by block in turn;
+//!                  │                         with the configuration, then without it
+//!                  └─ audit log: what the webhook asked meanwhile
+//! ```
+//!
+//! There is a control plane alone, with the webhook as it is shipped as a process: no pod is scheduled.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lab::image::Architecture;
+use lab::load::create_many;
+use lab::proc;
+use lab::progress::say;
+use serde_json::json;
+
+use crate::args::Args;
+use crate::images::compile;
+use crate::product::Product;
+use crate::product::install::{CONFIGURATION, NAMESPACE, WEBHOOK};
+use crate::scenarios::objects::{NAME, labelled, pod, sidecar};
+use crate::scenarios::scene::Scene;
+use crate::scenarios::stage;
+use crate::table::{Table, percentile};
+
+/// How many pods are created before it is the other kind's turn.
+const BLOCK: usize = 500;
+
+/// Pods of one kind.
+struct Kind {
+    name: &'static str,
+    labelled: bool,
+    /// How long each create took.
+    times: Vec<Duration>,
+    /// How long the blocks took, together.
+    elapsed: Duration,
+    /// The webhook's CPU time meanwhile.
+    cpu: Duration,
+    /// What the webhook asked of the API server meanwhile.
+    asked: BTreeMap<String, u32>,
+}
+
+/// Creates `pods` pods of each kind by `clients` clients, twice, and gives the figures.
+pub(crate) async fn run(args: &Args, pods: usize, clients: usize) -> Result<String> {
+    let shipped = compile(Product::Webhook, Architecture::host()).await?;
+    let stage = stage::control_plane_of(args, shipped).await?;
+    let scene = Scene::new(Arc::new(stage));
+    let replicas = scene.replicas()?;
+    let pid = replicas.pid().await?;
+    let memory = proc::memory(pid)?.resident;
+    let with = kinds(&scene, pid, pods, clients).await?;
+    let memory_after = proc::memory(pid)?.resident;
+    scene.api().delete("MutatingWebhookConfiguration", "", CONFIGURATION).await?;
+    let without = kinds(&scene, pid, pods, clients).await?;
+
+    let mut table = Table::new(&["pods", "webhook", "creates a second", "p50", "p99"]);
+    for (webhook, kinds) in [("configured", &with), ("not configured", &without)] {
+        for kind in kinds {
+            let mut times = kind.times.clone();
+            times.sort();
+            let at = |percent| percentile(&times, percent).unwrap_or_default().as_secs_f64() * 1e3;
+            let rate = f64::from(u32::try_from(times.len())?) / kind.elapsed.as_secs_f64();
+            table.row([
+                kind.name.to_owned(),
+                webhook.to_owned(),
+                format!("{rate:.0}"),
+                format!("{:.1} ms", at(50)),
+                format!("{:.1} ms", at(99)),
+            ]);
+        }
+    }
+    let mut text = format!("{table}\n{pods} pods of each kind by {clients} clients\n\n");
+    for Kind { name, cpu, asked, times, .. } in &with {
+        let each = cpu.as_secs_f64() * 1e6 / f64::from(u32::try_from(times.len())?);
+        let asked: Vec<_> = asked.iter().map(|(what, count)| format!("{what}: {count}")).collect();
+        let asked = if asked.is_empty() { "nothing".to_owned() } else { asked.join(", ") };
+        text += &format!(
+            "{name}: {each:.0} µs of the webhook's CPU a pod; it asked of the API server: {asked}\n"
+        );
+    }
+    let mebibytes = |bytes: u64| bytes >> 20;
+    text += &format!(
+        "the webhook's memory: {} MiB before, {} MiB after\n",
+        mebibytes(memory),
+        mebibytes(memory_after)
+    );
+    Ok(text)
+}
+
+/// Creates the pods, block by block in turn, so that a cluster that gets slower gets slower for both.
+async fn kinds(scene: &Scene, pid: u32, pods: usize, clients: usize) -> Result<[Kind; 2]> {
+    let namespace = scene.namespace(&[]).await?;
+    let kind = |name, labelled| Kind {
+        name,
+        labelled,
+        times: Vec::new(),
+        elapsed: Duration::ZERO,
+        cpu: Duration::ZERO,
+        asked: BTreeMap::new(),
+    };
+    let mut kinds = [kind("labelled", true), kind("unlabelled", false)];
+    let account = format!("system:serviceaccount:{NAMESPACE}:{WEBHOOK}");
+    let audit = scene.cluster().audit()?;
+    for block in 0..pods.div_ceil(BLOCK) {
+        say(&format!("{} of {pods} pods of each kind", block * BLOCK));
+        let count = BLOCK.min(pods - block * BLOCK);
+        for kind in &mut kinds {
+            let mut pod = pod(&namespace, &format!("{}-{block}", kind.name));
+            // No scheduler need look at them.
+            pod["spec"]["schedulerName"] = json!("nobody");
+            if kind.labelled {
+                pod = labelled(pod, "true");
+            }
+            let (audited, cpu) = (audit.len()?, proc::cpu(pid)?);
+            let created = create_many(scene.api(), &pod, count, clients).await?;
+            kind.cpu += proc::cpu(pid)?.saturating_sub(cpu);
+            kind.elapsed += created.elapsed;
+            kind.times.extend(created.times);
+            let configured =
+                scene.api().exists("MutatingWebhookConfiguration", "", CONFIGURATION).await?;
+            let injected = sidecar(&created.last).is_some();
+            ensure!(injected == (configured && kind.labelled), "{}", created.last);
+            for event in audit.events_from(audited, &account)? {
+                if event.user.username == account {
+                    let what = format!("{} {}", event.verb, event.object_ref.resource);
+                    *kind.asked.entry(what).or_default() += 1;
+                }
+            }
+        }
+    }
+    Ok(kinds)
+}
