@@ -23,7 +23,7 @@ use crate::args::Args;
 use crate::images::compile;
 use crate::product::Product;
 use crate::product::install::{CONFIGURATION, NAMESPACE, WEBHOOK};
-use crate::scenarios::objects::{NAME, labelled, pod, sidecar};
+use crate::scenarios::objects::{labelled, pod, sidecar};
 use crate::scenarios::scene::Scene;
 use crate::scenarios::stage;
 use crate::table::{Table, percentile};
