@@ -194,7 +194,7 @@ impl ApiServer {
                 Ok(None) if opened.elapsed() > CALL => self.watch = None,
                 Ok(None) => {
                     self.watch = None;
-                    std::future::pending().await
+                    return std::future::pending().await;
                 }
                 Err(error) => {
                     self.watch = None;

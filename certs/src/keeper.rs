@@ -230,9 +230,10 @@ impl Keeper<'_> {
         // The first one is not told: most often another replica was faster.
         let problem = failure.filter(|_| self.failures > 1).map(ToString::to_string);
         if problem != self.problem {
-            match &problem {
-                Some(problem) => warn!("certificate reconciliation failed: {problem}"),
-                None => info!("certificate reconciliation works again"),
+            if let Some(problem) = &problem {
+                warn!("certificate reconciliation failed: {problem}");
+            } else {
+                info!("certificate reconciliation works again");
             }
         }
         self.problem = problem;

@@ -261,7 +261,7 @@ impl World {
             }
             Event::Reapply => {
                 self.excuse();
-                self.configure(empty_entries());
+                self.configure(&empty_entries());
                 self.check()
             }
         }

@@ -9,6 +9,7 @@
 //! There is a control plane alone, with the webhook as it is shipped as a process: no pod is scheduled.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,16 +80,18 @@ pub(crate) async fn run(args: &Args, pods: usize, clients: usize) -> Result<Stri
         let each = cpu.as_secs_f64() * 1e6 / f64::from(u32::try_from(times.len())?);
         let asked: Vec<_> = asked.iter().map(|(what, count)| format!("{what}: {count}")).collect();
         let asked = if asked.is_empty() { "nothing".to_owned() } else { asked.join(", ") };
-        text += &format!(
-            "{name}: {each:.0} µs of the webhook's CPU a pod; it asked of the API server: {asked}\n"
-        );
+        writeln!(
+            text,
+            "{name}: {each:.0} µs of the webhook's CPU a pod; it asked of the API server: {asked}"
+        )?;
     }
     let mebibytes = |bytes: u64| bytes >> 20;
-    text += &format!(
-        "the webhook's memory: {} MiB before, {} MiB after\n",
+    writeln!(
+        text,
+        "the webhook's memory: {} MiB before, {} MiB after",
         mebibytes(memory),
         mebibytes(memory_after)
-    );
+    )?;
     Ok(text)
 }
 
@@ -116,7 +119,7 @@ async fn kinds(scene: &Scene, pid: u32, pods: usize, clients: usize) -> Result<[
             if kind.labelled {
                 pod = labelled(pod, "true");
             }
-            let (audited, cpu) = (audit.len()?, proc::cpu(pid)?);
+            let (audited, cpu) = (audit.size()?, proc::cpu(pid)?);
             let created = create_many(scene.api(), &pod, count, clients).await?;
             kind.cpu += proc::cpu(pid)?.saturating_sub(cpu);
             kind.elapsed += created.elapsed;

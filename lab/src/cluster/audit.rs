@@ -90,8 +90,8 @@ impl AuditLog {
         self.events_from(0, needle)
     }
 
-    /// How long it is, for [`Self::events_from`].
-    pub fn len(&self) -> Result<u64> {
+    /// How many bytes it has, for [`Self::events_from`].
+    pub fn size(&self) -> Result<u64> {
         Ok(fs::metadata(&self.0)?.len())
     }
 

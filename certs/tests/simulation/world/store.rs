@@ -128,7 +128,7 @@ impl World {
             entry.foreign_writer = None;
         }
         self.tell(|| format!("replica {slot} publishes {cas:?}"));
-        self.configure(Arc::new(entries));
+        self.configure(&Arc::new(entries));
         Answer::Done
     }
 
@@ -182,14 +182,14 @@ impl World {
         self.everybody_looks_in_time();
     }
 
-    pub(super) fn configure(&mut self, entries: Arc<Vec<Entry>>) {
+    pub(super) fn configure(&mut self, entries: &Arc<Vec<Entry>>) {
         self.version += 1;
         let version = self.version;
-        self.configuration = (version, entries.clone());
+        self.configuration = (version, Arc::clone(entries));
         for server in 0..self.servers.len() {
             let slow = !self.is_prompt && self.rng.u32(..).is_multiple_of(5);
             let lag = if slow { self.rng.u64(0..LAG) } else { self.rng.u64(5..300) };
-            self.plan(lag, Event::Cache { server, version, entries: entries.clone() });
+            self.plan(lag, Event::Cache { server, version, entries: Arc::clone(entries) });
         }
         for slot in 0..self.slots.len() {
             let birth = self.slots[slot].birth;

@@ -68,7 +68,7 @@ impl World {
             }
             10 => {
                 self.vandalise(true, "the configuration is deleted");
-                self.configure(Arc::default());
+                self.configure(&Arc::default());
                 let at = self.rng.u64(100..30 * SECOND);
                 self.plan(at, Event::Reapply);
             }
@@ -129,7 +129,7 @@ impl World {
             entry.bundle = if with_foreign { vec![Fingerprint([0xFF; 32])] } else { Vec::new() };
             entry.foreign_writer = Some("vandal".to_owned());
         }
-        self.configure(Arc::new(entries));
+        self.configure(&Arc::new(entries));
     }
 
     /// From now on for so long the invariant may be broken: nobody could prevent it.
