@@ -49,7 +49,7 @@ pub struct Bound {
 /// What the operating system says: most often the port is taken ([`io::ErrorKind::AddrInUse`]), or is
 /// below 1024 and needs a right to be taken.
 pub fn bind(address: Address, limits: Limits) -> io::Result<Bound> {
-    let listener = address.bind()?;
+    let listener = address.bind(limits.kernel_buffer())?;
     let limits = limits.within_open_files();
     Ok(Bound { local_addr: listener.local_addr()?, listener, limits, observer: Arc::new(|_| {}) })
 }
@@ -59,12 +59,6 @@ impl Bound {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
-    }
-
-    /// The limits, with as many connections as open files allow.
-    #[must_use]
-    pub fn limits(&self) -> &Limits {
-        &self.limits
     }
 
     /// Calls `observe` for each event, for metrics and logs. Connections wait meanwhile, so it must not

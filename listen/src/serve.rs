@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -49,7 +48,6 @@ pub(crate) async fn serve(listener: TcpListener, port: Port, shutdown: impl Futu
                     pause = ACCEPT_PAUSE.0;
                     places.arrived(tcp, address);
                 }
-                Err(error) if is_the_clients_doing(&error) => {}
                 Err(error) => {
                     if pause == ACCEPT_PAUSE.0 {
                         (port.observer)(Event::AcceptFailed(&error));
@@ -85,12 +83,6 @@ pub(crate) async fn serve(listener: TcpListener, port: Port, shutdown: impl Futu
 
 async fn until(time: Option<Instant>) {
     sleep_until(time.unwrap_or_else(Instant::now)).await;
-}
-
-/// The connection ended before it was accepted: the next one may be fine.
-fn is_the_clients_doing(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
 /// A connection that was accepted and has no place yet. Nothing is read from it.

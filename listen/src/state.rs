@@ -78,8 +78,11 @@ impl State {
     /// What it does, and for how long.
     pub(crate) fn doing(&self) -> (Doing, Duration) {
         let state = self.lock();
+        if let Some(stalled) = state.stalled {
+            return (Doing::Incomplete, stalled.elapsed());
+        }
         let doing = match state.step {
-            Step::Handshake | Step::Silent | Step::Head | Step::Body => Doing::Receiving,
+            Step::Handshake | Step::Silent | Step::Head | Step::Body => Doing::Incomplete,
             Step::Answer | Step::Write => Doing::Answering,
             Step::Idle | Step::Closing => Doing::Idle,
         };
@@ -121,6 +124,7 @@ impl State {
         if state.step == Step::Write {
             state.step = Step::Idle;
             state.since = Instant::now();
+            state.leaving = false;
         }
     }
 

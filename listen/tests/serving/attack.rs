@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct Attack {
     pub(crate) clients: usize,
     /// The clients come from as many addresses.
-    pub(crate) addresses: u8,
+    pub(crate) addresses: u16,
     /// The TLS handshake is done first, where there is one.
     pub(crate) tls: bool,
     pub(crate) first: Vec<u8>,
@@ -47,9 +47,8 @@ impl Attack {
         Self { tls: false, ..Self::new(clients, "", Then::Silence) }
     }
 
-    /// Some clients at each of 240 addresses.
-    pub(crate) fn strangers(at_each: usize) -> Self {
-        Self { addresses: 240, ..Self::silent(240 * at_each) }
+    pub(crate) fn strangers(addresses: u16, at_each: u16) -> Self {
+        Self { addresses, ..Self::silent(usize::from(addresses * at_each)) }
     }
 
     /// The first bytes of a `ClientHello` that announces 512 bytes.
@@ -68,7 +67,7 @@ impl Attack {
     }
 
     pub(crate) fn slow_heads(clients: usize) -> Self {
-        Self::new(clients, "POST /length HTTP/1.1\r\nX: ", Then::Drip)
+        Self::new(clients, "POST /mutate/pods HTTP/1.1\r\nX: ", Then::Drip)
     }
 
     pub(crate) fn slow_bodies(clients: usize) -> Self {
@@ -93,7 +92,7 @@ impl Attack {
     }
 
     pub(crate) fn answers_never_read(clients: usize) -> Self {
-        Self::new(clients, get("/large"), Then::Again)
+        Self::new(clients, get("/metrics"), Then::Again)
     }
 
     /// Goes on until what is returned is dropped, in a thread of its own.
@@ -120,8 +119,9 @@ impl Attack {
         if self.addresses == 1 {
             return ATTACKER;
         }
-        let address = u8::try_from(number % usize::from(self.addresses)).unwrap();
-        Ipv4Addr::new(127, 0, 1, address + 1).into()
+        let number = u16::try_from(number % usize::from(self.addresses)).unwrap();
+        let [high, low] = number.to_be_bytes();
+        Ipv4Addr::new(127, 1, high, low).into()
     }
 
     async fn client(&self, target: Target, from: IpAddr) -> io::Result<()> {

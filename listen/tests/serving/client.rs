@@ -26,7 +26,15 @@ pub(crate) fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes()
 }
 
-/// `POST /length` with a body of that length, as an API server does it.
+/// A review of a pod, padded to 30 KB so that it comes in several pieces.
+pub(crate) fn review() -> Vec<u8> {
+    let review = include_bytes!("../../../webhook/tests/reviews/pod-create-legacy-mock.json");
+    let mut body = review.to_vec();
+    body.resize(30_000, b' ');
+    [post_head(30_000).as_bytes(), &body].concat()
+}
+
+/// `POST` of a body of that length, as an API server does it.
 pub(crate) fn post(length: usize) -> Vec<u8> {
     let mut request = post_head(length).into_bytes();
     request.resize(request.len() + length, b' ');
@@ -35,7 +43,7 @@ pub(crate) fn post(length: usize) -> Vec<u8> {
 
 pub(crate) fn post_head(length: usize) -> String {
     format!(
-        "POST /length HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n\
+        "POST /mutate/pods HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n\
          Content-Length: {length}\r\n\r\n"
     )
 }

@@ -46,13 +46,6 @@ impl Outcome {
     }
 }
 
-/// On fresh connections and on a kept one.
-#[derive(Debug, Default)]
-pub(crate) struct Outcomes {
-    pub(crate) fresh: Outcome,
-    pub(crate) kept: Outcome,
-}
-
 /// A connection that is kept, to be opened before the attack begins.
 pub(crate) async fn kept(target: Target, request: &[u8]) -> io::Result<Connection> {
     let mut connection = target.connect(HONEST).await?;
@@ -60,13 +53,13 @@ pub(crate) async fn kept(target: Target, request: &[u8]) -> io::Result<Connectio
     Ok(connection)
 }
 
-/// Asks for as long as said. If the kept connection breaks, that is a failure, and it is opened anew.
+/// Asks for as long as said, on fresh connections and on the kept one. If the kept connection breaks, that is a failure, and it is opened anew.
 pub(crate) async fn ask(
     target: Target,
     mut kept: Connection,
     request: &[u8],
     during: Duration,
-) -> Outcomes {
+) -> (Outcome, Outcome) {
     let end = Instant::now() + during;
     let on_fresh = async {
         let mut requests = JoinSet::new();
@@ -97,8 +90,7 @@ pub(crate) async fn ask(
         }
         outcome
     };
-    let (fresh, kept) = tokio::join!(on_fresh, on_kept);
-    Outcomes { fresh, kept }
+    tokio::join!(on_fresh, on_kept)
 }
 
 async fn timed<T>(answer: impl Future<Output = io::Result<T>>) -> (Duration, io::Result<T>) {

@@ -96,7 +96,7 @@ async fn each_step_has_a_limit() {
         (Limits { head: SHORT, ..LIMITS }, Cut::Head, b"GET / HTTP/1.1\r\nX"),
         (Limits { idle: SHORT, ..LIMITS }, Cut::Idle, b""),
         (Limits { idle: SHORT, ..LIMITS }, Cut::Idle, &get("/")),
-        (Limits { write: SHORT, ..LIMITS }, Cut::Write, &get("/large")),
+        (Limits { write: SHORT, ..LIMITS }, Cut::Write, &get("/metrics")),
     ] {
         for server in [Server::plain(limits), Server::tls(limits)] {
             let mut tcp = server.target.tcp(HONEST, Some(4096)).await.unwrap();

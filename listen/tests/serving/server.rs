@@ -32,9 +32,6 @@ pub(crate) const WEBHOOK: Limits = Limits {
     drain: Duration::ZERO,
 };
 
-/// The admin port's.
-pub(crate) const ADMIN: Limits = Limits { connections: 256, body_bytes: 0, ..WEBHOOK };
-
 /// What has happened on a port.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
@@ -91,7 +88,7 @@ impl Server {
         Self::start(limits, true)
     }
 
-    fn start(limits: Limits, tls: bool) -> Self {
+    pub(crate) fn start(limits: Limits, tls: bool) -> Self {
         let seen = Arc::<Mutex<Seen>>::default();
         let told = Arc::clone(&seen);
         let bound = listen::bind(Address::At(SocketAddr::from(([127, 0, 0, 1], 0))), limits)
@@ -178,9 +175,9 @@ async fn answer(
     mut held: watch::Receiver<bool>,
 ) -> Response<Bytes> {
     let body = match request.uri().path() {
-        "/length" => request.body().len().to_string().into(),
+        "/mutate/pods" => request.body().len().to_string().into(),
         "/peer" => request.extensions().get::<Peer>().unwrap().0.to_string().into(),
-        "/large" => vec![b'x'; 1 << 20].into(),
+        "/metrics" => vec![b'x'; 1 << 20].into(),
         "/held" => {
             let _held = Held::new(&seen);
             held.wait_for(|released| *released).await.unwrap();
