@@ -26,7 +26,7 @@ use tracing::debug;
 use zeroize::Zeroizing;
 
 use crate::bundle::{self, Entry, FIELD_MANAGER};
-use crate::ca::{Authority, Names};
+use crate::ca::Authority;
 use crate::certificate::{Fingerprint, Validity, after};
 use crate::keeper::{Cluster, Failure, Status};
 use crate::secret::{Ca, CaSecret, Content};
@@ -54,7 +54,7 @@ pub struct ObjectNames {
 pub struct ApiServer {
     client: Client,
     objects: ObjectNames,
-    names: Names,
+    names: Vec<String>,
     date: Option<(Timestamp, Instant)>,
     configuration: MutatingWebhookConfiguration,
     secret: CaSecret,
@@ -72,9 +72,9 @@ type Metadata = PartialObjectMeta<MutatingWebhookConfiguration>;
 
 impl ApiServer {
     /// The API server behind `client`, whose retries are best turned off. `names` are what serving
-    /// certificates are for.
+    /// certificates are for, first the one by which API servers call the webhook.
     #[must_use]
-    pub fn new(client: Client, objects: ObjectNames, names: Names) -> Self {
+    pub fn new(client: Client, objects: ObjectNames, names: Vec<String>) -> Self {
         Self {
             client,
             objects,
@@ -91,7 +91,7 @@ impl ApiServer {
     /// The name by which an API server calls the webhook's Service.
     #[must_use]
     pub fn service_name(&self) -> &str {
-        self.names.dns.first().map_or("", String::as_str)
+        self.names.first().map_or("", String::as_str)
     }
 
     /// The certificate to serve with: `None` until there is one, then always the newest.
@@ -117,7 +117,7 @@ impl ApiServer {
         };
         let patch = Patch::Strategic(patch);
         let request = configurations().patch(&self.objects.configuration, &by_us(), &patch);
-        self.call("patch", Object::Configuration, request).await?;
+        self.call("patch the MutatingWebhookConfiguration", request).await?;
         Ok(true)
     }
 
@@ -128,22 +128,14 @@ impl ApiServer {
     /// One call; the answer's body, or `None` where the API server says that there is no such object.
     async fn call(
         &mut self,
-        verb: &'static str,
-        object: Object,
+        what: &'static str,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
-        let name = match object {
-            Object::Secret => &self.objects.secret,
-            Object::Configuration => &self.objects.configuration,
-        };
-        let failed = |reason: &dyn fmt::Display| {
-            Failure(format!("cannot {verb} the {} {name}: {reason}", object.kind()))
-        };
+        let failed = |reason: &dyn fmt::Display| Failure(format!("cannot {what}: {reason}"));
         let request = request.map_err(|error| failed(&error))?.map(Body::from);
         let exchange = async {
-            let response =
-                self.client.send(request).await.map_err(|error| failed(&innermost(&error)))?;
-            let (head, body) = response.into_parts();
+            let response = self.client.send(request).await;
+            let (head, body) = response.map_err(|error| failed(&innermost(&error)))?.into_parts();
             // Not by the client's own parser: it logs what it can't parse, and this may be the Secret.
             let body = Limited::new(body, MAX_ANSWER).collect().await;
             let body = body.map_err(|error| failed(&error))?.to_bytes();
@@ -160,45 +152,37 @@ impl ApiServer {
             return Ok(Some(body));
         }
         let status: kube::core::Status = serde_json::from_slice(&body).unwrap_or_default();
+        let message = status.message;
         match head.status.as_u16() {
             404 => Ok(None),
-            403 => Err(failed(&format_args!(
-                "{}: {}",
-                status.message,
-                object.missing_rule(verb, name)
-            ))),
-            code => Err(failed(&format_args!("HTTP {code} {}", status.message))),
+            // The message names the verb, the resource, the object and the account.
+            403 => Err(failed(&format_args!("{message}: apply the webhook's roles again"))),
+            code => Err(failed(&format_args!("HTTP {code} {message}"))),
         }
     }
 
     /// Waits until the configuration is not what was last read any more.
     async fn changed(&mut self) -> kube::Result<()> {
         loop {
-            if self.watch.is_none() {
+            let Some(Watch { events, opened }) = &mut self.watch else {
                 self.watch = Some(self.open_watch().await?);
-            }
-            let Some(Watch { events, opened }) = &mut self.watch else { continue };
-            let end = *opened + WATCH + CALL;
-            let event = tokio::time::timeout_at(end, events.next()).await;
-            match event.ok().flatten().transpose() {
-                Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object)))
+                continue;
+            };
+            let event = tokio::time::timeout_at(*opened + WATCH + CALL, events.next()).await;
+            match event.ok().flatten() {
+                Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)))
                     if object.metadata.resource_version
                         == self.configuration.metadata.resource_version => {}
-                Ok(Some(WatchEvent::Error(status))) => {
-                    self.watch = None;
-                    return Err(kube::Error::Api(status));
+                Some(Ok(
+                    WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_),
+                )) => {
+                    return Ok(());
                 }
-                Ok(Some(_)) => return Ok(()),
-                // The API server ends each watch after a while; one that ends at once is not worth a
-                // second try now.
-                Ok(None) if opened.elapsed() > CALL => self.watch = None,
-                Ok(None) => {
+                // Ended: by the API server after a while, or by a failure.
+                _ if opened.elapsed() > CALL => self.watch = None,
+                _ => {
                     self.watch = None;
                     return std::future::pending().await;
-                }
-                Err(error) => {
-                    self.watch = None;
-                    return Err(error);
                 }
             }
         }
@@ -223,7 +207,7 @@ impl Cluster for ApiServer {
 
     async fn read_configuration(&mut self) -> Result<Vec<Entry>, Failure> {
         let request = configurations().get(&self.objects.configuration, &GetParams::default());
-        let body = self.call("get", Object::Configuration, request).await?;
+        let body = self.call("get the MutatingWebhookConfiguration", request).await?;
         self.configuration = match &body {
             Some(body) => serde_json::from_slice(body).map_err(|error| {
                 Failure(format!("the answer is not a MutatingWebhookConfiguration: {error}"))
@@ -235,15 +219,15 @@ impl Cluster for ApiServer {
 
     async fn read_secret(&mut self) -> Result<Content, Failure> {
         let request = self.secrets().get(&self.objects.secret, &GetParams::default());
-        let Some(body) = self.call("get", Object::Secret, request).await? else {
+        let Some(body) = self.call("get the Secret", request).await? else {
+            let ObjectNames { namespace, secret, .. } = &self.objects;
             return Err(Failure(format!(
-                "there is no Secret {} in the namespace {}: it is part of the installation, empty; \
-                 apply that again",
-                self.objects.secret, self.objects.namespace
+                "there is no Secret {secret} in the namespace {namespace}: it is part of the \
+                 installation, empty; apply that again"
             )));
         };
         self.secret = CaSecret::parse(&body).map_err(|error| Failure(error.to_owned()))?;
-        Ok(self.secret.content())
+        Ok(self.secret.content().clone())
     }
 
     async fn sign(&mut self, ca: Fingerprint, validity: Validity) -> Result<(), Failure> {
@@ -270,7 +254,7 @@ impl Cluster for ApiServer {
         let new = new.map_err(|error| Failure(format!("cannot make a CA: {error}")))?;
         let patch = Patch::Merge(self.secret.patch(cas, new.as_ref()));
         let request = self.secrets().patch(&self.objects.secret, &by_us(), &patch);
-        self.call("patch", Object::Secret, request).await.map(drop)
+        self.call("patch the Secret", request).await.map(drop)
     }
 
     fn report(&mut self, status: &Status) {
@@ -292,35 +276,6 @@ impl Cluster for ApiServer {
         }
         tokio::time::sleep_until(end).await;
         false
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Object {
-    Secret,
-    Configuration,
-}
-
-impl Object {
-    fn kind(self) -> &'static str {
-        match self {
-            Self::Secret => "Secret",
-            Self::Configuration => "MutatingWebhookConfiguration",
-        }
-    }
-
-    /// The RBAC rule that a refused call lacks.
-    fn missing_rule(self, verb: &str, name: &str) -> String {
-        let (role, group, resource) = match self {
-            Self::Secret => ("Role", "", "secrets"),
-            Self::Configuration => {
-                ("ClusterRole", "admissionregistration.k8s.io", "mutatingwebhookconfigurations")
-            }
-        };
-        format!(
-            "the webhook's {role} lacks the rule {{apiGroups: [{group:?}], resources: [{resource}], \
-             resourceNames: [{name}], verbs: [{verb}]}}"
-        )
     }
 }
 

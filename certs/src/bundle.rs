@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn bundles_are_read_by_their_certificates() {
         let (one, two) = (authority(), authority());
-        let with_key = format!("{}{}", pem(&[&one]), *two.key().to_pem());
+        let with_key = format!("{}{}", pem(&[&one]), *two.key_pem());
         for (bundle, cas, is_broken) in [
             ("", &[][..], false),
             (&pem(&[&one]), &[&one], false),

@@ -4,48 +4,29 @@
 //! (critical), extended key usage, subject and authority key identifiers.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyUsagePurpose, SanType,
+    Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
-use rustls_pki_types::{CertificateDer, DnsName};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, DnsName, PrivateKeyDer, PrivatePkcs8KeyDer};
+use zeroize::Zeroizing;
 
 use crate::certificate::{CertificateError, Fingerprint, Validity, certificates, facts};
-use crate::key::PrivateKey;
 use crate::serving::ServingCertificate;
 
-/// The names that a serving certificate is for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Names {
-    /// DNS names; the first label may be `*`.
-    pub dns: Vec<String>,
-    /// IP addresses.
-    pub ips: Vec<IpAddr>,
-}
-
-impl Names {
-    /// The names of a Service: `SERVICE.NAMESPACE.svc`, which is the one that an API server calls,
-    /// the same with the cluster's domain, and `SERVICE.NAMESPACE`.
-    #[must_use]
-    pub fn of_service(service: &str, namespace: &str, cluster_domain: &str) -> Self {
-        let short = format!("{service}.{namespace}");
-        Self {
-            dns: vec![format!("{short}.svc"), format!("{short}.svc.{cluster_domain}"), short],
-            ips: Vec::new(),
-        }
-    }
-}
-
-/// A CA: a certificate that signs others, and its key.
+/// A CA: a certificate that signs others, and its key. Its `Debug` shows no key, and the key is
+/// overwritten when it is dropped.
 ///
 /// Its subject is unique (`secret-handshake CA` and eight digits of its key's identifier), so that
 /// verifiers tell old and new apart while both are in a caBundle.
 #[derive(Debug, Clone)]
 pub struct Authority {
     certificate: CertificateDer<'static>,
-    key: PrivateKey,
+    key: Arc<Zeroizing<KeyPair>>,
     validity: Validity,
 }
 
@@ -55,16 +36,15 @@ impl Authority {
     /// # Errors
     /// [`CertificateError`] if no certificate can have this validity, or there is no randomness.
     pub fn new(validity: Validity) -> Result<Self, CertificateError> {
-        let key = PrivateKey::generate()?;
-        let pair = key.pair()?;
+        let key = Zeroizing::new(KeyPair::generate()?);
         let mut params = params(validity)?;
-        let identifier = params.key_identifier(&*pair);
+        let identifier = params.key_identifier(&*key);
         let digits = identifier.first_chunk().map_or(0, |first| u32::from_be_bytes(*first));
         params.distinguished_name = named(&format!("secret-handshake CA {digits:08x}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let certificate = params.self_signed(&*pair)?.der().clone();
-        Ok(Self { certificate, key, validity })
+        let certificate = params.self_signed(&*key)?.der().clone();
+        Ok(Self { certificate, key: Arc::new(key), validity })
     }
 
     /// The CA that a certificate and a key in PEM make up.
@@ -79,34 +59,35 @@ impl Authority {
         if !facts.is_ca {
             return Err(CertificateError::NotACa);
         }
-        let key = PrivateKey::from_pem(key)?;
-        ServingCertificate::new(vec![certificate.clone()], key.clone()).certified_key()?;
-        key.pair()?;
-        Ok(Self { certificate, key, validity: facts.validity })
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| CertificateError::NoKey)?;
+        let both = ServingCertificate::new(vec![certificate.clone()], key);
+        both.certified_key()?;
+        let key = KeyPair::try_from(both.key()).map_err(|_| CertificateError::UnsupportedKey)?;
+        Ok(Self { certificate, key: Arc::new(Zeroizing::new(key)), validity: facts.validity })
     }
 
-    /// Issues a certificate to serve with, with a new key, for the part of `validity` in which this
-    /// CA is valid. The chain is the certificate alone: verifiers have the CA already.
+    /// Issues a certificate to serve with, with a new key, for DNS names (the first label may be `*`)
+    /// and IP addresses, and for the part of `validity` in which this CA is valid. The chain is the certificate alone: verifiers have the CA already.
     ///
     /// # Errors
     /// [`CertificateError`] if one of them is not a name, or nothing is left of the validity.
     pub fn issue(
         &self,
-        names: &Names,
+        names: &[String],
         validity: Validity,
     ) -> Result<ServingCertificate, CertificateError> {
         let mut params = params(validity.within(self.validity))?;
         params.distinguished_name = named("secret-handshake webhook");
-        params.subject_alt_names = alternative_names(names)?;
+        params.subject_alt_names = names.iter().map(alternative_name).collect::<Result<_, _>>()?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        let pair = self.key.pair()?;
-        let issuer = Issuer::from_ca_cert_der(&self.certificate, &*pair)?;
-        let key = PrivateKey::generate()?;
-        let certificate = params.signed_by(&*key.pair()?, &issuer)?;
-        Ok(ServingCertificate::new(vec![certificate.der().clone()], key))
+        let issuer = Issuer::from_ca_cert_der(&self.certificate, &**self.key)?;
+        let key = Zeroizing::new(KeyPair::generate()?);
+        let certificate = params.signed_by(&*key, &issuer)?;
+        let key = PrivatePkcs8KeyDer::from(key.serialized_der().to_vec());
+        Ok(ServingCertificate::new(vec![certificate.der().clone()], key.into()))
     }
 
     /// The CA's certificate.
@@ -115,10 +96,10 @@ impl Authority {
         &self.certificate
     }
 
-    /// The CA's key: for whoever has to store it.
+    /// The CA's key in PEM, for whoever has to store it.
     #[must_use]
-    pub fn key(&self) -> &PrivateKey {
-        &self.key
+    pub fn key_pem(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.key.serialize_pem())
     }
 
     /// The fingerprint of the CA's certificate.
@@ -151,14 +132,14 @@ fn named(common_name: &str) -> DistinguishedName {
     name
 }
 
-fn alternative_names(names: &Names) -> Result<Vec<SanType>, CertificateError> {
-    let dns = names.dns.iter().map(|name| {
-        let refused = || CertificateError::BadName(name.clone());
-        let plain = name.strip_prefix("*.").unwrap_or(name);
-        DnsName::try_from(plain).map_err(|_| refused())?;
-        Ok(SanType::DnsName(name.as_str().try_into().map_err(|_| refused())?))
-    });
-    dns.chain(names.ips.iter().map(|ip| Ok(SanType::IpAddress(*ip)))).collect()
+fn alternative_name(name: &String) -> Result<SanType, CertificateError> {
+    if let Ok(ip) = name.parse::<IpAddr>() {
+        return Ok(SanType::IpAddress(ip));
+    }
+    let refused = || CertificateError::BadName(name.clone());
+    let plain = name.strip_prefix("*.").unwrap_or(name);
+    DnsName::try_from(plain).map_err(|_| refused())?;
+    Ok(SanType::DnsName(name.as_str().try_into().map_err(|_| refused())?))
 }
 
 #[cfg(test)]
@@ -178,27 +159,23 @@ mod tests {
         Authority::new(Validity::starting(now(), life)).unwrap()
     }
 
-    fn service() -> Names {
-        Names::of_service("hook", "ns", "cluster.local")
-    }
-
-    fn issue(ca: &Authority, names: &Names) -> Result<ServingCertificate, CertificateError> {
-        ca.issue(names, Validity::starting(now(), DAY))
+    fn issue(ca: &Authority, names: &[&str]) -> Result<ServingCertificate, CertificateError> {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        ca.issue(&names, Validity::starting(now(), DAY))
     }
 
     #[test]
     fn a_leaf_is_accepted_for_its_names_in_its_time_and_under_its_ca_alone() {
         let (ca, other) = (authority(365 * DAY), authority(365 * DAY));
-        let ips = vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
-        let leaf = issue(&ca, &Names { ips, ..service() }).unwrap();
+        let names = ["hook.ns.svc", "*.example.org", "127.0.0.1", "::1"];
+        let leaf = issue(&ca, &names).unwrap();
         let [good, foreign] = [&ca, &other].map(|ca| vec![ca.certificate().clone()]);
         let both = [good.clone(), foreign.clone()].concat();
         let turned = [foreign.clone(), good.clone()].concat();
         let (name, end) = ("hook.ns.svc", Validity::starting(now(), DAY).not_after);
         for (roots, name, at, expected) in [
             (&good, name, now(), true),
-            (&good, "hook.ns.svc.cluster.local", now(), true),
-            (&good, "hook.ns", now(), true),
+            (&good, "a.example.org", now(), true),
             (&good, "127.0.0.1", now(), true),
             (&good, "::1", now(), true),
             (&good, name, end, true),
@@ -215,34 +192,13 @@ mod tests {
     }
 
     #[test]
-    fn certificates_say_what_they_are_for() {
-        let ca = authority(365 * DAY);
-        let own = facts(ca.certificate()).unwrap();
-        assert!(own.is_ca && own.issuer.starts_with("CN=secret-handshake CA "), "{own:?}");
-        let leaf = facts(&issue(&ca, &service()).unwrap().chain()[0]).unwrap();
-        assert!(!leaf.is_ca);
-        assert_eq!(leaf.issuer, own.issuer);
-        assert_eq!(leaf.dns, ["hook.ns.svc", "hook.ns.svc.cluster.local", "hook.ns"]);
-        assert_eq!(leaf.validity, Validity::starting(now(), DAY));
-    }
-
-    #[test]
-    fn a_leaf_does_not_outlive_its_ca() {
-        let ca = authority(Duration::from_secs(3_600));
-        let leaf = issue(&ca, &service()).unwrap();
-        let facts = facts(&leaf.chain()[0]).unwrap();
-        assert_eq!(facts.validity.not_after, ca.validity().not_after);
-        let late = Validity::starting("2027-01-01T00:00:00Z".parse().unwrap(), DAY);
-        assert!(matches!(ca.issue(&service(), late), Err(CertificateError::BadValidity(_))));
-    }
-
-    #[test]
-    fn what_is_not_a_name_is_refused() {
+    fn what_is_not_a_name_and_a_time_without_the_ca_are_refused() {
         let ca = authority(DAY);
-        let named = |dns: &str| Names { dns: vec![dns.to_owned()], ips: Vec::new() };
-        issue(&ca, &named("*.example.org")).unwrap();
+        let late = Validity::starting(after(now(), 365 * DAY), DAY);
+        let refused = ca.issue(&[], late);
+        assert!(matches!(refused, Err(CertificateError::BadValidity(_))), "{refused:?}");
         for bad in ["", "a b", "a..b", "*", "*.*.org", "-", "x\ny", "é.org", &"a".repeat(300)] {
-            let error = issue(&ca, &named(bad)).unwrap_err();
+            let error = issue(&ca, &[bad]).unwrap_err();
             assert!(matches!(error, CertificateError::BadName(_)), "{bad:?}: {error}");
         }
     }
@@ -250,18 +206,35 @@ mod tests {
     #[test]
     fn a_ca_is_read_only_from_parts_that_belong_together() {
         let (ca, other) = (authority(DAY), authority(DAY));
-        let leaf = issue(&ca, &service()).unwrap();
-        let pem = |certificates: &[&CertificateDer<'static>]| pem_of(certificates.iter().copied());
-        let read = |certificate: String, key: &PrivateKey| {
-            Authority::from_pem(certificate.as_bytes(), key.to_pem().as_bytes())
+        let leaf = issue(&ca, &["a"]).unwrap();
+        let read = |certificates: &[&CertificateDer<'static>], key: &str| {
+            let certificates = pem_of(certificates.iter().copied());
+            Authority::from_pem(certificates.as_bytes(), key.as_bytes())
         };
-        let again = read(pem(&[ca.certificate()]), ca.key()).unwrap();
+        let again = read(&[ca.certificate()], &ca.key_pem()).unwrap();
         assert_eq!((again.id(), again.validity()), (ca.id(), ca.validity()));
-        let wrong_key = read(pem(&[ca.certificate()]), other.key());
+        assert_eq!(again.key_pem(), ca.key_pem());
+        let wrong_key = read(&[ca.certificate()], &other.key_pem());
         assert!(matches!(wrong_key, Err(CertificateError::OtherKey)));
-        let not_a_ca = read(pem(&[&leaf.chain()[0]]), leaf.key());
+        let no_key = read(&[ca.certificate()], "-----BEGIN PRIVATE KEY-----\n!!\n");
+        assert!(matches!(no_key, Err(CertificateError::NoKey)));
+        let not_a_ca = read(&[&leaf.chain()[0]], &leaf.key_pem());
         assert!(matches!(not_a_ca, Err(CertificateError::NotACa)));
-        let two = read(pem(&[ca.certificate(), other.certificate()]), ca.key());
+        let two = read(&[ca.certificate(), other.certificate()], &ca.key_pem());
         assert!(matches!(two, Err(CertificateError::NotACa)));
+    }
+
+    #[test]
+    fn a_key_is_not_printed() {
+        let ca = authority(DAY);
+        let leaf = issue(&ca, &["a"]).unwrap();
+        let shown = format!("{ca:?} {leaf:?}");
+        for key in [ca.key_pem(), leaf.key_pem()] {
+            let der = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+            // As bytes, and as text.
+            let bytes = format!("{:?}", der.secret_der());
+            assert!(!shown.contains(&bytes[1..bytes.len() - 1]) && !shown.contains(&key[40..80]));
+        }
+        assert_eq!(shown.matches("Zeroizing { .. }").count(), 2, "{shown}");
     }
 }

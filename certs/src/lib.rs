@@ -1,8 +1,8 @@
 //! The webhook's CA, serving certificate and caBundle: issued, kept and rotated.
 //!
 //! ```text
-//!   key ─▶ ca ─▶ serving             a CA, and from it a certificate to serve with
-//!           │
+//!   ca ─▶ serving                    a CA, and from it a certificate to serve with
+//!    ╲     ╱
 //!   certificate                      what a certificate says, what PEM holds
 //!           │
 //!        secret     bundle           what is in the Secret, in the caBundles, and the patches (pure)
@@ -19,7 +19,6 @@ pub mod bundle;
 pub mod ca;
 pub mod certificate;
 pub mod keeper;
-pub mod key;
 pub mod rotate;
 pub mod secret;
 pub mod serving;

@@ -57,9 +57,8 @@ pub struct Content {
 #[derive(Default)]
 pub(crate) struct CaSecret {
     resource_version: String,
-    asked: bool,
-    stored: Vec<(Authority, Option<Timestamp>)>,
-    problem: Option<String>,
+    content: Content,
+    authorities: Vec<Authority>,
 }
 
 #[derive(Deserialize)]
@@ -93,69 +92,57 @@ struct StoredCa {
 }
 
 impl CaSecret {
-    /// Reads a Secret as the API server sends it.
+    /// Reads a Secret as the API server sends it. CAs that can't be used are a [`Content::problem`].
     ///
     /// # Errors
-    /// If it is not a Secret in JSON; the text shows nothing of it. CAs that can't be used are not an
-    /// error but a [`Content::problem`].
+    /// If it is not a Secret in JSON; the text shows nothing of it.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, &'static str> {
         let Object { metadata, data } =
             serde_json::from_slice(json).map_err(|_| "the answer is not a Secret")?;
-        let mut secret = Self {
-            resource_version: metadata.resource_version,
-            asked: metadata.annotations.contains_key(ROTATE),
-            ..Self::default()
-        };
-        if let Some(encoded) = data.get(CAS) {
-            match stored(encoded) {
-                Ok(stored) => secret.add_all(stored),
-                Err(problem) => secret.problem = Some(problem),
-            }
-        }
-        Ok(secret)
-    }
-
-    fn add_all(&mut self, stored: Vec<StoredCa>) {
+        let asked = metadata.annotations.contains_key(ROTATE);
+        let mut content = Content { asked, ..Content::default() };
+        let mut authorities = Vec::new();
+        let stored = data.get(CAS).map_or(Ok(Vec::new()), |encoded| stored(encoded));
+        let stored = stored.unwrap_or_else(|problem| {
+            content.problem = Some(problem);
+            Vec::new()
+        });
         for (index, StoredCa { certificate, key, seen }) in stored.into_iter().enumerate() {
             match Authority::from_pem(certificate.as_bytes(), key.as_bytes()) {
-                Ok(authority) => self.stored.push((authority, seen)),
-                Err(error) => self.problem = Some(format!("CA {} in {CAS}: {error}", index + 1)),
+                Ok(authority) => {
+                    let validity = authority.validity().in_use();
+                    content.cas.push(Ca { id: authority.id(), validity, seen });
+                    authorities.push(authority);
+                }
+                Err(error) => content.problem = Some(format!("CA {} in {CAS}: {error}", index + 1)),
             }
         }
+        Ok(Self { resource_version: metadata.resource_version, content, authorities })
     }
 
-    pub(crate) fn content(&self) -> Content {
-        let ca = |(authority, seen): &(Authority, Option<Timestamp>)| Ca {
-            id: authority.id(),
-            validity: authority.validity().in_use(),
-            seen: *seen,
-        };
-        Content {
-            cas: self.stored.iter().map(ca).collect(),
-            asked: self.asked,
-            problem: self.problem.clone(),
-        }
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
     }
 
     /// The CA with its key, if it is in the Secret.
     pub(crate) fn authority(&self, id: Fingerprint) -> Option<&Authority> {
-        self.stored.iter().map(|(authority, _)| authority).find(|authority| authority.id() == id)
+        self.authorities.iter().find(|authority| authority.id() == id)
     }
 
     /// All certificates as PEM: what every caBundle has to hold.
     pub(crate) fn bundle(&self) -> String {
-        pem_of(self.stored.iter().map(|(authority, _)| authority.certificate()))
+        pem_of(self.authorities.iter().map(|authority| authority.certificate()))
     }
 
-    /// The JSON merge patch after which the Secret holds `cas`, with their records, and `new`. With a
-    /// new one, a person's request is answered and its annotation removed.
+    /// The patch after which the Secret holds `cas`, with their records, and `new`. With a new one, a
+    /// person's request is answered and its annotation removed.
     pub(crate) fn patch(&self, cas: &[Ca], new: Option<&Authority>) -> SecretPatch {
         let kept = cas.iter().filter_map(|ca| Some((self.authority(ca.id)?, ca.seen)));
         let stored: Vec<_> = kept
             .chain(new.map(|authority| (authority, None)))
             .map(|(authority, seen)| StoredCa {
                 certificate: pem_of([authority.certificate()]),
-                key: authority.key().to_pem(),
+                key: authority.key_pem(),
                 seen,
             })
             .collect();
@@ -214,7 +201,7 @@ mod tests {
 
     #[test]
     fn cas_survive_the_secret_with_their_records_and_their_order() {
-        assert_eq!(parse(&empty()).content(), Content { asked: true, ..Content::default() });
+        assert_eq!(*parse(&empty()).content(), Content { asked: true, ..Content::default() });
         let (one, two) = (authority(), authority());
         let object = patched(empty(), &parse(&empty()).patch(&[], Some(&one)));
         assert_eq!(object["metadata"]["annotations"], json!({ "a": "b" }));
@@ -241,7 +228,7 @@ mod tests {
     fn what_cannot_be_used_is_named_and_never_shown_and_the_rest_is_used() {
         let (one, two) = (authority(), authority());
         let certificate = |ca: &Authority| pem_of([ca.certificate()]);
-        let good = json!({ "certificate": certificate(&two), "key": *two.key().to_pem() });
+        let good = json!({ "certificate": certificate(&two), "key": *two.key_pem() });
         let with = |first: Value| json!([first, good.clone()]).to_string();
         for (text, usable, expected) in [
             ("garbage".to_owned(), 0, "cas.json is not a list of CAs in JSON"),
@@ -254,14 +241,14 @@ mod tests {
                 "no private key in PEM",
             ),
             (
-                with(json!({ "certificate": certificate(&one), "key": *two.key().to_pem() })),
+                with(json!({ "certificate": certificate(&one), "key": *two.key_pem() })),
                 1,
                 "does not belong to the certificate",
             ),
         ] {
             let mut object = empty();
             object["data"] = json!({ CAS: STANDARD.encode(text) });
-            let content = parse(&object).content();
+            let content = parse(&object).content;
             assert_eq!(content.cas.len(), usable, "{expected}");
             let problem = content.problem.unwrap();
             assert!(problem.contains(expected), "{problem}");
@@ -269,7 +256,7 @@ mod tests {
         }
         let mut object = empty();
         object["data"] = json!({ CAS: "!" });
-        assert_eq!(parse(&object).content().problem.unwrap(), "cas.json is not base64");
+        assert_eq!(parse(&object).content.problem.unwrap(), "cas.json is not base64");
         assert!(CaSecret::parse(b"{}").is_err());
     }
 }

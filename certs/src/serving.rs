@@ -5,36 +5,40 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::certificate::CertificateError;
-use crate::key::PrivateKey;
 
 /// A certificate chain, the serving certificate first, and the private key that belongs to it.
 ///
-/// Cheap to clone: the parts are shared. Its `Debug` shows no key.
+/// Cheap to clone: the parts are shared. Its `Debug` shows no key, and the key is overwritten when it
+/// is dropped.
 #[derive(Debug, Clone)]
-pub struct ServingCertificate(Arc<(Vec<CertificateDer<'static>>, PrivateKey)>);
+pub struct ServingCertificate(
+    Arc<(Vec<CertificateDer<'static>>, Zeroizing<PrivateKeyDer<'static>>)>,
+);
 
 impl ServingCertificate {
     /// A chain and its key as they are; the serving certificate is the chain's first.
     #[must_use]
-    pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKey) -> Self {
-        Self(Arc::new((chain, key)))
+    pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
+        Self(Arc::new((chain, Zeroizing::new(key))))
     }
 
     /// A chain and a key from PEM, as in `tls.crt` and `tls.key`. They must belong together.
     ///
     /// # Errors
-    /// [`CertificateError`] says which of the two is wrong, and never shows the key.
+    /// [`CertificateError`] says which of the two is wrong.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<_, _>>()
             .map_err(|_| CertificateError::BadPem)?;
         let first = chain.first().ok_or(CertificateError::NoCertificate)?;
         EndEntityCert::try_from(first).map_err(|_| CertificateError::NotX509)?;
-        let pair = Self::new(chain, PrivateKey::from_pem(key)?);
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| CertificateError::NoKey)?;
+        let pair = Self::new(chain, key);
         pair.certified_key()?;
         Ok(pair)
     }
@@ -47,8 +51,22 @@ impl ServingCertificate {
 
     /// The private key.
     #[must_use]
-    pub fn key(&self) -> &PrivateKey {
+    pub fn key(&self) -> &PrivateKeyDer<'static> {
         &self.0.1
+    }
+
+    /// The private key in PEM, for whoever has to store it.
+    #[must_use]
+    pub fn key_pem(&self) -> Zeroizing<String> {
+        let label = match self.key() {
+            PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+            PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+            _ => "PRIVATE KEY",
+        };
+        let block = pem::Pem::new(label, self.key().secret_der());
+        let text = Zeroizing::new(pem::encode(&block));
+        block.into_contents().zeroize();
+        text
     }
 
     /// What a rustls server serves it from, signing with ring.
@@ -57,7 +75,7 @@ impl ServingCertificate {
     /// [`CertificateError`] if key and certificate do not belong together or the key can't sign.
     pub fn certified_key(&self) -> Result<CertifiedKey, CertificateError> {
         let provider = rustls::crypto::ring::default_provider();
-        let key = self.key().der().clone_key();
+        let key = self.key().clone_key();
         CertifiedKey::from_der(self.chain().to_vec(), key, &provider).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) | rustls::Error::InvalidCertificate(_) => {
                 CertificateError::OtherKey

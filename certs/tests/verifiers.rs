@@ -11,7 +11,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use certs::ca::{Authority, Names};
+use certs::ca::Authority;
 use certs::certificate::{Validity, pem_of};
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -23,10 +23,7 @@ fn issued() -> TempDir {
     let dir = TempDir::new().unwrap();
     let validity = Validity::starting(Timestamp::now(), Duration::from_secs(3_600));
     let ca = Authority::new(validity).unwrap();
-    let ips = vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
-    let service =
-        Names::of_service("secret-handshake-webhook", "secret-handshake", "cluster.local");
-    let leaf = ca.issue(&Names { ips, ..service }, validity).unwrap();
+    let leaf = ca.issue(&[NAME, "127.0.0.1", "::1"].map(str::to_owned), validity).unwrap();
     fs::write(file(&dir, "ca.crt"), pem_of([ca.certificate()])).unwrap();
     fs::write(file(&dir, "tls.crt"), pem_of(leaf.chain())).unwrap();
     dir

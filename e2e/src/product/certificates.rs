@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use certs::ca::{Authority, Names};
+use certs::ca::Authority;
 use certs::certificate::{Validity, pem_of};
 use k8s_openapi::jiff::Timestamp;
 
@@ -17,12 +17,11 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) fn issue(host: &str, folder: &Path) -> Result<()> {
     let day = Validity::starting(Timestamp::now(), DAY);
     let ca = Authority::new(day)?;
-    let names = Names { dns: vec![host.to_owned()], ips: Vec::new() };
-    let serving = ca.issue(&names, day)?;
+    let serving = ca.issue(&[host.to_owned()], day)?;
     for (file, content) in [
         ("ca.crt", pem_of([ca.certificate()])),
         ("tls.crt", pem_of(serving.chain())),
-        ("tls.key", serving.key().to_pem().to_string()),
+        ("tls.key", serving.key_pem().to_string()),
     ] {
         let path = folder.join(file);
         fs::write(&path, content)

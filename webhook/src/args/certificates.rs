@@ -1,10 +1,8 @@
 //! Which certificates the webhook shows and demands.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use certs::ca::Names;
 use certs::rotate::{CaTooShort, Settings};
 
 use super::pause;
@@ -92,16 +90,14 @@ impl CertificateArgs {
         Settings { leaf_life, ca_life, settle }.check()
     }
 
-    /// The names that a certificate for this webhook is for.
+    /// The names that a certificate for this webhook is for, first the one by which an API server calls
+    /// its Service.
     #[must_use]
-    pub fn names(&self, namespace: &str) -> Names {
-        let mut names = Names::of_service(&self.service, namespace, &self.cluster_domain);
-        for name in &self.cert_name {
-            match name.parse::<IpAddr>() {
-                Ok(ip) => names.ips.push(ip),
-                Err(_) => names.dns.push(name.clone()),
-            }
-        }
+    pub fn names(&self, namespace: &str) -> Vec<String> {
+        let short = format!("{}.{namespace}", self.service);
+        let mut names =
+            vec![format!("{short}.svc"), format!("{short}.svc.{}", self.cluster_domain), short];
+        names.extend_from_slice(&self.cert_name);
         names
     }
 }

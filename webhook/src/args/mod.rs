@@ -155,8 +155,9 @@ mod tests {
     fn the_certificate_is_for_the_service_and_for_what_else_it_is_called() {
         let line = "--service s --cert-name w.example --cert-name 127.0.0.1 --cert-name ::1";
         let names = parse(line).unwrap().certificates.names("ns");
-        assert_eq!(names.dns, ["s.ns.svc", "s.ns.svc.cluster.local", "s.ns", "w.example"]);
-        assert_eq!(names.ips.len(), 2);
+        let service = ["s.ns.svc", "s.ns.svc.cluster.local", "s.ns"];
+        assert_eq!(names[..3], service);
+        assert_eq!(names[3..], ["w.example", "127.0.0.1", "::1"]);
     }
 
     #[test]

@@ -117,13 +117,13 @@ async fn while_the_api_server_is_away_it_is_unready_at_first_and_serves_on_later
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_rbac_forbids_is_told_with_the_rule_that_is_missing() {
+async fn what_rbac_forbids_is_told_with_what_to_do() {
     let api_server = ApiServer::start();
     api_server.cluster().refuses = Some(StatusCode::FORBIDDEN);
     let running = start(&api_server, &[]).await;
-    eventually("the rule is told", async || {
+    eventually("the reason is told", async || {
         let (_, reasons) = get(running.admin, "/readyz").await.unwrap();
-        reasons.contains("resourceNames: [secret-handshake") && reasons.contains("verbs: [get]")
+        reasons.contains("403 Forbidden: apply the webhook's roles again")
     })
     .await;
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use certs::ca::{Authority, Names};
+use certs::ca::Authority;
 use certs::certificate::{Fingerprint, Validity, pem_of};
 use clap::Parser as _;
 use http::Request;
@@ -103,12 +103,11 @@ impl Files {
     }
 
     pub(crate) fn pair_until(&self, life: Duration) -> (Fingerprint, String, String) {
-        let names = Names { dns: vec![NAME.to_owned()], ips: Vec::new() };
         let now = Timestamp::now();
         let validity =
             Validity { not_before: now - Duration::from_secs(60), not_after: now + life };
-        let pair = self.ca.issue(&names, validity).unwrap();
-        let key = pair.key().to_pem().as_str().to_owned();
+        let pair = self.ca.issue(&[NAME.to_owned()], validity).unwrap();
+        let key = pair.key_pem().to_string();
         (Fingerprint::of(&pair.chain()[0]), pem_of(pair.chain()), key)
     }
 
