@@ -78,7 +78,8 @@ impl Authority {
     ) -> Result<ServingCertificate, CertificateError> {
         let mut params = params(validity.within(self.validity))?;
         params.distinguished_name = named("secret-handshake webhook");
-        params.subject_alt_names = names.iter().map(alternative_name).collect::<Result<_, _>>()?;
+        params.subject_alt_names =
+            names.iter().map(|name| alternative_name(name)).collect::<Result<_, _>>()?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -132,14 +133,14 @@ fn named(common_name: &str) -> DistinguishedName {
     name
 }
 
-fn alternative_name(name: &String) -> Result<SanType, CertificateError> {
+fn alternative_name(name: &str) -> Result<SanType, CertificateError> {
     if let Ok(ip) = name.parse::<IpAddr>() {
         return Ok(SanType::IpAddress(ip));
     }
-    let refused = || CertificateError::BadName(name.clone());
+    let refused = || CertificateError::BadName(name.to_owned());
     let plain = name.strip_prefix("*.").unwrap_or(name);
     DnsName::try_from(plain).map_err(|_| refused())?;
-    Ok(SanType::DnsName(name.as_str().try_into().map_err(|_| refused())?))
+    Ok(SanType::DnsName(name.try_into().map_err(|_| refused())?))
 }
 
 #[cfg(test)]

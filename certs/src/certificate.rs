@@ -206,7 +206,7 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Certific
 
 /// Certificates as PEM, one after the other: what a caBundle holds.
 #[must_use]
-pub fn pem_of<'a>(certificates: impl IntoIterator<Item = &'a CertificateDer<'a>>) -> String {
+pub fn pem_of<'a>(certificates: impl IntoIterator<Item = &'a CertificateDer<'static>>) -> String {
     let blocks: Vec<_> =
         certificates.into_iter().map(|der| pem::Pem::new("CERTIFICATE", der.as_ref())).collect();
     pem::encode_many_config(&blocks, pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF))

@@ -131,7 +131,7 @@ impl CaSecret {
 
     /// All certificates as PEM: what every caBundle has to hold.
     pub(crate) fn bundle(&self) -> String {
-        pem_of(self.authorities.iter().map(|authority| authority.certificate()))
+        pem_of(self.authorities.iter().map(Authority::certificate))
     }
 
     /// The patch after which the Secret holds `cas`, with their records, and `new`. With a new one, a
