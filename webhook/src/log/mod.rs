@@ -1,7 +1,7 @@
 //! What goes to the standard error: text for people, or JSON for machines.
 //!
 //! ```text
-//! tracing ─▶ one line ─▶ Lines (at most 256 KiB wait) ─▶ a thread of its own ─▶ standard error
+//! tracing ─▶ one line ─▶ Lines (at most 1,024 wait) ─▶ a thread of its own ─▶ standard error
 //!                          └▶ full: dropped, and counted
 //! ```
 //!
