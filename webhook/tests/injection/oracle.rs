@@ -190,7 +190,7 @@ fn container(wanted: &Sidecar, spec: &PodSpec, policy: &Policy) -> Container {
             }),
             period_seconds: Some(1),
             timeout_seconds: Some(5),
-            failure_threshold: Some(1),
+            failure_threshold: Some(2),
             ..Probe::default()
         }),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
