@@ -236,7 +236,8 @@ async fn a_log_that_nobody_reads_holds_up_nothing() {
     });
     let gone = async {
         while !reading.is_finished() {
-            legacy.restart().await.unwrap();
+            // On a busy machine its port may still be taken for a moment: the next one succeeds.
+            let _ = legacy.restart().await;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
