@@ -8,19 +8,21 @@ use std::time::Duration;
 use certs::rotate::CaTooShort;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
+use tracing::level_filters::LevelFilter;
 
 pub use certificates::CertificateArgs;
 use injection::Policy;
 
-use crate::log::{Format, Level};
+use crate::log::Format;
 
 /// Serves the admission webhook that adds the handshake sidecar to pods that ask for it.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "webhook", version)]
 pub struct Args {
-    /// From which severity on log lines are written, to the standard error
-    #[arg(long, value_enum, value_name = "LEVEL", default_value = "info")]
-    pub log_level: Level,
+    /// Which lines are written to the standard error: error, warn, info (one for each admission) or
+    /// debug (connections that broke off, and why)
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: LevelFilter,
 
     /// How a log line looks
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
@@ -136,7 +138,7 @@ mod tests {
             ("--listen 8443", ErrorKind::ValueValidation),
             ("--sidecar-run-as-user 0", ErrorKind::ValueValidation),
             ("--sidecar-memory 12m", ErrorKind::ValueValidation),
-            ("--log-level loud", ErrorKind::InvalidValue),
+            ("--log-level loud", ErrorKind::ValueValidation),
             ("--version", ErrorKind::DisplayVersion),
             ("--help", ErrorKind::DisplayHelp),
         ] {

@@ -35,19 +35,6 @@ pub enum Format {
     Json,
 }
 
-/// From which severity on lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Level {
-    /// What does not work.
-    Error,
-    /// What may soon not work.
-    Warn,
-    /// One line for each admission, and each change of state.
-    Info,
-    /// Each connection that broke off, and why.
-    Debug,
-}
-
 /// The log of this process.
 #[derive(Debug)]
 pub struct Log(Lines);
@@ -56,18 +43,12 @@ pub struct Log(Lines);
 ///
 /// # Errors
 /// If the thread that writes can't be started.
-pub fn init(level: Level, format: Format) -> std::io::Result<Log> {
-    let ours = match level {
-        Level::Error => LevelFilter::ERROR,
-        Level::Warn => LevelFilter::WARN,
-        Level::Info => LevelFilter::INFO,
-        Level::Debug => LevelFilter::DEBUG,
-    };
+pub fn init(level: LevelFilter, format: Format) -> std::io::Result<Log> {
     // Libraries are told apart: at their lower levels some write down whole requests. kube does so at
     // `warn`, where it can't parse an answer, which may be a Secret; and whoever asks logs what failed.
     let targets = Targets::new()
-        .with_default(ours.min(LevelFilter::WARN))
-        .with_targets([("webhook", ours), ("certs", ours), ("listen", ours)])
+        .with_default(level.min(LevelFilter::WARN))
+        .with_targets([("webhook", level), ("certs", level), ("listen", level)])
         .with_target("kube_client", LevelFilter::OFF);
     let lines = Lines::start(stderr())?;
     let layer = tracing_subscriber::fmt::layer().with_writer(lines.clone()).with_target(false);

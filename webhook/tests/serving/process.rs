@@ -241,15 +241,19 @@ async fn a_fifo_in_the_place_of_a_file_holds_nothing_up() {
     replace(&ca_file, &files.ca_pem());
     ready(admin).await;
 
-    std::fs::remove_file(files.certificate()).unwrap();
-    make_fifo(&files.certificate());
+    let fifo_at = |path: &Path| {
+        // In one step, so that nobody finds no file at all.
+        let fifo = files.path("fifo");
+        make_fifo(&fifo);
+        std::fs::rename(fifo, path).unwrap();
+    };
+    fifo_at(&files.certificate());
     let line = process.line("new certificate refused, the old one stays");
     assert!(line["problem"].as_str().unwrap().contains("not a regular file"), "{line}");
     let renewed = files.renew().to_string();
     while process.line("serving certificate in use")["fingerprint"] != *renewed {}
 
-    std::fs::remove_file(files.key()).unwrap();
-    make_fifo(&files.key());
+    fifo_at(&files.key());
     process.line("new certificate refused, the old one stays");
     process.signal("-TERM");
     assert_eq!(process.wait().code(), Some(0));
@@ -295,4 +299,28 @@ async fn without_free_file_descriptors_it_goes_on_serving() {
     })
     .await;
     assert_eq!(get(admin, "/livez").await.unwrap().0, 200);
+}
+
+#[test]
+fn an_api_server_that_is_away_is_in_the_log_once_and_the_token_is_not() {
+    let files = Files::new();
+    let kubeconfig = files.path("kubeconfig");
+    let content = serde_json::json!({
+        "clusters": [{ "name": "c", "cluster": { "server": "http://127.0.0.1:1" } }],
+        "users": [{ "name": "u", "user": { "token": "tell-nobody" } }],
+        "contexts": [{ "name": "x", "context": { "cluster": "c", "user": "u" } }],
+        "current-context": "x",
+    });
+    std::fs::write(&kubeconfig, content.to_string()).unwrap();
+    let mut command = Command::new(BINARY);
+    command.args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--namespace=n"]);
+    command.args(["--log-format=json", "--log-level=debug"]);
+    let mut process = Process::start(command.arg(format!("--kubeconfig={}", kubeconfig.display())));
+    while !process.line("not ready")["reason"].as_str().unwrap().contains("refused") {}
+    process.signal("-KILL");
+    process.wait();
+    process.seen.extend(process.lines.iter());
+    let log = format!("{:?}", process.seen);
+    // kube's own words for it.
+    assert!(!log.contains("failed with error") && !log.contains("tell-nobody"), "{log}");
 }
