@@ -1,4 +1,18 @@
-//! The demo, the tests against real parts, and the benchmarks' drivers.
+//! The promises of secret-handshake, shown on real parts.
+//!
+//! ```text
+//!   cargo demo ────── demo ──────▶ the main job with no cluster: webhook, sidecar and Legacy as processes
+//!   cargo e2e ─────── scenarios ─▶ one file a theme, each scenario a promise, on a real Kubernetes
+//!        └─ bench ─── bench ─────▶ what a start, an admission, ten thousand pods cost
+//!   cargo images ──── images ────▶ the images built, run as hardened containers, loaded into a cluster
+//!   cargo footprint ─ footprint ─▶ size, memory, CPU and speed of the sidecar
+//!                        │
+//!                     product: names, manifests, images, the webhook as pods or as processes
+//!                        │
+//!                     lab: clusters, nodes, images, containers; it knows nothing of the product
+//! ```
+//!
+//! Who wants to know what is promised reads `scenarios`, or `cargo e2e -- --list`.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,30 @@
-//! What a bare machine lacks to try a Kubernetes product: a cluster from Kubernetes' own Go modules, a
-//! node, images and containers with and without an engine.
+//! What a bare machine lacks to try something on Kubernetes, with no image pulled and no binary fetched.
+//!
+//! - [`cluster::Cluster::start`]: a control plane, built once from Kubernetes' own Go modules; with a node
+//!   ([`cluster::node::Node`]: containerd, kubelet, kube-proxy on this machine, as root) pods run too.
+//!   `cluster.api` and `cluster.kubectl` talk to it, `cluster.audit()` tells what it was asked.
+//! - [`image::write`]: an image from nothing but files. [`image::Engine`]: docker, podman and the like, with
+//!   a daemon of our own where none runs ([`image::Dockerd`]); [`image::Container`]: what it runs.
+//! - [`cargo::Build`], [`process::Process`], [`daemon::Daemon`]: programs built, started, waited for, ended.
+//! - [`load`], [`metrics`], [`proc`]: objects created in numbers; what a program counts and costs.
+//! - [`until::until`]: waits for anything else. [`state`]: all that was started ends, whatever happens.
+//!
+//! To use it for another project, start a cluster, put your images on it and apply your manifests:
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use lab::cluster::{Cluster, Setup, release::Wanted};
+//! use lab::state::State;
+//!
+//! let setup = Setup { version: Wanted::default().resolve()?, node: true, cache: "/var/cache/my".as_ref() };
+//! let cluster = Cluster::start(&setup, State::temporary("my-project-")?).await?;
+//! cluster.node()?.load("my-image.tar".as_ref())?;
+//! cluster.kubectl.run(&["apply", "-f", "my-manifests"]).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The program's `main` calls [`state::guard`] when it is run as `PROGRAM guard DIR`.
 
 #![expect(
     clippy::missing_errors_doc,

@@ -1,8 +1,6 @@
 //! How often the webhook is called for a pod, and what other parts of the API server make of the
 //! sidecar.
 
-use std::sync::Arc;
-
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
@@ -136,7 +134,7 @@ async fn default_of_a_limit_range(scene: &Scene) -> Result<()> {
 
 async fn reinvocation(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true"), ("other-webhook", "yes")]).await?;
-    let other = OtherWebhook::start(scene.cluster().scratch()).await?;
+    let other = OtherWebhook::start(scene.cluster().scratch())?;
     // It is called after ours: configurations are called in the order of their names.
     let configuration = json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
@@ -145,7 +143,7 @@ async fn reinvocation(scene: &Scene) -> Result<()> {
         "webhooks": [{
             "name": "other.example.com",
             "admissionReviewVersions": ["v1"],
-            "clientConfig": { "url": other.url(), "caBundle": other.ca_bundle() },
+            "clientConfig": { "url": other.url, "caBundle": other.ca_bundle },
             "rules": [{
                 "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"],
             }],
@@ -160,7 +158,7 @@ async fn reinvocation(scene: &Scene) -> Result<()> {
     shown
 }
 
-async fn reinvoked(scene: &Scene, namespace: &str, other: &Arc<OtherWebhook>) -> Result<()> {
+async fn reinvoked(scene: &Scene, namespace: &str, other: &OtherWebhook) -> Result<()> {
     let stored = until("the other webhook", PATIENCE, async || {
         let name = format!("pod-{}", scene.number());
         let stored = scene.api().create(&labelled(pod(namespace, &name), "true")).await?;

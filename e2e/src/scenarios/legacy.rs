@@ -18,10 +18,21 @@ use super::stage::Skip;
 use super::{Scenario, scenario};
 use crate::product::install;
 use crate::table::percentile;
+use crate::workspace;
 use lab::cluster::api::condition;
+use lab::command::feed;
 use lab::proc;
+use lab::process::Process;
+use lab::until::until;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
+    scenario!(
+        Node,
+        Alone,
+        "legacy/quick-start",
+        "the README's quick start, line by line: its last command shows that Legacy is initialised",
+        quick_start
+    ),
     scenario!(
         Node,
         Alone,
@@ -57,12 +68,50 @@ const DEMO: &str = "legacy-automation-demo";
 /// How often the demo's Legacy is started.
 const STARTS: usize = 10;
 
-async fn demo(scene: &Scene) -> Result<()> {
+/// The commands of the README's quick start.
+fn quick_start_lines(readme: &str) -> Result<Vec<&str>> {
+    let (_, section) =
+        readme.split_once("\n## Quick start with a cluster\n").context("no quick start")?;
+    let (_, block) = section.split_once("```console\n").context("no commands in it")?;
+    let (block, _) = block.split_once("```").context("no end of them")?;
+    Ok(block.lines().filter_map(|line| line.strip_prefix("$ ")).collect())
+}
+
+/// Makes sure that nobody else uses the demo's namespace, and has it removed at the end.
+async fn take_demo(scene: &Scene) -> Result<()> {
     if scene.api().exists("Namespace", "", DEMO).await? {
         bail!(Skip("the demo's namespace is there already".to_owned()));
     }
-    let objects = install::render(scene.cluster(), "deploy/demo").await?;
     scene.adopt(DEMO).await;
+    Ok(())
+}
+
+async fn quick_start(scene: &Scene) -> Result<()> {
+    take_demo(scene).await?;
+    let readme = std::fs::read_to_string(workspace().join("README.md"))?;
+    let mut lines = quick_start_lines(&readme)?.into_iter();
+    let images = lines.next().unwrap_or_default();
+    ensure!(images.starts_with("cargo images "), "the first line loads no images: {images}");
+    let last = lines.next_back().context("nothing but images")?;
+    for line in lines {
+        let done = feed(scene.kubectl().shell(line, workspace()), "", LONG).await?;
+        let stderr = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success(), "{line}: {stderr}");
+    }
+    // The last one goes on for as long as the pod lives. Until the container runs it fails.
+    until(&format!("`{last}` to tell of the handshake"), LONG, async || {
+        let shell = scene.kubectl().shell(last, workspace()).into();
+        let log = Process::start(last, shell, Box::new(|_| ()))?;
+        log.line("the handshake", LONG, |line| line.contains("Legacy is initialised")).await
+    })
+    .await?;
+    scene.api().delete("Namespace", "", DEMO).await?;
+    scene.api().wait_gone(("Namespace", "", DEMO), LONG).await
+}
+
+async fn demo(scene: &Scene) -> Result<()> {
+    take_demo(scene).await?;
+    let objects = install::render(scene.cluster(), "deploy/demo").await?;
     install::apply(scene.cluster(), &objects).await?;
     let way = Way::to(scene, DEMO, "legacy-mock-service").await?;
     let caller = Caller::start(way);
@@ -285,4 +334,18 @@ async fn ready_after(scene: &Scene, namespace: &str, name: &str) -> Result<Durat
     let listens = async { Ok(tokio::time::timeout(LONG, listens).await?) };
     let (listens, ready) = tokio::try_join!(listens, ready)?;
     Ok(ready.saturating_duration_since(listens))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quick_start_is_found_in_the_readme() {
+        let readme = std::fs::read_to_string(workspace().join("README.md")).unwrap();
+        let lines = quick_start_lines(&readme).unwrap();
+        assert!(lines.len() >= 4, "{lines:?}");
+        assert!(lines[1..].iter().all(|line| line.starts_with("kubectl ")), "{lines:?}");
+        assert!(lines[lines.len() - 1].contains("-c secret-handshake -f"), "{lines:?}");
+    }
 }

@@ -1,7 +1,8 @@
 //! `kubectl`, as people use it: what it prints is what they see.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -60,6 +61,19 @@ impl Kubectl {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
+    }
+
+    /// A shell that runs `line` in a folder, as a person types it who has this kubectl and this cluster.
+    pub fn shell(&self, line: &str, folder: &Path) -> Command {
+        let mut shell = command("sh", ["-c", line]);
+        if let Some(kubeconfig) = &self.kubeconfig {
+            shell.env("KUBECONFIG", kubeconfig);
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let own = self.program.parent().map(Path::to_owned);
+        let path = std::env::join_paths(own.into_iter().chain(std::env::split_paths(&path)));
+        shell.envs(path.ok().map(|path| ("PATH", path))).current_dir(folder);
+        shell
     }
 
     /// Runs `kubectl ARGUMENTS`, which must succeed, and gives its standard output.
