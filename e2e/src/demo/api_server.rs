@@ -2,31 +2,23 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{Request, StatusCode};
-use http_body_util::BodyExt as _;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
+use http::Request;
+use kube::{Client, Config};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use super::replica_set::uid;
 use super::selection::Entry;
 
 /// What knows the caBundle, and where the webhook's Service leads.
 pub(crate) struct ApiServer {
-    tls: TlsConnector,
-    webhook: SocketAddr,
+    client: Client,
 }
 
 /// A pod as it was admitted.
@@ -40,51 +32,35 @@ pub(crate) struct Admitted {
 }
 
 impl ApiServer {
-    /// Trusts the CAs in the PEM file `ca_bundle`, and them alone. Every Service is at `webhook`.
-    pub(crate) fn new(ca_bundle: &Path, webhook: SocketAddr) -> Result<Self> {
+    /// Trusts the CAs in the PEM file `ca_bundle`, and them alone. The Service `host` is at `webhook`.
+    pub(crate) fn new(ca_bundle: &Path, host: &str, webhook: SocketAddr) -> Result<Self> {
         let pem = std::fs::read(ca_bundle)
             .with_context(|| format!("can't read {}", ca_bundle.display()))?;
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            roots.add(certificate?)?;
-        }
-        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        Ok(Self { tls: Arc::new(config).into(), webhook })
+        let cas = CertificateDer::pem_slice_iter(&pem).map(|ca| Ok(ca?.to_vec()));
+        // kube's client speaks TLS as this needs it; that it is made for the other direction is no matter.
+        let mut config = Config::new(format!("https://{webhook}").parse()?);
+        config.root_cert = Some(cas.collect::<Result<_>>()?);
+        config.tls_server_name = Some(host.to_owned());
+        config.default_retry = false;
+        Ok(Self { client: Client::try_from(config)? })
     }
 
     /// Asks the webhook about a pod that is being created, and applies what it answers.
     pub(crate) async fn admit(&self, entry: &Entry, pod: &Value) -> Result<Admitted> {
         let review = review(pod);
         let limit = Duration::from_secs(u64::try_from(entry.timeout)?);
-        let path = format!("{}?timeout={}s", entry.path, entry.timeout);
+        let request = Request::post(format!("{}?timeout={}s", entry.path, entry.timeout))
+            .header("accept", "application/json, */*")
+            .header("content-type", "application/json")
+            .body(review.to_string().into_bytes())?;
         let began = Instant::now();
-        let (status, text) = timeout(limit, self.post(&entry.host, &path, review.to_string()))
-            .await
-            .unwrap_or_else(|_| bail!("no answer within {} s", entry.timeout))
-            .with_context(|| format!("failed calling webhook {:?}", entry.name))?;
-        let took = began.elapsed();
-        ensure!(status == StatusCode::OK, "it answered {status}: {text}");
-        let answer = serde_json::from_str(&text).context("its answer is not JSON")?;
-        apply(&review, &answer, took)
-    }
-
-    /// One request over a connection of its own.
-    async fn post(&self, host: &str, path: &str, body: String) -> Result<(StatusCode, String)> {
-        let tcp = TcpStream::connect(self.webhook).await?;
-        let tls = self.tls.connect(ServerName::try_from(host.to_owned())?, tcp).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
-        // It ends with the sender.
-        tokio::spawn(connection);
-        let request = Request::post(path)
-            .header(HOST, host)
-            .header(USER_AGENT, "kube-apiserver-admission")
-            .header(ACCEPT, "application/json, */*")
-            .header(CONTENT_TYPE, "application/json")
-            .body(body)?;
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+        let answer = match timeout(limit, self.client.request(request)).await {
+            Ok(answer) => {
+                answer.with_context(|| format!("failed calling webhook {}", entry.name))?
+            }
+            Err(_) => bail!("webhook {}: no answer within {} s", entry.name, entry.timeout),
+        };
+        apply(&review, &answer, began.elapsed())
     }
 }
 

@@ -59,7 +59,7 @@ pub async fn run(options: &Options) -> Result<()> {
     let (mut webhook, address) = webhook::serve(&programs["webhook"], certificates.path()).await?;
 
     heading("A pod of Legacy's Deployment is created");
-    let api_server = ApiServer::new(&certificates.path().join("ca.crt"), address)?;
+    let api_server = ApiServer::new(&certificates.path().join("ca.crt"), &entry.host, address)?;
     let pod = create(&api_server, &entry, &pod).await?;
 
     heading("The pod that came back starts");

@@ -39,12 +39,14 @@ pub struct Refused {
 /// current context if none are named.
 pub async fn client(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client> {
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..Default::default() };
-    let config = match kubeconfig {
+    let mut config = match kubeconfig {
         Some(path) => {
             kube::Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?
         }
         None => kube::Config::from_kubeconfig(&options).await?,
     };
+    // What the API server says no to is to be seen.
+    config.default_retry = false;
     Ok(Client::try_from(config)?)
 }
 
