@@ -178,6 +178,7 @@ impl ApiServer {
                 )) => {
                     return Ok(());
                 }
+                Some(Ok(WatchEvent::Bookmark(_))) => {}
                 // Ended: by the API server after a while, or by a failure.
                 _ if opened.elapsed() > CALL => self.watch = None,
                 _ => {
@@ -192,7 +193,7 @@ impl ApiServer {
     async fn open_watch(&mut self) -> kube::Result<Watch> {
         let selector = format!("metadata.name={}", self.objects.configuration);
         let seconds = u32::try_from(WATCH.as_secs()).unwrap_or(u32::MAX);
-        let params = WatchParams::default().fields(&selector).timeout(seconds);
+        let params = WatchParams::default().disable_bookmarks().fields(&selector).timeout(seconds);
         let api: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
         // No resourceVersion: from the present state on.
         let events = api.watch_metadata(&params, "").await?.boxed();
