@@ -28,4 +28,4 @@ pub use pod::{Metadata, Pod, Workload};
 pub use policy::{Policy, PullPolicy};
 pub use printable::printable;
 pub use quantity::Quantity;
-pub use sidecar::{HALF_VOLUME, Mode, NAME as SIDECAR, NO_TOKEN_VOLUME};
+pub use sidecar::{HALF_VOLUME, Mode, NAME as SIDECAR, NO_TOKEN_VOLUME, is_sidecars_argument};

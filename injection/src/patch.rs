@@ -14,11 +14,15 @@ use crate::sidecar::{Mode, Sidecar};
 /// Adds the sidecar to a pod, or to the pod template at `path`.
 pub(crate) fn inject(sidecar: &Sidecar<'_>, pod: &Pod, path: &[&str]) -> Patch {
     let spec = pod.spec.as_ref();
+    let missing = |name: &str| {
+        spec.is_none_or(|spec| spec.volumes().iter().all(|volume| volume.name != name))
+    };
+    let volumes = sidecar.volumes().into_iter().filter(|volume| missing(&volume.name));
     let mut operations = append(
         path,
         "volumes",
         spec.is_some_and(|spec| spec.volumes.is_some()),
-        sidecar.volumes().map(|volume| json!(volume)).into(),
+        volumes.map(|volume| json!(volume)).collect(),
     );
     let (list, exists) = match sidecar.mode {
         Mode::Classic => ("containers", true),

@@ -4,12 +4,15 @@
 //! A list in a list can be as long as the body has room for, whatever bound each of them has, so what
 //! stands in the inner one has to be small: see [`ContainerPort`].
 
+use std::fmt;
+
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use crate::bounded::{List, Map};
 use crate::keys;
 use crate::quantity::Quantity;
+use crate::sidecar::{HALF_VOLUME, NAME, NO_TOKEN_VOLUME, is_sidecars_argument};
 
 /// A pod, or a workload's pod template.
 #[derive(Debug, Default, Deserialize)]
@@ -50,9 +53,40 @@ pub(crate) struct PodSpec {
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Container {
     pub(crate) name: String,
+    args: Option<Arguments>,
     ports: Option<List<ContainerPort>>,
     pub(crate) resources: Option<Resources>,
     restart_policy: Option<String>,
+}
+
+/// What is kept of a container's arguments: whether one of them is the sidecar's.
+#[derive(Debug)]
+struct Arguments {
+    are_sidecars: bool,
+}
+
+impl<'de> Deserialize<'de> for Arguments {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ArgumentsVisitor;
+
+        impl<'de> Visitor<'de> for ArgumentsVisitor {
+            type Value = Arguments;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of strings")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Arguments, A::Error> {
+                let mut are_sidecars = false;
+                while let Some(argument) = all.next_element::<String>()? {
+                    are_sidecars |= is_sidecars_argument(&argument);
+                }
+                Ok(Arguments { are_sidecars })
+            }
+        }
+
+        deserializer.deserialize_seq(ArgumentsVisitor)
+    }
 }
 
 /// 8 bytes, so that two million empty ones, which fill a body of 6 MiB, take 16 MiB.
@@ -98,6 +132,15 @@ struct PodResources {
 #[serde(default)]
 pub(crate) struct Volume {
     pub(crate) name: String,
+    secret: Option<SecretSource>,
+    #[serde(rename = "downwardAPI")]
+    downward_api: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SecretSource {
+    secret_name: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -209,6 +252,11 @@ impl PodSpec {
 }
 
 impl Container {
+    /// Whether it is the sidecar, and not another container of its name.
+    pub(crate) fn is_sidecar(&self) -> bool {
+        self.name == NAME && self.args.as_ref().is_some_and(|args| args.are_sidecars)
+    }
+
     /// Whether an init container runs on beside the pod's containers (KEP-753).
     pub(crate) fn is_native_sidecar(&self) -> bool {
         self.restart_policy.as_deref() == Some("Always")
@@ -219,6 +267,18 @@ impl Container {
         self.ports.iter().flat_map(|ports| ports.iter()).any(|declared| {
             declared.container_port == i32::from(port) && declared.protocol != Some(Protocol::Other)
         })
+    }
+}
+
+impl Volume {
+    /// Whether it holds what the sidecar's own volume of this name would.
+    pub(crate) fn is_sidecars(&self, secret_name: &str) -> bool {
+        let secret = self.secret.as_ref().and_then(|secret| secret.secret_name.as_deref());
+        match self.name.as_str() {
+            HALF_VOLUME => secret == Some(secret_name),
+            NO_TOKEN_VOLUME => self.downward_api.is_some(),
+            _ => false,
+        }
     }
 }
 

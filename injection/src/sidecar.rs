@@ -16,10 +16,19 @@ pub const HALF_VOLUME: &str = "secret-handshake";
 /// The name of the empty volume that keeps a service-account token out of the sidecar.
 pub const NO_TOKEN_VOLUME: &str = "secret-handshake-no-token";
 
+/// What one argument of each sidecar begins with; no other program is likely to have it.
+const PORT_FLAG: &str = "--legacy-port=";
+
 const HALF_DIRECTORY: &str = "/etc/secret-handshake";
 const HALF_FILE: &str = "half";
 /// Where the API server's ServiceAccount plugin mounts a token, unless something is there.
 const TOKEN_DIRECTORY: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// Whether an argument is one that the sidecar has: a container of its name with none is another's.
+#[must_use]
+pub fn is_sidecars_argument(argument: &str) -> bool {
+    argument.starts_with(PORT_FLAG)
+}
 
 /// As which kind of container the sidecar joins the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +98,7 @@ impl Sidecar<'_> {
 
     fn args(&self) -> Vec<String> {
         let mut args = vec![
-            format!("--legacy-port={}", self.legacy_port),
+            format!("{PORT_FLAG}{}", self.legacy_port),
             format!("--half-file={HALF_DIRECTORY}/{HALF_FILE}"),
             format!("--listen=:{}", self.health_port),
             format!("--secret={}", self.secret_name),

@@ -1,12 +1,9 @@
 //! The sidecar of an earlier injection, which is taken out before the next one: so an injected manifest
 //! follows changed annotations, flags and versions.
 
-use injection::{HALF_VOLUME, NO_TOKEN_VOLUME, SIDECAR};
+use injection::{HALF_VOLUME, NO_TOKEN_VOLUME, SIDECAR, is_sidecars_argument};
 
 use crate::manifest::Value;
-
-/// An argument that each sidecar has had since the first one.
-const ARGUMENT: &str = "--legacy-port=";
 
 /// Takes the sidecar and its volumes out of a pod or a pod template.
 pub(super) fn remove(pod: &mut Value) {
@@ -35,7 +32,7 @@ pub(super) fn remove(pod: &mut Value) {
 fn is_sidecar(container: &Value) -> bool {
     let Some(Value::List(arguments)) = container.get("args") else { return false };
     let mut arguments = arguments.iter().filter_map(Value::as_str);
-    is_named(container, SIDECAR) && arguments.any(|argument| argument.starts_with(ARGUMENT))
+    is_named(container, SIDECAR) && arguments.any(is_sidecars_argument)
 }
 
 fn is_named(value: &Value, name: &str) -> bool {

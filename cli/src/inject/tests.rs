@@ -158,6 +158,27 @@ fn a_sidecar_of_ours_is_made_anew() {
 }
 
 #[test]
+fn what_has_our_names_and_is_not_ours_is_a_reason() {
+    let out = injected(&case("own-container-name.yaml"));
+    assert_eq!(out.report[0].treatment, Treatment::Refused);
+    let line = &report(&out)[0];
+    assert!(line.contains("has a container secret-handshake of its own"), "{line}");
+
+    // Our own volumes, left without the container, are used.
+    let text = case("copy-without-container.yaml");
+    let out = injected_with(&text, &with_label("true"));
+    assert_eq!(report(&out), ["Pod/copy2: injected (classic)"]);
+    let pod = &values(&out.manifests)[0];
+    let volumes = ["kube-api-access-7x2t6", "secret-handshake", "secret-handshake-no-token"];
+    assert_eq!(names(pod, "spec.volumes"), volumes);
+    assert_eq!(at(pod, "spec.volumes"), at(&values(&text)[0], "spec.volumes"));
+    let other = text.replace("secretName: secret-handshake", "secretName: other");
+    let out = injected_with(&other, &with_label("true"));
+    assert_eq!(out.report[0].treatment, Treatment::Noted);
+    assert!(report(&out)[0].contains("volume secret-handshake of its own"), "{:?}", report(&out));
+}
+
+#[test]
 fn lists_are_looked_into() {
     let indented = POD.replace('\n', "\n    ");
     for kind in ["List", "PodList"] {

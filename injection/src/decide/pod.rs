@@ -58,8 +58,9 @@ pub(super) fn sidecar<'a>(
 ) -> Result<Sidecar<'a>, Reason> {
     let spec = pod.spec.as_ref().ok_or(Reason::NoContainers)?;
     let mut containers = spec.containers().iter().chain(spec.init_containers());
-    if containers.any(|container| container.name == NAME) {
-        return Err(Reason::AlreadyInjected);
+    if let Some(container) = containers.find(|container| container.name == NAME) {
+        let is_ours = container.is_sidecar();
+        return Err(if is_ours { Reason::AlreadyInjected } else { Reason::ContainerTaken });
     }
     if spec.host_network == Some(true) {
         return Err(Reason::HostNetwork);
@@ -72,7 +73,7 @@ pub(super) fn sidecar<'a>(
     }
     let settings = annotations::settings(pod)?;
     let mode = mode::choose(settings.mode, spec.ends())?;
-    check_volume_names(spec)?;
+    check_volumes(spec, settings.secret_name)?;
     check_port(spec, &settings)?;
 
     Ok(Sidecar {
@@ -97,10 +98,13 @@ fn is_for_windows(spec: &PodSpec) -> bool {
         || node_os.is_some_and(|os| os == "windows")
 }
 
-fn check_volume_names(spec: &PodSpec) -> Result<(), Reason> {
-    for volume in [HALF_VOLUME, NO_TOKEN_VOLUME] {
-        if spec.volumes().iter().any(|taken| taken.name == volume) {
-            return Err(Reason::VolumeTaken { volume });
+/// A volume of the sidecar's, without the container, is what `kubectl debug --copy-to` or an edit leaves:
+/// it is used.
+fn check_volumes(spec: &PodSpec, secret_name: &str) -> Result<(), Reason> {
+    for name in [HALF_VOLUME, NO_TOKEN_VOLUME] {
+        let mut volumes = spec.volumes().iter().filter(|volume| volume.name == name);
+        if volumes.any(|volume| !volume.is_sidecars(secret_name)) {
+            return Err(Reason::VolumeTaken { volume: name });
         }
     }
     Ok(())

@@ -28,6 +28,8 @@ pub enum Reason {
     MirrorPod,
     #[error("there is a container secret-handshake already")]
     AlreadyInjected,
+    #[error("the pod has a container secret-handshake of its own: the sidecar needs that name")]
+    ContainerTaken,
     #[error(
         "hostNetwork is true: localhost is the node's own, and the sidecar's port would be open on the node"
     )]
@@ -77,6 +79,7 @@ impl Reason {
             Self::Done => "done",
             Self::MirrorPod => "mirror-pod",
             Self::AlreadyInjected => "already-injected",
+            Self::ContainerTaken => "container-taken",
             Self::HostNetwork => "host-network",
             Self::Windows => "windows",
             Self::NoContainers => "no-containers",
@@ -104,6 +107,7 @@ impl Reason {
                 | Self::InvalidAnnotation { .. }
                 | Self::SamePort { .. }
                 | Self::PortTaken { .. }
+                | Self::ContainerTaken
                 | Self::VolumeTaken { .. }
                 | Self::ClassicInPodThatEnds
         )

@@ -38,7 +38,7 @@ pub(crate) fn expected(pod: &Pod, policy: &Policy) -> Expected {
         .is_some_and(|label| ["false", "disabled", "off"].contains(&label.as_str()))
         || annotations.contains_key("secret-handshake-done")
         || annotations.contains_key("kubernetes.io/config.mirror")
-        || everything.iter().any(|container| container.name == "secret-handshake");
+        || everything.iter().any(|container| is_sidecar(container));
     if left_alone {
         return Expected::Unchanged;
     }
@@ -47,6 +47,11 @@ pub(crate) fn expected(pod: &Pod, policy: &Policy) -> Expected {
         Err(reason) if label.is_some() => Expected::Denied(reason),
         Err(reason) => Expected::Noted(reason),
     }
+}
+
+fn is_sidecar(container: &Container) -> bool {
+    let mut args = container.args.iter().flatten();
+    container.name == "secret-handshake" && args.any(|arg| arg.starts_with("--legacy-port="))
 }
 
 /// What a pod gets, as its annotations and its spec have it.
@@ -67,6 +72,10 @@ fn injected(
     annotations: &BTreeMap<String, String>,
     policy: &Policy,
 ) -> Result<Pod, &'static str> {
+    let init = spec.init_containers.clone().unwrap_or_default();
+    if spec.containers.iter().chain(&init).any(|container| container.name == "secret-handshake") {
+        return Err("container-taken");
+    }
     let node_os = spec.node_selector.as_ref().and_then(|nodes| nodes.get("kubernetes.io/os"));
     if spec.host_network == Some(true) {
         return Err("host-network");
@@ -81,10 +90,17 @@ fn injected(
     }
     let wanted = wanted(spec, annotations)?;
     let volumes = spec.volumes.clone().unwrap_or_default();
-    if volumes.iter().any(|volume| volume.name.starts_with("secret-handshake")) {
+    let is_other = |volume: &Volume| match volume.name.as_str() {
+        "secret-handshake" => {
+            volume.secret.as_ref().and_then(|secret| secret.secret_name.as_ref())
+                != Some(&wanted.secret_name)
+        }
+        "secret-handshake-no-token" => volume.downward_api.is_none(),
+        _ => false,
+    };
+    if volumes.iter().any(is_other) {
         return Err("volume-taken");
     }
-    let init = spec.init_containers.clone().unwrap_or_default();
     let runs_on =
         init.iter().filter(|container| container.restart_policy.as_deref() == Some("Always"));
     let mut ports = spec
@@ -115,7 +131,11 @@ fn injected(
         &mut spec.containers
     };
     list.push(container);
-    spec.volumes.get_or_insert_default().extend(volumes_for(wanted.secret_name, wanted.secret_key));
+    let there: Vec<_> = volumes.iter().map(|volume| volume.name.as_str()).collect();
+    let missing = volumes_for(wanted.secret_name, wanted.secret_key)
+        .into_iter()
+        .filter(|volume| !there.contains(&volume.name.as_str()));
+    spec.volumes.get_or_insert_default().extend(missing);
     Ok(pod)
 }
 

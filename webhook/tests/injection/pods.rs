@@ -129,6 +129,7 @@ fn container() -> impl Strategy<Value = Value> {
     let env = text().prop_map(|value| json!({"name": "X", "value": value}));
     (
         rarely(20, Just(json!("secret-handshake"))),
+        maybe(select(vec![json!([]), json!(["--port=1"]), json!(["x", "--legacy-port=3000"])])),
         rarely(3, vec(port, 0..2).prop_map(Value::Array)),
         maybe(resources()),
         maybe(vec(mount, 0..2).prop_map(Value::Array)),
@@ -136,18 +137,21 @@ fn container() -> impl Strategy<Value = Value> {
         maybe(vec(env, 0..3).prop_map(Value::Array)),
         rarely(3, one_of(&["Always"])),
     )
-        .prop_map(|(name, ports, resources, mounts, security_context, env, restart_policy)| {
-            object(vec![
-                ("name", name.or_else(|| Some(json!("unnamed")))),
-                ("image", Some(json!("registry.example.com/x:1"))),
-                ("ports", ports),
-                ("resources", resources),
-                ("volumeMounts", mounts),
-                ("securityContext", security_context),
-                ("env", env),
-                ("restartPolicy", restart_policy),
-            ])
-        })
+        .prop_map(
+            |(name, args, ports, resources, mounts, security_context, env, restart_policy)| {
+                object(vec![
+                    ("name", name.or_else(|| Some(json!("unnamed")))),
+                    ("image", Some(json!("registry.example.com/x:1"))),
+                    ("args", args),
+                    ("ports", ports),
+                    ("resources", resources),
+                    ("volumeMounts", mounts),
+                    ("securityContext", security_context),
+                    ("env", env),
+                    ("restartPolicy", restart_policy),
+                ])
+            },
+        )
 }
 
 /// Containers with names of their own, unless one has the sidecar's.
@@ -168,8 +172,14 @@ fn spec() -> impl Strategy<Value = Value> {
     let volume = prop_oneof![
         30 => one_of(&["data", "config", "kube-api-access-x"]),
         1 => one_of(&["secret-handshake", "secret-handshake-no-token"]),
-    ];
-    let volumes = vec(volume.prop_map(|name| json!({"name": name, "emptyDir": {}})), 0..3);
+    ]
+    .prop_map(|name| json!({"name": name, "emptyDir": {}}));
+    let secret = json!({"secretName": "secret-handshake", "optional": true});
+    let sidecars = select(vec![
+        json!({"name": "secret-handshake", "secret": secret}),
+        json!({"name": "secret-handshake-no-token", "downwardAPI": {"defaultMode": 420}}),
+    ]);
+    let volumes = vec(prop_oneof![30 => volume, 1 => sidecars], 0..3);
     let pod_security = (
         option::of(select(vec![0, 1000])),
         option::of(select(vec!["Unconfined", "RuntimeDefault"])),
