@@ -12,7 +12,7 @@ mod certificates;
 mod version;
 
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ use crate::metrics::Metrics;
 use crate::review;
 use crate::routes::{self, AnswerFn};
 use crate::tls::Tls;
-use certificates::{Certificates, Surroundings};
+use certificates::{Certificates, Task};
 
 /// For the API server's port: connections, and bytes of one body and of all. An API server sends objects
 /// of up to 3 MiB (its own limit for a request), and an update's review has the old object and the new.
@@ -54,9 +54,6 @@ const THREADS: Duration = Duration::from_secs(1);
 
 /// Where a pod is told its namespace, next to the token of its service account.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
-
-/// Work that goes on beside serving, for as long as the webhook serves.
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What no flag says.
 #[derive(Clone)]
@@ -164,14 +161,15 @@ pub async fn bind(args: Args, options: Options) -> anyhow::Result<Bound> {
     if let Ok(client) = cluster::client(args.kubeconfig.as_deref()).await {
         tasks.push(Box::pin(version::warn_if_too_old(client)));
     }
-    let around = Surroundings {
-        namespace: namespace.as_deref(),
-        kubeconfig: args.kubeconfig.as_deref(),
-        readiness: &readiness,
-        metrics: &metrics,
-    };
-    let Certificates { tls, tasks: more } =
-        certificates::prepare(args.certificates, around).await?;
+    let kubeconfig = args.kubeconfig.as_deref();
+    let Certificates { tls, tasks: more } = certificates::prepare(
+        args.certificates,
+        namespace.as_deref(),
+        kubeconfig,
+        &readiness,
+        &metrics,
+    )
+    .await?;
     tasks.extend(more);
 
     let policy = Policy { own_namespace: namespace, ..args.sidecar };

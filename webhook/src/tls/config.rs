@@ -2,63 +2,50 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
+use certs::certificate::CertificateError;
+use certs::serving::ServingCertificate;
 use rustls::crypto::ring;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert, WebPkiClientVerifier};
-use rustls::sign::CertifiedKey;
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::CertificateDer;
 
-use super::Refused;
-
-/// The certificate that handshakes show, whatever name the client asks for.
-#[derive(Debug, Default)]
-pub(super) struct CertificateInUse(ArcSwapOption<CertifiedKey>);
-
-impl CertificateInUse {
-    pub(super) fn replace(&self, key: CertifiedKey) {
-        self.0.store(Some(Arc::new(key)));
-    }
-
-    pub(super) fn is_there(&self) -> bool {
-        self.0.load().is_some()
-    }
+/// Why a certificate, or a CA for clients, is not taken into use.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// It can't be read, or the two do not belong together.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// It can't be a CA for clients.
+    #[error("it can't be used to verify clients: {0}")]
+    ClientCa(#[from] VerifierBuilderError),
+    /// rustls does not take it.
+    #[error("it can't be used: {0}")]
+    Config(#[from] rustls::Error),
 }
 
-impl ResolvesServerCert for CertificateInUse {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.load_full()
-    }
-}
-
-pub(super) fn for_anyone(certificate: &Arc<CertificateInUse>) -> Result<ServerConfig, Refused> {
-    config(Arc::new(NoClientAuth), certificate)
-}
-
-pub(super) fn for_clients_of(
+pub(super) fn verifier(
     roots: Vec<CertificateDer<'static>>,
-    certificate: &Arc<CertificateInUse>,
-) -> Result<ServerConfig, Refused> {
+) -> Result<Arc<dyn ClientCertVerifier>, Refused> {
     let mut store = RootCertStore::empty();
     for root in roots {
         store.add(root)?;
     }
     let provider = Arc::new(ring::default_provider());
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider).build()?;
-    config(verifier, certificate)
+    Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider).build()?)
 }
 
-fn config(
-    verifier: Arc<dyn ClientCertVerifier>,
-    certificate: &Arc<CertificateInUse>,
+pub(super) fn config(
+    certificate: &ServingCertificate,
+    clients: Arc<dyn ClientCertVerifier>,
 ) -> Result<ServerConfig, Refused> {
+    let shown = SingleCertAndKey::from(certificate.certified_key()?);
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&TLS13, &TLS12])?
-        .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::clone(certificate) as Arc<dyn ResolvesServerCert>);
+        .with_client_cert_verifier(clients)
+        .with_cert_resolver(Arc::new(shown));
     // What an API server asks for where the webhook is a Service. Not h2: its PING and SETTINGS
     // floods and its unfinished streams have no bound in today's Rust server stack.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

@@ -8,22 +8,22 @@
 //! Connections that are open go on with what they were opened with.
 
 mod config;
-mod content;
 mod failure;
 pub(crate) mod files;
 pub(crate) mod kept;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use certs::certificate::{CertificateError, Facts, Fingerprint, Validity, certificates, facts};
 use certs::serving::ServingCertificate;
 use rustls::ServerConfig;
-use rustls::server::VerifierBuilderError;
+use rustls::server::NoClientAuth;
+use rustls::server::danger::ClientCertVerifier;
 
 use crate::metrics::{HandshakeFailure, Metrics};
-use config::CertificateInUse;
+pub use config::Refused;
 use failure::DistrustLog;
 
 /// Which clients may speak to the webhook.
@@ -35,48 +35,52 @@ pub enum Clients {
     WithCertificate,
 }
 
-/// Why a certificate, or a CA for clients, is not taken into use.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// It can't be read, or the two do not belong together.
-    #[error(transparent)]
-    Certificate(#[from] CertificateError),
-    /// It can't be a CA for clients.
-    #[error("it can't be used to verify clients: {0}")]
-    ClientCa(#[from] VerifierBuilderError),
-    /// rustls does not take it.
-    #[error("it can't be used: {0}")]
-    Config(#[from] rustls::Error),
-}
-
 /// TLS for the webhook's port. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    certificate: Arc<CertificateInUse>,
+    parts: Arc<Mutex<Parts>>,
+    /// What the parts make up, when all are there.
     config: Arc<ArcSwapOption<ServerConfig>>,
-    serving: Arc<ArcSwapOption<ServingCertificate>>,
     distrust: Arc<DistrustLog>,
     metrics: Metrics,
 }
 
+#[derive(Clone, Debug)]
+struct Parts {
+    serving: Option<ServingCertificate>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
 impl Tls {
     /// Without a certificate yet: until one is installed, handshakes fail.
-    ///
-    /// # Errors
-    /// If rustls refuses the fixed configuration; it does not.
-    pub fn new(clients: Clients, metrics: Metrics) -> Result<Self, Refused> {
-        let certificate = Arc::<CertificateInUse>::default();
-        let config = match clients {
-            Clients::Anyone => Some(Arc::new(config::for_anyone(&certificate)?)),
+    #[must_use]
+    pub fn new(clients: Clients, metrics: Metrics) -> Self {
+        let clients: Option<Arc<dyn ClientCertVerifier>> = match clients {
+            Clients::Anyone => Some(Arc::new(NoClientAuth)),
             Clients::WithCertificate => None,
         };
-        Ok(Self {
-            certificate,
-            config: Arc::new(ArcSwapOption::new(config)),
-            serving: Arc::default(),
+        Self {
+            parts: Arc::new(Mutex::new(Parts { serving: None, clients })),
+            config: Arc::default(),
             distrust: Arc::default(),
             metrics,
-        })
+        }
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Parts)) -> Result<(), Refused> {
+        let mut parts = self.parts();
+        let mut changed = parts.clone();
+        change(&mut changed);
+        if let Parts { serving: Some(serving), clients: Some(clients) } = &changed {
+            let config = config::config(serving, Arc::clone(clients))?;
+            self.config.store(Some(Arc::new(config)));
+        }
+        *parts = changed;
+        Ok(())
     }
 
     /// Shows this certificate from the next handshake on. Says how long it is valid, which nothing
@@ -102,9 +106,7 @@ impl Tls {
     fn try_install(&self, certificate: &ServingCertificate) -> Result<Validity, Refused> {
         let first = certificate.chain().first().ok_or(CertificateError::NoCertificate)?;
         let Facts { issuer, validity, dns, .. } = facts(first)?;
-        let key = certificate.certified_key()?;
-        self.certificate.replace(key);
-        self.serving.store(Some(Arc::new(certificate.clone())));
+        self.change(|parts| parts.serving = Some(certificate.clone()))?;
         self.metrics.certificate_installed(validity.not_after);
         tracing::info!(
             fingerprint = %Fingerprint::of(first),
@@ -118,8 +120,8 @@ impl Tls {
 
     /// The certificate in use.
     #[must_use]
-    pub fn serving(&self) -> Option<Arc<ServingCertificate>> {
-        self.serving.load_full()
+    pub fn serving(&self) -> Option<ServingCertificate> {
+        self.parts().serving.clone()
     }
 
     /// From the next handshake on, lets in only clients with a certificate of a CA in `pem`.
@@ -127,11 +129,11 @@ impl Tls {
     /// # Errors
     /// [`Refused`], and then what held before still holds.
     pub fn demand(&self, pem: &[u8]) -> Result<(), Refused> {
-        let config = certificates(pem)
+        certificates(pem)
             .map_err(Refused::from)
-            .and_then(|roots| config::for_clients_of(roots, &self.certificate))
+            .and_then(config::verifier)
+            .and_then(|clients| self.change(|parts| parts.clients = Some(clients)))
             .inspect_err(|_| self.metrics.certificate_refused())?;
-        self.config.store(Some(Arc::new(config)));
         tracing::info!("client CA in use");
         Ok(())
     }
@@ -139,7 +141,7 @@ impl Tls {
     /// What a handshake goes by; `None` until there is a certificate, and a client CA if one is named.
     #[must_use]
     pub fn config(&self) -> Option<Arc<ServerConfig>> {
-        let config = self.config.load_full().filter(|_| self.certificate.is_there());
+        let config = self.config.load_full();
         if config.is_none() {
             self.metrics.handshake_failed(HandshakeFailure::NotReady);
         }

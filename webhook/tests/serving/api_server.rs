@@ -57,7 +57,7 @@ struct Shared {
 impl ApiServer {
     pub(crate) fn start() -> Self {
         let files = Files::new();
-        let tls = Tls::new(Clients::Anyone, metrics()).unwrap();
+        let tls = Tls::new(Clients::Anyone, metrics());
         let (certificate, key) = files.read();
         tls.install_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
         let webhooks = ENTRIES.map(|name| json!({ "name": name, "clientConfig": {} }));

@@ -72,7 +72,7 @@ async fn the_pair_is_swapped_under_load() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_swaps_while_fifty_connections_post() {
     let files = Files::new();
-    let tls = Tls::new(Clients::Anyone, metrics()).unwrap();
+    let tls = Tls::new(Clients::Anyone, metrics());
     let swap = || {
         let (fingerprint, certificate, key) = files.pair();
         tls.install_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
