@@ -61,11 +61,9 @@ fn has_no_token(container: &Value, pod: &Value) -> bool {
         volumes.find(|volume| volume["name"] == *name)
     };
     let at_token = mounts.iter().find(|mount| mount["mountPath"] == TOKEN);
-    let empty = at_token
-        .and_then(|mount| volume(&mount["name"]))
-        .is_some_and(|volume| {
-            volume["downwardAPI"].is_object() && volume["downwardAPI"]["items"].is_null()
-        });
+    let empty = at_token.and_then(|mount| volume(&mount["name"])).is_some_and(|volume| {
+        volume["downwardAPI"].is_object() && volume["downwardAPI"]["items"].is_null()
+    });
     empty && mounts.len() == 2 && container["env"].is_null() && container["envFrom"].is_null()
 }
 
