@@ -2,7 +2,7 @@ use super::annotations::{self, Settings};
 use super::reason::Reason;
 use super::{mode, resources};
 use crate::keys;
-use crate::pod::{Pod, PodSpec};
+use crate::pod::{Container, Pod, PodSpec};
 use crate::policy::{Policy, SIDECAR_UID};
 use crate::printable::printable;
 use crate::sidecar::{HALF_VOLUME, NAME, NO_TOKEN_VOLUME, Sidecar};
@@ -57,10 +57,12 @@ pub(super) fn sidecar<'a>(
     policy: &'a Policy,
 ) -> Result<Sidecar<'a>, Reason> {
     let spec = pod.spec.as_ref().ok_or(Reason::NoContainers)?;
-    let mut containers = spec.containers().iter().chain(spec.init_containers());
-    if let Some(container) = containers.find(|container| container.name == NAME) {
-        let is_ours = container.is_sidecar();
-        return Err(if is_ours { Reason::AlreadyInjected } else { Reason::ContainerTaken });
+    let containers = || spec.containers().iter().chain(spec.init_containers());
+    if containers().any(Container::is_sidecar) {
+        return Err(Reason::AlreadyInjected);
+    }
+    if containers().any(|container| container.name == NAME) {
+        return Err(Reason::ContainerTaken);
     }
     if spec.host_network == Some(true) {
         return Err(Reason::HostNetwork);
