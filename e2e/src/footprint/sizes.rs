@@ -50,7 +50,7 @@ pub(super) fn sidecar(linked: &Linked) -> Result<Row> {
 /// The size of the webhook.
 pub(super) async fn webhook() -> Result<Row> {
     let size = size(&compile(Product::Webhook, Architecture::host()).await?)?;
-    Ok(Row::one("webhook, static with musl", size, Some(Quantity::Bytes(7_000_000))))
+    Ok(Row::one("webhook, static with musl", size, Some(Quantity::Bytes(10_500_000))))
 }
 
 fn size(program: &Path) -> Result<Quantity> {

@@ -86,7 +86,7 @@ impl Product {
     #[must_use]
     pub const fn goal(self) -> Option<u64> {
         match self {
-            Self::Webhook => Some(7_000_000),
+            Self::Webhook => Some(10_500_000),
             Self::Sidecar => Some(1_400_000),
             Self::LegacyMock => None,
         }
