@@ -5,8 +5,10 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::new;
+
 /// What [`Status`] says.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct CertificateMetrics {
     ca_not_after: Gauge,
     matches: Gauge,
@@ -15,28 +17,29 @@ pub struct CertificateMetrics {
 }
 
 impl CertificateMetrics {
-    pub(super) fn register(&self, registry: &mut Registry) {
-        let Self { ca_not_after, matches, renewals, repairs } = self.clone();
-        registry.register(
-            "ca_not_after_seconds",
-            "When the CA of the serving certificate ends, in seconds since 1970",
-            ca_not_after,
-        );
-        registry.register(
-            "cabundle_matches",
-            "1 if the caBundle of every entry holds exactly the CAs that it should",
-            matches,
-        );
-        registry.register(
-            "cert_renewals",
-            "Serving certificates signed in place of an older one",
-            renewals,
-        );
-        registry.register(
-            "cabundle_repairs",
-            "Times that caBundles were put right that somebody else had changed",
-            repairs,
-        );
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        Self {
+            ca_not_after: new(
+                registry,
+                "ca_not_after_seconds",
+                "When the CA of the serving certificate ends, in seconds since 1970",
+            ),
+            matches: new(
+                registry,
+                "cabundle_matches",
+                "1 if the caBundle of every entry holds exactly the CAs that it should",
+            ),
+            renewals: new(
+                registry,
+                "cert_renewals",
+                "Serving certificates signed in place of an older one",
+            ),
+            repairs: new(
+                registry,
+                "cabundle_repairs",
+                "Times that caBundles were put right that somebody else had changed",
+            ),
+        }
     }
 
     /// Shows how things are.

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwapOption;
 use certs::certificate::{CertificateError, Facts, Fingerprint, Validity, certificates, facts};
 use certs::serving::ServingCertificate;
+use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::server::NoClientAuth;
 use rustls::server::danger::ClientCertVerifier;
@@ -124,18 +125,19 @@ impl Tls {
         self.parts().serving.clone()
     }
 
-    /// From the next handshake on, lets in only clients with a certificate of a CA in `pem`.
+    /// From the next handshake on, lets in only clients with a certificate of a CA in `pem`. How long the
+    /// CA itself is valid is not looked at.
     ///
     /// # Errors
     /// [`Refused`], and then what held before still holds.
-    pub fn demand(&self, pem: &[u8]) -> Result<(), Refused> {
+    pub fn demand(&self, pem: &[u8]) -> Result<Validity, Refused> {
         certificates(pem)
             .map_err(Refused::from)
             .and_then(config::verifier)
             .and_then(|clients| self.change(|parts| parts.clients = Some(clients)))
             .inspect_err(|_| self.metrics.certificate_refused())?;
         tracing::info!("client CA in use");
-        Ok(())
+        Ok(Validity { not_before: Timestamp::MIN, not_after: Timestamp::MAX })
     }
 
     /// What a handshake goes by; `None` until there is a certificate, and a client CA if one is named.
