@@ -14,6 +14,7 @@ pub(crate) mod kept;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use certs::certificate::{CertificateError, Facts, Fingerprint, Validity, certificates, facts};
@@ -25,7 +26,6 @@ use rustls::server::danger::ClientCertVerifier;
 
 use crate::metrics::{HandshakeFailure, Metrics};
 pub use config::Refused;
-use failure::DistrustLog;
 
 /// Which clients may speak to the webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct Tls {
     parts: Arc<Mutex<Parts>>,
     /// What the parts make up, when all are there.
     config: Arc<ArcSwapOption<ServerConfig>>,
-    distrust: Arc<DistrustLog>,
+    distrust_logged: Arc<Mutex<Option<Instant>>>,
     metrics: Metrics,
 }
 
@@ -63,7 +63,7 @@ impl Tls {
         Self {
             parts: Arc::new(Mutex::new(Parts { serving: None, clients })),
             config: Arc::default(),
-            distrust: Arc::default(),
+            distrust_logged: Arc::default(),
             metrics,
         }
     }
@@ -156,7 +156,7 @@ impl Tls {
         self.metrics.handshake_failed(cause);
         tracing::debug!(?cause, %error, "TLS handshake failed");
         if cause == HandshakeFailure::Distrusted {
-            self.distrust.warn(error);
+            failure::warn_of_distrust(&self.distrust_logged, error);
         }
     }
 }
