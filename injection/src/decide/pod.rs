@@ -67,7 +67,7 @@ pub(super) fn sidecar<'a>(
     if spec.host_network == Some(true) {
         return Err(Reason::HostNetwork);
     }
-    if is_for_windows(spec) {
+    if spec.is_for_windows() {
         return Err(Reason::Windows);
     }
     if spec.containers().is_empty() {
@@ -92,12 +92,6 @@ pub(super) fn sidecar<'a>(
         run_as_user: run_as_user(spec, policy),
         default_container: default_container(pod, spec),
     })
-}
-
-fn is_for_windows(spec: &PodSpec) -> bool {
-    let node_os = spec.node_selector.as_ref().and_then(|nodes| nodes.get(keys::OS));
-    spec.os.as_ref().is_some_and(|os| os.name == "windows")
-        || node_os.is_some_and(|os| os == "windows")
 }
 
 /// A volume of the sidecar's, without the container, is what `kubectl debug --copy-to` or an edit leaves:
@@ -128,7 +122,7 @@ fn check_port(spec: &PodSpec, settings: &Settings<'_>) -> Result<(), Reason> {
 /// Left out where the cluster is to choose; but a pod that runs its containers as root would hand that
 /// down, and the kubelet would refuse to start a sidecar that must not be root.
 fn run_as_user(spec: &PodSpec, policy: &Policy) -> Option<u32> {
-    let root = spec.security_context.as_ref().and_then(|context| context.run_as_user) == Some(0);
+    let root = spec.run_as_user() == Some(0);
     policy.run_as_user.or(root.then_some(SIDECAR_UID))
 }
 
