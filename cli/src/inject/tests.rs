@@ -343,6 +343,7 @@ fn what_the_namespace_wishes_is_a_flag() {
     };
     assert_eq!(with(None), "Pod/legacy: unchanged: no label secret-handshake");
     assert_eq!(with(Some("disabled")), "Pod/legacy: unchanged: the label secret-handshake says no");
+    assert_eq!(with(Some("False")), "Pod/legacy: unchanged: the label secret-handshake says no");
     assert_eq!(with(Some("")), "Pod/legacy: injected (classic)");
 }
 

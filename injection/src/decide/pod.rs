@@ -19,11 +19,13 @@ pub struct Context<'a> {
     pub namespace_asks: Option<bool>,
 }
 
-/// Whether a label's value asks for a sidecar: all but `false`, `disabled` and `off` do, the empty
-/// one too.
+/// The values of the label that refuse a sidecar, in whatever case: YAML and people write `False` too.
+const NO: [&str; 5] = ["false", "disabled", "off", "no", "0"];
+
+/// Whether a label's value asks for a sidecar: all but five do, the empty one too.
 #[must_use]
 pub fn says_yes(label: &str) -> bool {
-    !matches!(label, "false" | "disabled" | "off")
+    !NO.iter().any(|no| label.eq_ignore_ascii_case(no))
 }
 
 /// The sidecar that a pod gets, or why it gets none.

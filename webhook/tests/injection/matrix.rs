@@ -54,17 +54,26 @@ fn mode_and_restart_policy_decide_where_the_sidecar_stands() {
 }
 
 #[test]
-fn the_nearest_label_decides_and_only_three_values_say_no() {
+fn the_nearest_label_decides_and_only_five_values_say_no() {
     for (label, expected) in [
         (None, true),
         (Some("true"), true),
         (Some(""), true),
-        (Some("no"), true),
-        (Some("False"), true),
-        (Some("0"), true),
+        (Some("1"), true),
+        (Some("none"), true),
+        (Some("n"), true),
+        (Some("00"), true),
         (Some("false"), false),
+        (Some("False"), false),
+        (Some("FALSE"), false),
+        (Some("fAlSe"), false),
         (Some("disabled"), false),
+        (Some("Disabled"), false),
         (Some("off"), false),
+        (Some("OFF"), false),
+        (Some("no"), false),
+        (Some("No"), false),
+        (Some("0"), false),
     ] {
         let pod = json!({
             "metadata": {"labels": label.map(|label| json!({"secret-handshake": label}))},

@@ -34,8 +34,8 @@ pub(crate) fn expected(pod: &Pod, policy: &Policy) -> Expected {
     let spec = pod.spec.clone().unwrap_or_default();
     let everything: Vec<&Container> =
         spec.containers.iter().chain(spec.init_containers.iter().flatten()).collect();
-    let left_alone = label
-        .is_some_and(|label| ["false", "disabled", "off"].contains(&label.as_str()))
+    let says_no = ["false", "disabled", "off", "no", "0"];
+    let left_alone = label.is_some_and(|label| says_no.contains(&label.to_lowercase().as_str()))
         || annotations.contains_key("secret-handshake-done")
         || annotations.contains_key("kubernetes.io/config.mirror")
         || everything.iter().any(|container| is_sidecar(container));

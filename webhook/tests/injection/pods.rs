@@ -47,7 +47,8 @@ fn entries(own: BoxedStrategy<Vec<(&'static str, Member)>>) -> BoxedStrategy<Val
 }
 
 fn labels() -> BoxedStrategy<Value> {
-    let label = rarely(3, one_of(&["true", "", "yes", "false", "off", "disabled"]));
+    let label =
+        rarely(3, one_of(&["true", "", "yes", "false", "False", "off", "disabled", "NO", "0"]));
     entries(label.prop_map(|label| vec![("secret-handshake", label)]).boxed())
 }
 
