@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 pub(crate) const NAMESPACE: &str = "secret-handshake";
 pub(crate) const SECRET: &str = "secret-handshake-ca";
-pub(crate) const CONFIGURATION: &str = "secret-handshake";
+pub(crate) const CONFIGURATION: &str = "handshake.secret-handshake.dev";
 pub(crate) const ENTRIES: [&str; 3] =
     ["namespace.secret-handshake.dev", "pod.secret-handshake.dev", "workload.secret-handshake.dev"];
 

@@ -13,7 +13,7 @@ pub(crate) const NAMESPACE: &str = "secret-handshake";
 /// The name of its Deployment, Service and ServiceAccount.
 pub(crate) const WEBHOOK: &str = "secret-handshake-webhook";
 /// The name of its `MutatingWebhookConfiguration`.
-pub(crate) const CONFIGURATION: &str = "secret-handshake";
+pub(crate) const CONFIGURATION: &str = "handshake.secret-handshake.dev";
 /// The Secret with the CA.
 pub(crate) const CA_SECRET: &str = "secret-handshake-ca";
 

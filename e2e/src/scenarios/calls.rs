@@ -4,8 +4,8 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::objects::{NAME, labelled, pod, the_sidecar};
-use super::other::OtherWebhook;
+use super::objects::{NAME, annotated, labelled, pod, the_sidecar};
+use super::other::{self, OtherWebhook, PROXY_PORT};
 use super::scene::{PATIENCE, Scene};
 use super::{Scenario, scenario};
 use crate::product::install::CONFIGURATION;
@@ -33,6 +33,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "calls/reinvocation",
         "another webhook that changes the pod afterwards makes no second sidecar",
         reinvocation
+    ),
+    scenario!(
+        ControlPlane,
+        Alone,
+        "calls/before-istio",
+        "a stand-in for Istio's injector, which is never called again, sees the sidecar and rewrites its probe",
+        before_istio
     ),
 ];
 
@@ -134,24 +141,9 @@ async fn default_of_a_limit_range(scene: &Scene) -> Result<()> {
 
 async fn reinvocation(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true"), ("other-webhook", "yes")]).await?;
-    let other = OtherWebhook::start(scene.cluster().scratch())?;
+    let other = OtherWebhook::start(scene.cluster().scratch(), other::mark)?;
     // It is called after ours: configurations are called in the order of their names.
-    let configuration = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "MutatingWebhookConfiguration",
-        "metadata": { "name": "zz-other" },
-        "webhooks": [{
-            "name": "other.example.com",
-            "admissionReviewVersions": ["v1"],
-            "clientConfig": { "url": other.url, "caBundle": other.ca_bundle },
-            "rules": [{
-                "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"],
-            }],
-            "namespaceSelector": { "matchLabels": { "other-webhook": "yes" } },
-            "sideEffects": "None",
-            "failurePolicy": "Fail",
-        }],
-    });
+    let configuration = other.configuration("zz-other", ("other-webhook", "yes"));
     scene.api().create(&configuration).await?;
     let shown = reinvoked(scene, &namespace, &other).await;
     scene.api().delete("MutatingWebhookConfiguration", "", "zz-other").await?;
@@ -179,5 +171,36 @@ async fn reinvoked(scene: &Scene, namespace: &str, other: &OtherWebhook) -> Resu
     let calls = ours(&admission(scene, namespace, name).await?)?;
     let mutated: Vec<bool> = calls.iter().map(|call| call.mutated).collect();
     ensure!(mutated == [true, false], "we were called and changed the pod: {mutated:?}");
+    Ok(())
+}
+
+async fn before_istio(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[(NAME, "true"), ("istio-injection", "enabled")]).await?;
+    let istio = OtherWebhook::start(scene.cluster().scratch(), other::rewrite_probes)?;
+    let name = "istio-sidecar-injector";
+    scene.api().create(&istio.configuration(name, ("istio-injection", "enabled"))).await?;
+    let shown = seen_by_istio(scene, &namespace).await;
+    scene.api().delete("MutatingWebhookConfiguration", "", name).await?;
+    shown
+}
+
+async fn seen_by_istio(scene: &Scene, namespace: &str) -> Result<()> {
+    for mode in ["classic", "native"] {
+        let stored = until("the stand-in", PATIENCE, async || {
+            let name = format!("pod-{}", scene.number());
+            let pod = annotated(pod(namespace, &name), "secret-handshake/mode", mode);
+            let stored = scene.api().create(&pod).await?;
+            let seen = stored["metadata"]["annotations"]["other.example.com/was-here"] == "true";
+            ensure!(seen, "it is not called yet");
+            Ok(stored)
+        })
+        .await?;
+        let probe = &the_sidecar(&stored)?["readinessProbe"]["httpGet"];
+        ensure!(probe["port"] == PROXY_PORT, "{mode}: it has not seen the probe {probe}");
+        let name = stored["metadata"]["name"].as_str().context("no name")?;
+        let calls = admission(scene, namespace, name).await?.webhook_calls()?;
+        let order: Vec<&str> = calls.iter().map(|call| call.configuration.as_str()).collect();
+        ensure!(order.starts_with(&[CONFIGURATION, "istio-sidecar-injector"]), "{order:?}");
+    }
     Ok(())
 }

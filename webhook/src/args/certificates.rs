@@ -30,7 +30,7 @@ pub struct CertificateArgs {
     pub ca_secret: String,
 
     /// The `MutatingWebhookConfiguration` whose caBundles are kept
-    #[arg(long, value_name = "NAME", default_value = "secret-handshake")]
+    #[arg(long, value_name = "NAME", default_value = "handshake.secret-handshake.dev")]
     pub configuration: String,
 
     /// How long a serving certificate lives; a new one is signed at two thirds of it
