@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use certs::rotate::{CaTooShort, Settings};
 
-use super::{HOUR, SECOND, within};
+use super::duration::{HOUR, SECOND, within};
 
 /// Flags about certificates. Without files, the webhook keeps a CA and its own certificate, and
 /// publishes the CA in the caBundles.

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod certificates;
+mod duration;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,13 +9,13 @@ use std::time::Duration;
 use certs::rotate::CaTooShort;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
-use humantime::format_duration;
 use tracing::level_filters::LevelFilter;
 
 pub use certificates::CertificateArgs;
 use injection::Policy;
 
 use crate::log::Format;
+use duration::{HOUR, within};
 
 /// Serves the admission webhook that adds the handshake sidecar to pods that ask for it.
 #[derive(Clone, Debug, Parser)]
@@ -78,22 +79,6 @@ impl Args {
     /// Checks what no flag can be told alone.
     fn check(&self) -> Result<(), CaTooShort> {
         self.certificates.settings().map(drop)
-    }
-}
-
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3600);
-
-/// Parses a duration as people write it, such as `500ms` or `1m 30s`, within limits that keep every sum
-/// of durations within its own.
-fn within(
-    least: Duration,
-    most: Duration,
-) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync {
-    move |text| match humantime::parse_duration(text) {
-        Ok(duration) if (least..=most).contains(&duration) => Ok(duration),
-        Ok(_) => Err(format!("must be {} to {}", format_duration(least), format_duration(most))),
-        Err(error) => Err(error.to_string()),
     }
 }
 

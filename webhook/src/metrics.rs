@@ -1,11 +1,10 @@
 //! What the webhook counts, for Prometheus. Few labels, and few values for each: none of them is
 //! anything that a request says.
 
-mod certificates;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use certs::keeper::Status;
 use jiff::Timestamp;
 use listen::{Cut, Event};
 use prometheus_client::encoding::text;
@@ -15,8 +14,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
-
-pub use certificates::CertificateMetrics;
 
 /// All names begin with it.
 const PREFIX: &str = "secret_handshake_webhook";
@@ -215,6 +212,56 @@ impl Metrics {
             _ => {}
         }
     }
+}
+
+/// What the [`Status`] of certificates says that the webhook keeps itself.
+#[derive(Clone, Debug)]
+pub struct CertificateMetrics {
+    ca_not_after: Gauge,
+    matches: Gauge,
+    renewals: Counter,
+    repairs: Counter,
+}
+
+impl CertificateMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        Self {
+            ca_not_after: new(
+                registry,
+                "ca_not_after_seconds",
+                "When the CA of the serving certificate ends, in seconds since 1970",
+            ),
+            matches: new(
+                registry,
+                "cabundle_matches",
+                "1 if the caBundle of every entry holds exactly the CAs that it should",
+            ),
+            renewals: new(
+                registry,
+                "cert_renewals",
+                "Serving certificates signed in place of an older one",
+            ),
+            repairs: new(
+                registry,
+                "cabundle_repairs",
+                "Times that caBundles were put right that somebody else had changed",
+            ),
+        }
+    }
+
+    /// Shows how things are.
+    pub(crate) fn show(&self, status: &Status) {
+        if let Some(end) = status.ca_not_after {
+            self.ca_not_after.set(end.as_second());
+        }
+        self.matches.set(status.bundles_match.into());
+        count_up_to(&self.renewals, status.renewals);
+        count_up_to(&self.repairs, status.repairs);
+    }
+}
+
+fn count_up_to(counter: &Counter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
 }
 
 fn new<M: Metric + Default + Clone>(registry: &mut Registry, name: &str, help: &str) -> M {
