@@ -49,7 +49,8 @@ pub(crate) struct PodSpec {
     node_selector: Option<Map<String>>,
     affinity: Option<Affinity>,
     security_context: Option<SecurityContext>,
-    resources: Option<PodResources>,
+    /// Of the pod as a whole (KEP-2837).
+    pub(crate) resources: Option<Resources>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -88,7 +89,7 @@ enum Protocol {
     Other,
 }
 
-/// The resources of a container.
+/// Of a container, or of a pod as a whole.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Resources {
@@ -101,14 +102,6 @@ pub(crate) struct Resources {
 pub(crate) struct Amounts {
     pub(crate) cpu: Option<Quantity>,
     pub(crate) memory: Option<Quantity>,
-}
-
-/// The resources of the pod as a whole (KEP-2837).
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct PodResources {
-    requests: Option<Map<Quantity>>,
-    limits: Option<Map<Quantity>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -258,13 +251,6 @@ impl PodSpec {
 
     pub(crate) fn volumes(&self) -> &[Volume] {
         self.volumes.as_deref().map_or(&[], Vec::as_slice)
-    }
-
-    /// Whether the pod as a whole has resources.
-    pub(crate) fn has_resources(&self) -> bool {
-        self.resources.as_ref().is_some_and(|pod| {
-            [&pod.requests, &pod.limits].into_iter().flatten().any(|amounts| !amounts.is_empty())
-        })
     }
 
     /// Whether the pod can run on Windows alone, said in whichever way. With `windowsOptions` the API

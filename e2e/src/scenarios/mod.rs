@@ -19,6 +19,7 @@ mod probe;
 mod readiness;
 mod refusals;
 mod replicas;
+mod resources;
 mod rights;
 pub(crate) mod run;
 pub(crate) mod running;
@@ -78,11 +79,12 @@ enum Turn {
 
 /// All scenarios, in the order in which they are run.
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    let themes: [&'static [Scenario]; 15] = [
+    let themes: [&'static [Scenario]; 16] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
         calls::SCENARIOS,
         fits::SCENARIOS,
+        resources::SCENARIOS,
         refusals::SCENARIOS,
         outage::SCENARIOS,
         replicas::SCENARIOS,

@@ -289,27 +289,39 @@ fn resources(
     memory: &str,
     policy: &Policy,
 ) -> Option<ResourceRequirements> {
-    let some =
-        |quantities: &Option<Quantities>| quantities.as_ref().is_some_and(|it| !it.is_empty());
-    let pod_level =
-        spec.resources.as_ref().is_some_and(|it| some(&it.requests) || some(&it.limits));
-    let of = |quantities: fn(&ResourceRequirements) -> &Option<Quantities>| {
+    let pods = spec.resources.clone().unwrap_or_default();
+    let (pods_requests, pods_limits) =
+        (pods.requests.unwrap_or_default(), pods.limits.unwrap_or_default());
+    let of = |is_limit: bool| {
+        let quantities = |resources: &ResourceRequirements| {
+            if is_limit { resources.limits.clone() } else { resources.requests.clone() }
+        };
         let value = |name: &str, wanted: &str, usual: &str| {
+            let set = |value: &str| Some((name.to_owned(), Quantity(value.to_owned())));
             if !wanted.is_empty() {
-                return Some((name.to_owned(), Quantity(wanted.to_owned())));
+                return set(wanted);
             }
-            let set: Vec<&Quantity> = spec
+            match (pods_requests.get(name), pods_limits.get(name)) {
+                (None, None) => {}
+                (None, Some(_)) => return None,
+                (Some(_), _) if !is_limit => return set("0"),
+                (Some(_), None) => return None,
+                (Some(_), Some(limit)) => {
+                    // The generator's amounts that are less than any of ours.
+                    return set(if is_zero(limit) { &limit.0 } else { usual });
+                }
+            }
+            let all: Vec<Quantity> = spec
                 .containers
                 .iter()
                 .filter_map(|container| {
-                    quantities(container.resources.as_ref()?).as_ref()?.get(name)
+                    quantities(container.resources.as_ref()?)?.get(name).cloned()
                 })
                 .collect();
-            if pod_level || set.len() < spec.containers.len() {
+            if all.len() < spec.containers.len() {
                 return None;
             }
-            let usual = if set.iter().all(|quantity| is_zero(quantity)) { "0" } else { usual };
-            Some((name.to_owned(), Quantity(usual.to_owned())))
+            set(if all.iter().all(is_zero) { "0" } else { usual })
         };
         let values: Quantities = value("cpu", cpu, policy.cpu.as_str())
             .into_iter()
@@ -317,7 +329,7 @@ fn resources(
             .collect();
         (!values.is_empty()).then_some(values)
     };
-    let (requests, limits) = (of(|it| &it.requests), of(|it| &it.limits));
+    let (requests, limits) = (of(false), of(true));
     (requests.is_some() || limits.is_some()).then_some(ResourceRequirements {
         requests,
         limits,
