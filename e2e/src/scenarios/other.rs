@@ -21,7 +21,6 @@ use tokio::task::JoinHandle;
 
 /// A webhook that adds the annotation `other.example.com/was-here`.
 pub(super) struct OtherWebhook {
-    /// Where it is called.
     pub(super) url: String,
     /// What its configuration says as `caBundle`.
     pub(super) ca_bundle: String,
@@ -60,7 +59,6 @@ impl OtherWebhook {
         Ok(Self { url, ca_bundle: STANDARD.encode(authority.pem()), calls, task })
     }
 
-    /// How often it has been called.
     pub(super) fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }
