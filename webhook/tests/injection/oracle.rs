@@ -303,9 +303,8 @@ fn resources(
             }
             match (pods_requests.get(name), pods_limits.get(name)) {
                 (None, None) => {}
-                (None, Some(_)) => return None,
                 (Some(_), _) if !is_limit => return set("0"),
-                (Some(_), None) => return None,
+                (None, Some(_)) | (Some(_), None) => return None,
                 (Some(_), Some(limit)) => {
                     // The generator's amounts that are less than any of ours.
                     return set(if is_zero(limit) { &limit.0 } else { usual });
