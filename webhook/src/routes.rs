@@ -33,13 +33,13 @@ pub type AnswerFn = dyn Fn(Endpoint, &[u8]) -> Result<Answer, Unreadable> + Send
 #[derive(Clone)]
 struct Admissions {
     answer: Arc<AnswerFn>,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
 }
 
 /// The webhook's paths. A panic in `answer` costs the request that caused it, which gets a 500.
-pub fn router(answer: Arc<AnswerFn>, metrics: Metrics) -> Router {
+pub fn router(answer: Arc<AnswerFn>, metrics: Arc<Metrics>) -> Router {
     let panicked = {
-        let metrics = metrics.clone();
+        let metrics = Arc::clone(&metrics);
         move |_: Box<dyn Any + Send>| {
             metrics.panicked();
             Refusal::Panicked.into_response()
@@ -51,7 +51,7 @@ pub fn router(answer: Arc<AnswerFn>, metrics: Metrics) -> Router {
         .method_not_allowed_fallback(async || ([(ALLOW, "POST")], Refusal::Method))
         .fallback(async || Refusal::Path)
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(map_response_with_state(metrics.clone(), count_refusals))
+        .layer(map_response_with_state(Arc::clone(&metrics), count_refusals))
         .with_state(Admissions { answer, metrics })
 }
 
@@ -93,7 +93,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-async fn count_refusals(State(metrics): State<Metrics>, response: Response) -> Response {
+async fn count_refusals(State(metrics): State<Arc<Metrics>>, response: Response) -> Response {
     if response.status() != StatusCode::OK {
         metrics.refusal(response.status());
     }
