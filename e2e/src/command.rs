@@ -141,7 +141,6 @@ async fn bench(args: &Args, what: &Bench) -> Result<String> {
     }
 }
 
-/// Measures something on a cluster with a node.
 async fn on_a_node(
     args: &Args,
     measure: impl AsyncFnOnce(&Scene) -> Result<String>,

@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// How long to wait between two looks.
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// An error that no further look can mend: waiting ends with it.

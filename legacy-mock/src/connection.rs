@@ -1,4 +1,4 @@
-//! One connection's life: requests in, answers or faults out.
+//! One connection from its start to its end: requests in, answers or faults out.
 
 use std::error::Error;
 use std::future;
@@ -84,10 +84,10 @@ pub(crate) async fn serve(
     }
 }
 
-/// Reads whatever comes and says nothing, until the client has had enough.
+/// Reads whatever comes and answers nothing, until the client closes the connection.
 pub(crate) async fn stay_silent(mut stream: TcpStream) {
-    let mut waste = [0; 1024];
-    while stream.read(&mut waste).await.is_ok_and(|read| read > 0) {}
+    let mut buffer = [0; 1024];
+    while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
 }
 
 /// Ends a connection with a TCP reset, not in the orderly way.

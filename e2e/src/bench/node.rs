@@ -21,7 +21,6 @@ const GOAL: f64 = 45.0;
 /// After pods have become Ready: their start is not what is measured.
 const SETTLE: Duration = Duration::from_secs(20);
 
-/// CPU in a minute, in milliseconds.
 #[derive(Clone, Copy, Debug, Default)]
 struct Minute {
     kubelet: f64,

@@ -23,7 +23,6 @@ use crate::scenarios::running::{is_ready, legacy, namespace_with_half};
 use crate::scenarios::scene::{LONG, Scene};
 use crate::table::{Table, median, percentile};
 
-/// The ways in which a pod is started.
 const WAYS: [&str; 3] = ["no sidecar", "classic", "native"];
 
 /// Two Legacies, and how long each takes until it listens.
@@ -81,7 +80,6 @@ pub(crate) async fn start(scene: &Scene, starts: usize) -> Result<String> {
     ))
 }
 
-/// Starts one pod, sees it through and removes it.
 async fn one(scene: &Scene, namespace: &str, name: &str, way: &str, late: &str) -> Result<Start> {
     let node = scene.node()?;
     let mut pod = legacy(namespace, name, &["-late", late]);
@@ -108,7 +106,6 @@ async fn one(scene: &Scene, namespace: &str, name: &str, way: &str, late: &str) 
     Ok(Start { listens: ms(listens), initialised: initialised.map(ms), ready: ms(ready) })
 }
 
-/// The network namespace that was not there before.
 async fn appeared(node: &Node, before: &BTreeSet<PathBuf>) -> Result<PathBuf> {
     let mut ticks = interval(Duration::from_millis(1));
     loop {

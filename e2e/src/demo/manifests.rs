@@ -19,7 +19,6 @@ pub(crate) struct Manifests {
     pub(crate) secret: Secret,
 }
 
-/// A Secret as a kustomization makes it from files.
 #[derive(Clone, Debug)]
 pub(crate) struct Secret {
     pub(crate) name: String,
@@ -60,7 +59,6 @@ impl Manifests {
     }
 }
 
-/// Reads whom the API server asks about what.
 pub(crate) fn configuration(folder: &Path) -> Result<MutatingWebhookConfiguration> {
     one(&folder.join("mutatingwebhookconfiguration.yaml"))
 }

@@ -42,8 +42,8 @@ impl Ports {
             "Legacy gets port {legacy} here, not 3000, and the sidecar {health}, not 13300: two annotations."
         ));
         let template = &mut deployment.spec.template;
-        let annotations =
-            template.metadata.get_or_insert_default().annotations.get_or_insert_default();
+        let metadata = template.metadata.get_or_insert_default();
+        let annotations = metadata.annotations.get_or_insert_default();
         annotations.insert(keys::PORT.to_owned(), legacy.to_string());
         annotations.insert(keys::HEALTH_PORT.to_owned(), health.to_string());
         let spec = template.spec.as_mut().context("the template has no spec")?;

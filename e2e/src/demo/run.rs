@@ -89,7 +89,6 @@ pub async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What there is before anything runs.
 struct Setup {
     ports: Ports,
     secret: Secret,
@@ -117,7 +116,6 @@ impl Setup {
     }
 }
 
-/// Has the pod admitted, and shows what has become of it.
 async fn create(api_server: &ApiServer, entry: &Entry, pod: &Value) -> Result<Pod> {
     say(format_args!("Its namespace's label leads to {}, {}.", entry.name, entry.path));
     let admitted = api_server.admit(entry, pod).await.context("the pod is refused")?;
@@ -139,7 +137,6 @@ fn add_flags(deployment: &mut Deployment, flags: &[String]) {
     }
 }
 
-/// Starts Legacy's container and waits until it listens.
 async fn start_legacy(kubelet: &Kubelet) -> Result<Process> {
     let legacy = kubelet.start(kubelet.legacy()?)?;
     legacy.line("listening", LIMIT, |line| line.contains("server is listening")).await?;
@@ -159,7 +156,6 @@ async fn expect(port: u16, wanted: &str) -> Result<()> {
     Ok(())
 }
 
-/// Ends a program as a kubelet does, and sees to it that it ends as it should.
 async fn end(process: &mut Process, wanted: i32) -> Result<()> {
     let status = process.terminate(LIMIT).await?;
     match status.code() {

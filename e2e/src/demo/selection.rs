@@ -12,10 +12,8 @@ use kube::core::{Selector, SelectorExt as _};
 
 type Labels = BTreeMap<String, String>;
 
-/// Where the API server sends a review.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// The entry's name, which users see in messages.
     pub(crate) name: String,
     /// The name that the serving certificate must be good for.
     pub(crate) host: String,

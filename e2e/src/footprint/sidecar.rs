@@ -24,7 +24,6 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub(super) struct Pair {
     pub(super) legacy: Legacy,
     process: Process,
-    /// When the sidecar's program began.
     pub(super) executed: Instant,
     health: SocketAddr,
     _claim: TcpSocket,
@@ -60,7 +59,6 @@ impl Pair {
         self.process.pid().context("the sidecar has ended")
     }
 
-    /// Waits until Legacy is initialised.
     pub(super) async fn initialized(&self) -> Result<()> {
         let accepted = self.legacy.until(|counts| counts.accepted > 0);
         timeout(LIMIT, accepted).await.context("the handshake takes too long")?;

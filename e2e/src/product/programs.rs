@@ -1,6 +1,7 @@
 //! The product as programs of this machine.
 
-use lab::cargo::{Build, Linkage};
+use lab::cargo::{Build, Linkage, has_target};
+use lab::image::Architecture;
 
 use crate::workspace;
 
@@ -16,7 +17,11 @@ pub(crate) fn programs() -> Build<'static> {
     }
 }
 
-/// The sidecar as pods get it, but for this machine's own C library. It is built alone, for its size.
+/// The very sidecar that pods get, so that it is built once for all commands; with this machine's own C
+/// library where the target of the images is not installed. It is built alone, for its size.
 pub(crate) fn sidecar() -> Build<'static> {
-    Build { packages: &["sidecar"], programs: &["sidecar"], profile: "sidecar", ..programs() }
+    let target = Architecture::host().target();
+    let linkage = if has_target(target) { Linkage::Static(target) } else { Linkage::Host };
+    let (packages, programs) = (&["sidecar"], &["sidecar"]);
+    Build { workspace: workspace(), packages, programs, profile: "sidecar", linkage }
 }

@@ -16,7 +16,7 @@ use lab::cluster::pki::{Credentials, kubeconfig};
 use lab::daemon::Daemon;
 use lab::front::Front;
 use lab::http;
-use lab::metrics::Metrics;
+use lab::metrics;
 use lab::network::{free_port, localhost};
 use lab::until::until;
 use tokio::sync::Mutex;
@@ -189,12 +189,12 @@ impl Replicas {
         Ok(running.first().context("no replica runs")?.daemon.pid())
     }
 
-    /// What all replicas have counted together.
-    pub(crate) async fn metrics(&self) -> Result<Metrics> {
-        let mut sum = Metrics::default();
+    /// What all replicas have counted together, by the name of the metric.
+    pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
+        let mut sum = 0.0;
         for replica in self.running.lock().await.iter() {
             let answer = http::get(replica.admin, "/metrics", Duration::from_secs(5)).await?;
-            sum.add(&Metrics::parse(&answer.body));
+            sum += metrics::sum(&answer.body, name);
         }
         Ok(sum)
     }
@@ -229,9 +229,8 @@ async fn keep_probing(running: Arc<Mutex<Vec<Replica>>>, front: Arc<Front>) {
                 ready.push(serving);
             }
         }
-        let still: Vec<SocketAddr> =
-            running.lock().await.iter().map(|replica| replica.serving).collect();
-        ready.retain(|serving| still.contains(serving));
+        let running = running.lock().await;
+        ready.retain(|serving| running.iter().any(|replica| replica.serving == *serving));
         front.set(ready);
     }
 }

@@ -69,9 +69,7 @@ async fn drained(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Legacy's restarts in the shortened hour.
 const RESTARTS: usize = 300;
-/// Probes while that goes on.
 const PROBES: usize = 4000;
 
 async fn busy_hour(scene: &Scene) -> Result<()> {

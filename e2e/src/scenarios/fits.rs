@@ -26,7 +26,6 @@ scenarios! {
         "generateName, dry run, server-side apply, kubectl run and create";
 }
 
-/// The modes that a pod can ask for.
 const MODES: [&str; 2] = ["classic", "native"];
 
 async fn pod_security(scene: &Scene) -> Result<()> {
@@ -122,7 +121,6 @@ async fn quotas(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Creates a quota and waits until it counts.
 async fn quota(scene: &Scene, namespace: &str, hard: &Value) -> Result<()> {
     let quota = json!({
         "apiVersion": "v1",

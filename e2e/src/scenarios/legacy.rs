@@ -40,10 +40,8 @@ scenarios! {
 }
 
 const DEMO: &str = "legacy-automation-demo";
-/// How often the demo's Legacy is started.
 const STARTS: usize = 10;
 
-/// The commands of the README's quick start.
 fn quick_start_lines(readme: &str) -> Result<Vec<&str>> {
     let (_, section) =
         readme.split_once("\n## Quick start with a cluster\n").context("no quick start")?;
@@ -235,7 +233,6 @@ async fn killed_often(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// How long the slow Legacy takes.
 const SLOW: &str = "20s";
 
 async fn slow(scene: &Scene) -> Result<()> {

@@ -34,7 +34,6 @@ use anyhow::Result;
 use crate::args::Level;
 use scene::Scene;
 
-/// What becomes of a scenario: an error is the reason why it failed.
 type Outcome<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
 /// One thing that is promised, and the test of it.
@@ -43,7 +42,6 @@ struct Scenario {
     name: &'static str,
     shows: &'static str,
     level: Level,
-    /// Beside which others it may run.
     turn: Turn,
     run: for<'a> fn(&'a Scene) -> Outcome<'a>,
 }
@@ -74,7 +72,6 @@ enum Turn {
     Long,
 }
 
-/// All scenarios, in the order in which they are run.
 fn all() -> impl Iterator<Item = &'static Scenario> {
     let themes: [&'static [Scenario]; 15] = [
         selection::SCENARIOS,

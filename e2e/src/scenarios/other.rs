@@ -22,14 +22,12 @@ use tokio::task::JoinHandle;
 /// A webhook that adds the annotation `other.example.com/was-here`.
 pub(super) struct OtherWebhook {
     pub(super) url: String,
-    /// What its configuration says as `caBundle`.
     pub(super) ca_bundle: String,
     calls: Arc<AtomicU64>,
     task: JoinHandle<std::io::Result<()>>,
 }
 
 impl OtherWebhook {
-    /// Starts one; its certificates are kept in `folder`.
     pub(super) fn start(folder: &Path) -> Result<Self> {
         let authority = Authority::new(folder, "other-webhook")?;
         let pair = authority.issue("other-webhook-leaf", "other-webhook", &[], &["127.0.0.1"])?;

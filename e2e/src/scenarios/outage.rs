@@ -129,7 +129,6 @@ async fn worked_on(scene: &Scene, namespace: &str) -> Result<()> {
     Ok(())
 }
 
-/// Evicts the pod that was made by hand, as `kubectl drain` does.
 async fn evicted(scene: &Scene, namespace: &str) -> Result<()> {
     let pods = kube::Api::<core::Pod>::namespaced(scene.api().client(), namespace);
     pods.evict("by-hand", &EvictParams::default()).await.context("eviction")?;

@@ -18,7 +18,6 @@ scenarios! {
         "the event of a refused ReplicaSet names the reason";
 }
 
-/// The annotation in which the reason is kept.
 const STATUS: &str = "secret-handshake/status";
 
 /// Pods that can't have a sidecar, and what must be said of each.

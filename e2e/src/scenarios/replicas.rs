@@ -16,7 +16,6 @@ scenarios! {
         "both replicas are replaced under load, one by one: not one pod refused";
 }
 
-/// How many pods are created between two steps.
 const STEP: u64 = 60;
 
 /// Two replicas and a load on them. What is left running afterwards is one replica, as before.

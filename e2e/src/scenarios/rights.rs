@@ -86,7 +86,6 @@ fn told(event: &Event) -> String {
     format!("{} {} ({})", event.verb, event.request_uri, event.response_status.code)
 }
 
-/// All rights that the manifests grant, each by itself.
 fn rights(objects: &[Value]) -> Result<BTreeSet<Right>> {
     let mut rights = BTreeSet::new();
     let list = |rule: &Value, name: &str| -> Vec<String> {

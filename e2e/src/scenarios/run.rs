@@ -40,7 +40,6 @@ impl From<Result<String>> for Ended {
     }
 }
 
-/// Prints the names of the scenarios that `args` ask for.
 pub(crate) fn list(args: &Args) {
     for scenario in all().filter(|scenario| asked(scenario, args)) {
         print(&format!("{:<40} {}\n", scenario.name, scenario.shows));
@@ -123,7 +122,6 @@ async fn prepare(level: Level, args: &Args) -> Result<Stage> {
     }
 }
 
-/// Leaves a cluster that stays as it was found.
 async fn tidy(stage: &Stage) {
     if stage.cluster.is_own() {
         return;

@@ -45,7 +45,6 @@ pub(crate) fn legacy_deployment(namespace: &str, name: &str, arguments: &[&str])
     })
 }
 
-/// A Service in front of an app's pods, for Legacy's port.
 pub(crate) fn service(namespace: &str, app: &str) -> Value {
     json!({
         "apiVersion": "v1",
@@ -55,7 +54,6 @@ pub(crate) fn service(namespace: &str, app: &str) -> Value {
     })
 }
 
-/// Creates the Secret with an operations half, or changes it.
 pub(crate) async fn set_half(
     scene: &Scene,
     namespace: &str,
@@ -73,20 +71,17 @@ pub(crate) async fn set_half(
     Ok(())
 }
 
-/// A namespace with the demo's half in the usual Secret.
 pub(crate) async fn namespace_with_half(scene: &Scene) -> Result<String> {
     let namespace = scene.namespace(&[]).await?;
     set_half(scene, &namespace, NAME, "half", HALF).await?;
     Ok(namespace)
 }
 
-/// Makes sure that a pod is Ready.
 pub(crate) fn is_ready(pod: &Value) -> Result<()> {
     ensure!(condition(pod, "Ready")["status"] == "True", "{}", why_not(pod));
     Ok(())
 }
 
-/// Waits until a pod is Ready, and gives it.
 pub(crate) async fn ready(scene: &Scene, namespace: &str, name: &str) -> Result<Value> {
     let pod = ("Pod", namespace, name);
     scene.api().wait(pod, LONG, |pod| is_ready(pod).map(|()| pod.clone())).await
@@ -128,7 +123,6 @@ pub(crate) async fn restarted(
     scene.api().wait(("Pod", namespace, name), LONG, again).await
 }
 
-/// Waits until a container of a pod runs, and gives the pod.
 pub(crate) async fn running(
     scene: &Scene,
     namespace: &str,
@@ -143,7 +137,6 @@ pub(crate) async fn running(
     scene.api().wait(("Pod", namespace, name), LONG, runs).await
 }
 
-/// What a pod's status says about a container, in either list.
 pub(crate) fn container_status<'a>(pod: &'a Value, container: &str) -> &'a Value {
     ["containerStatuses", "initContainerStatuses"]
         .iter()
@@ -153,7 +146,6 @@ pub(crate) fn container_status<'a>(pod: &'a Value, container: &str) -> &'a Value
         .unwrap_or(&Value::Null)
 }
 
-/// How often a container has been started again.
 pub(crate) fn restarts(pod: &Value, container: &str) -> u64 {
     container_status(pod, container)["restartCount"].as_u64().unwrap_or_default()
 }
@@ -163,12 +155,8 @@ pub(crate) fn why_not(pod: &Value) -> String {
     let mut words = vec![format!("phase {}", pod["status"]["phase"])];
     for list in ["initContainerStatuses", "containerStatuses"] {
         for status in pod["status"][list].as_array().into_iter().flatten() {
-            words.push(format!(
-                "{} {}ready: {}",
-                status["name"],
-                if status["ready"] == true { "" } else { "not " },
-                status["state"]
-            ));
+            let [name, ready, state] = ["name", "ready", "state"].map(|field| &status[field]);
+            words.push(format!("{name} ready: {ready}, {state}"));
         }
     }
     words.join("; ")
@@ -199,10 +187,8 @@ pub(crate) async fn sidecar_says(
 ) -> Result<String> {
     until(&format!("the sidecar to say {}", words.join(" … ")), LONG, async || {
         let log = log(scene, namespace, pod, NAME).await?;
-        log.lines()
-            .find(|line| words.iter().all(|word| line.contains(word)))
-            .map(str::to_owned)
-            .with_context(|| format!("its log is\n{log}"))
+        let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
+        line.map(str::to_owned).with_context(|| format!("its log is\n{log}"))
     })
     .await
 }
@@ -211,7 +197,6 @@ pub(crate) async fn sidecar_says(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     Works,
-    /// What nobody should ever see.
     Uninitialized,
     /// No answer from Legacy: there is no pod that is Ready.
     Nobody,
@@ -223,10 +208,8 @@ pub(crate) struct Caller {
     task: JoinHandle<()>,
 }
 
-/// How a Service is reached from here.
 #[derive(Clone)]
 pub(crate) enum Way {
-    /// By its own address, on the node.
     Address(SocketAddr),
     Proxy(Api, String),
 }
@@ -244,10 +227,10 @@ impl Way {
 
     pub(crate) async fn ask(&self) -> Seen {
         let body = match self {
-            Self::Address(address) => http::get(*address, "/", Duration::from_secs(2))
-                .await
-                .ok()
-                .map(|answer| answer.body),
+            Self::Address(address) => {
+                let answer = http::get(*address, "/", Duration::from_secs(2)).await;
+                answer.ok().map(|answer| answer.body)
+            }
             Self::Proxy(api, path) => match api.text(path).await {
                 Ok(body) => Some(body),
                 Err(error) => error.downcast::<Refused>().ok().map(|refused| refused.message),
@@ -282,7 +265,6 @@ impl Caller {
         self.seen.lock().await.clone()
     }
 
-    /// How often it has seen this so far.
     pub(crate) async fn count(&self, wanted: Seen) -> usize {
         self.seen.lock().await.iter().filter(|(_, what)| *what == wanted).count()
     }

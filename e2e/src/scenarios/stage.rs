@@ -34,7 +34,6 @@ impl Stage {
         Self { cluster, replicas, installed, numbers: AtomicU32::new(0) }
     }
 
-    /// A number that nobody else gets.
     pub(crate) fn number(&self) -> u32 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
@@ -47,7 +46,6 @@ pub(crate) async fn control_plane(args: &Args) -> Result<Stage> {
     control_plane_of(args, program).await
 }
 
-/// The same, with another build of the webhook.
 pub(crate) async fn control_plane_of(args: &Args, program: PathBuf) -> Result<Stage> {
     let cluster = Arc::new(cluster(args, false).await?);
     let started = async {

@@ -58,16 +58,11 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    /// For this machine's own processes alone.
     pub(super) const LOOPBACK: Self = Self { address: IpAddr::V4(Ipv4Addr::LOCALHOST), node: None };
 }
 
 impl ControlPlane {
     /// Starts one.
-    ///
-    /// # Errors
-    ///
-    /// One of its processes ends, or it is not ready in time; the message has the end of a log.
     pub(super) async fn start(programs: &Programs, state: &State, reach: Reach) -> Result<Self> {
         // Free ports are found by asking for some and letting them go again, so another process may
         // take one in between.

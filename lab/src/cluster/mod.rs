@@ -113,27 +113,22 @@ impl Cluster {
         Ok(Self { api, kubectl, own: None, scratch })
     }
 
-    /// Whether it was made here, and ends with this process.
     pub fn is_own(&self) -> bool {
         self.own.is_some()
     }
 
-    /// A folder for files of this run, gone afterwards.
     pub fn scratch(&self) -> &Path {
         self.scratch.path()
     }
 
-    /// The state directory, if it was made here.
     pub fn state(&self) -> Result<&State> {
         Ok(&self.made_here()?.state)
     }
 
-    /// The API server's audit log, if it was made here.
     pub fn audit(&self) -> Result<AuditLog> {
         Ok(AuditLog::new(&self.made_here()?.control_plane.audit_log))
     }
 
-    /// The node, if it was made here and has one.
     pub fn node(&self) -> Result<&Node> {
         self.made_here()?.node.as_ref().context("this cluster has no node")
     }
@@ -146,7 +141,6 @@ impl Cluster {
         self.own.as_ref().context("this is only possible with a cluster that was made here")
     }
 
-    /// Keeps the logs of a cluster that was made here, for whoever looks into a failure.
     pub fn keep_logs(&self) {
         if let Some(own) = &self.own {
             own.state.keep_logs();

@@ -128,7 +128,6 @@ impl Node {
         self.ctr(&["tasks", "kill", "--signal", signal, id]).map(drop)
     }
 
-    /// The first process of a pod's container.
     pub fn process_of(&self, pod: &Value, name: &str) -> Result<u32> {
         let id = container_id(pod, name)?;
         let mut processes = proc::all()?;
@@ -146,7 +145,6 @@ impl Node {
             .with_context(|| format!("{name} does not run"))
     }
 
-    /// Kills the kubelet, and waits until the next has started.
     pub async fn restart_kubelet(&self) -> Result<()> {
         let before = self.process("kubelet")?;
         proc::kill(before)?;
