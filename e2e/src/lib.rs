@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   cargo demo ────── demo ──────▶ the main job with no cluster: webhook, sidecar and Legacy as processes
-//!   cargo e2e ─────── scenarios ─▶ one file a theme, each scenario a promise, on a real Kubernetes
+//!   cargo e2e ─────── scenarios ─▶ one file a topic, each scenario a promise, on a real Kubernetes
 //!        └─ bench ─── bench ─────▶ what a start, an admission, ten thousand pods cost
 //!   cargo images ──── images ────▶ the images built, run as hardened containers, loaded into a cluster
 //!   cargo footprint ─ footprint ─▶ size, memory, CPU and speed of the sidecar

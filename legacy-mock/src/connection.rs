@@ -120,7 +120,7 @@ async fn told_to_stop(
     let stopped = stopping.wait_for(|stopping| *stopping).await.is_ok();
     let asked = activity.wait_for(|activity| activity.requests > 0).await.is_ok();
     if !(stopped && asked) {
-        // Whoever could have said so is gone, and so is the connection.
+        // The senders are gone, and so is the connection.
         future::pending::<()>().await;
     }
 }

@@ -15,11 +15,10 @@ use lab::cluster::node::Node;
 use lab::network::{self, localhost};
 use lab::{http, progress::say};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::scenarios::objects::{NAME, in_mode};
-use crate::scenarios::running::{is_ready, legacy, namespace_with_half};
+use crate::scenarios::running::{first_listen, is_ready, legacy, namespace_with_half};
 use crate::scenarios::scene::{LONG, Scene};
 use crate::table::{Table, median, percentile};
 
@@ -129,17 +128,12 @@ fn is_namespace(file: &Path) -> bool {
 /// When Legacy listens, and when it is initialised, as seen from the pod's own localhost.
 async fn look(will_be_initialised: bool) -> (Instant, Option<Instant>) {
     let legacy = localhost(3000);
-    let mut ticks = interval(Duration::from_micros(500));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let listens = loop {
-        ticks.tick().await;
-        if TcpStream::connect(legacy).await.is_ok() {
-            break Instant::now();
-        }
-    };
+    let listens = first_listen(legacy).await;
     if !will_be_initialised {
         return (listens, None);
     }
+    let mut ticks = interval(Duration::from_micros(500));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         if let Ok(answer) = http::get(legacy, "/", Duration::from_secs(2)).await
             && answer.status == 200

@@ -32,7 +32,7 @@ const SIDECAR: u16 = 13300;
 const ADMIN: u16 = 8080;
 /// For what should come within milliseconds, on a machine that has other things to do.
 const LIMIT: Duration = Duration::from_secs(20);
-/// A process that minds SIGTERM ends well within this; one that doesn't is killed after ten.
+/// A process that handles SIGTERM ends well within this; Docker kills one that doesn't after 10 s.
 const AT_ONCE: Duration = Duration::from_secs(4);
 /// Probes that wait at one time, far beyond what a kubelet sends.
 const HELD: usize = 300;

@@ -58,22 +58,9 @@ pub(crate) async fn install(cluster: &Cluster) -> Result<bool> {
 
 /// Waits until the webhook is available, with its caBundle published.
 pub(crate) async fn available(cluster: &Cluster) -> Result<()> {
-    let deployment = ("Deployment", NAMESPACE, WEBHOOK);
-    let rolled_out = |deployment: &Value| {
-        let wanted = deployment["spec"]["replicas"].as_u64().unwrap_or(1);
-        let status = &deployment["status"];
-        let count = |what: &str| status[what].as_u64().unwrap_or_default();
-        ensure!(
-            status["observedGeneration"] == deployment["metadata"]["generation"]
-                && count("updatedReplicas") == wanted
-                && count("availableReplicas") == wanted
-                && count("replicas") == wanted,
-            "{} of {wanted} replicas are available",
-            count("availableReplicas")
-        );
-        Ok(())
-    };
-    cluster.api.wait(deployment, AVAILABLE, rolled_out).await?;
+    let deployment = format!("deployment/{WEBHOOK}");
+    let timeout = format!("--timeout={}s", AVAILABLE.as_secs());
+    cluster.kubectl.run(&["rollout", "status", &deployment, "-n", NAMESPACE, &timeout]).await?;
     let configuration = ("MutatingWebhookConfiguration", "", install::CONFIGURATION);
     let has_bundle = |configuration: &Value| {
         let entries = configuration["webhooks"].as_array().context("no entries")?;

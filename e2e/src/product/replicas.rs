@@ -14,8 +14,8 @@ use kube::api::PostParams;
 use lab::cluster::Cluster;
 use lab::cluster::pki::{Credentials, kubeconfig};
 use lab::daemon::Daemon;
-use lab::front::Front;
 use lab::http;
+use lab::load_balancer::LoadBalancer;
 use lab::metrics;
 use lab::network::{free_port, localhost};
 use lab::until::until;
@@ -35,7 +35,7 @@ pub(crate) struct Replicas {
     cluster: Arc<Cluster>,
     program: PathBuf,
     kubeconfig: PathBuf,
-    front: Arc<Front>,
+    balancer: Arc<LoadBalancer>,
     running: Arc<Mutex<Vec<Replica>>>,
     probes: JoinHandle<()>,
 }
@@ -51,15 +51,15 @@ impl Replicas {
     /// Installs `deploy/webhook` with a configuration that calls this machine's processes, and gets
     /// ready to start some.
     pub(crate) async fn install(cluster: Arc<Cluster>, program: PathBuf) -> Result<Self> {
-        let front = Arc::new(Front::new()?);
+        let balancer = Arc::new(LoadBalancer::new()?);
         let objects = install::render(&cluster, "deploy/webhook").await?;
-        let url = format!("https://{}", front.address());
+        let url = format!("https://{}", balancer.address());
         install::apply(&cluster, &install::by_url(objects, &url)?).await?;
         let kubeconfig = cluster.state()?.path("webhook.kubeconfig");
         write_kubeconfig(&cluster, &kubeconfig).await?;
         let running = Arc::new(Mutex::new(Vec::new()));
-        let probes = tokio::spawn(keep_probing(Arc::clone(&running), Arc::clone(&front)));
-        Ok(Self { cluster, program, kubeconfig, front, running, probes })
+        let probes = tokio::spawn(keep_probing(Arc::clone(&running), Arc::clone(&balancer)));
+        Ok(Self { cluster, program, kubeconfig, balancer, running, probes })
     }
 
     /// Has the API server call another address from now on.
@@ -82,14 +82,14 @@ impl Replicas {
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.front.address()
+        self.balancer.address()
     }
 
     /// Leaves one replica, which listens at the address itself: for a cluster that outlives this process.
     pub(crate) async fn leave_one(&self) -> Result<()> {
         self.kill_all().await?;
         self.probes.abort();
-        self.start_at(self.front.address(), "webhook", &[]).await?;
+        self.start_at(self.balancer.address(), "webhook", &[]).await?;
         self.all_ready().await
     }
 
@@ -110,7 +110,7 @@ impl Replicas {
             // By URL it is called by an address, not by its Service's name.
             .arg("--cert-name=127.0.0.1")
             .args(flags)
-            // Its surroundings are a pod's, not those of whoever runs this.
+            // A pod has no kubeconfig in its environment.
             .env_remove("KUBECONFIG");
         let daemon = Daemon::start(self.cluster.state()?, name, command)?;
         let replica = Replica { name: name.to_owned(), daemon, serving, admin };
@@ -135,10 +135,10 @@ impl Replicas {
         done
     }
 
-    /// Waits until every replica is ready and behind the address.
+    /// Waits until every replica is ready and gets connections.
     pub(crate) async fn ready(&self) -> Result<()> {
         self.all_ready().await?;
-        self.put_in_front().await;
+        self.update_balancer().await;
         Ok(())
     }
 
@@ -152,9 +152,9 @@ impl Replicas {
         .await
     }
 
-    async fn put_in_front(&self) {
+    async fn update_balancer(&self) {
         let running = self.running.lock().await;
-        self.front.set(running.iter().map(|replica| replica.serving).collect());
+        self.balancer.set(running.iter().map(|replica| replica.serving).collect());
     }
 
     /// Kills a replica, as `kill -9` does.
@@ -166,14 +166,14 @@ impl Replicas {
     pub(crate) async fn terminate(&self, name: &str) -> Result<()> {
         let replica = self.take(name).await?;
         // A pod that is being deleted is taken out of its Service at that moment.
-        self.put_in_front().await;
+        self.update_balancer().await;
         replica.daemon.terminate(PATIENCE).await
     }
 
     /// Kills all of them: the webhook is away, and nothing listens where the API server calls.
     pub(crate) async fn kill_all(&self) -> Result<()> {
         let running: Vec<Replica> = self.running.lock().await.drain(..).collect();
-        self.front.set(Vec::new());
+        self.balancer.set(Vec::new());
         running.into_iter().try_for_each(|replica| replica.daemon.kill())
     }
 
@@ -217,7 +217,7 @@ impl Drop for Replicas {
 
 /// Does what the kubelet's probes and the endpoints' controller do: who is not ready gets no new
 /// connections.
-async fn keep_probing(running: Arc<Mutex<Vec<Replica>>>, front: Arc<Front>) {
+async fn keep_probing(running: Arc<Mutex<Vec<Replica>>>, balancer: Arc<LoadBalancer>) {
     loop {
         tokio::time::sleep(PROBE).await;
         let known: Vec<(SocketAddr, SocketAddr)> =
@@ -231,7 +231,7 @@ async fn keep_probing(running: Arc<Mutex<Vec<Replica>>>, front: Arc<Front>) {
         }
         let running = running.lock().await;
         ready.retain(|serving| running.iter().any(|replica| replica.serving == *serving));
-        front.set(ready);
+        balancer.set(ready);
     }
 }
 

@@ -226,7 +226,7 @@ async fn rotation(scene: &Scene) -> Result<()> {
         Ok(())
     })
     .await;
-    // The next scenario shall not have a CA that ends in a minute.
+    // The next scenario needs a CA that lives for more than a minute.
     from_nothing(scene).await?;
     scene.replicas()?.restore().await?;
     let counted = counted?;

@@ -1,4 +1,4 @@
-//! Somebody else's mutating webhook, which marks every pod it sees.
+//! Another mutating webhook, which annotates every pod that it is called for.
 
 use std::fs;
 use std::path::Path;

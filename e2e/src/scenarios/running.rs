@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use super::objects::{NAME, pod};
 use super::scene::{LONG, Scene};
@@ -78,7 +80,7 @@ pub(crate) async fn namespace_with_half(scene: &Scene) -> Result<String> {
 }
 
 pub(crate) fn is_ready(pod: &Value) -> Result<()> {
-    ensure!(condition(pod, "Ready")["status"] == "True", "{}", why_not(pod));
+    ensure!(condition(pod, "Ready")["status"] == "True", "{}", state_of(pod));
     Ok(())
 }
 
@@ -131,7 +133,7 @@ pub(crate) async fn running(
 ) -> Result<Value> {
     let runs = |pod: &Value| {
         let status = container_status(pod, container);
-        ensure!(!status["state"]["running"].is_null(), "{}", why_not(pod));
+        ensure!(!status["state"]["running"].is_null(), "{}", state_of(pod));
         Ok(pod.clone())
     };
     scene.api().wait(("Pod", namespace, name), LONG, runs).await
@@ -151,7 +153,7 @@ pub(crate) fn restarts(pod: &Value, container: &str) -> u64 {
 }
 
 /// A pod's state in a few words.
-pub(crate) fn why_not(pod: &Value) -> String {
+pub(crate) fn state_of(pod: &Value) -> String {
     let mut words = vec![format!("phase {}", pod["status"]["phase"])];
     for list in ["initContainerStatuses", "containerStatuses"] {
         for status in pod["status"][list].as_array().into_iter().flatten() {
@@ -193,13 +195,25 @@ pub(crate) async fn sidecar_says(
     .await
 }
 
+/// When a port accepts a connection for the first time, looked for every half millisecond.
+pub(crate) async fn first_listen(address: SocketAddr) -> Instant {
+    let mut ticks = tokio::time::interval(Duration::from_micros(500));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if TcpStream::connect(address).await.is_ok() {
+            return Instant::now();
+        }
+    }
+}
+
 /// Answers of Legacy, as a caller of its Service sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     Works,
     Uninitialized,
     /// No answer from Legacy: there is no pod that is Ready.
-    Nobody,
+    NoAnswer,
 }
 
 /// Asks a Service again and again, and keeps what it saw.
@@ -209,12 +223,12 @@ pub(crate) struct Caller {
 }
 
 #[derive(Clone)]
-pub(crate) enum Way {
+pub(crate) enum Route {
     Address(SocketAddr),
     Proxy(Api, String),
 }
 
-impl Way {
+impl Route {
     pub(crate) async fn to(scene: &Scene, namespace: &str, name: &str) -> Result<Self> {
         if scene.cluster().node().is_err() {
             let path = format!("/api/v1/namespaces/{namespace}/services/{name}:http/proxy/");
@@ -239,22 +253,22 @@ impl Way {
         match body.as_deref().map(str::trim) {
             Some("It works!") => Seen::Works,
             Some("Uninitialized") => Seen::Uninitialized,
-            _ => Seen::Nobody,
+            _ => Seen::NoAnswer,
         }
     }
 }
 
 impl Caller {
-    pub(crate) fn start(way: Way) -> Self {
+    pub(crate) fn start(route: Route) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&seen);
         let task = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_millis(2));
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
                 let asked = Instant::now();
-                let answer = way.ask().await;
+                let answer = route.ask().await;
                 kept.lock().await.push((asked, answer));
             }
         });

@@ -1,4 +1,4 @@
-//! A cluster with the product on it: what scenarios are played on.
+//! A cluster with the product on it, on which scenarios run.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -230,8 +230,8 @@ impl Api {
             }
         });
         let watched = watched.await;
-        let in_vain = || reason.context(format!("waited {} s in vain", limit.as_secs_f32()));
-        watched.unwrap_or_else(|_| Err(in_vain()))
+        let too_late = || reason.context(format!("waited {} s", limit.as_secs_f32()));
+        watched.unwrap_or_else(|_| Err(too_late()))
     }
 
     fn home(&self, object: &Value) -> Result<kube::Api<DynamicObject>> {

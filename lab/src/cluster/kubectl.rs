@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 
 use crate::command::{command, feed};
 
-const CALL: Duration = Duration::from_secs(120);
+const CALL: Duration = Duration::from_secs(240);
 
 #[derive(Clone, Debug)]
 pub struct Kubectl {

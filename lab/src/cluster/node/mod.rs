@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::api::{Api, condition};
-use super::control_plane::Reach;
+use super::control_plane::Endpoint;
 use super::programs::Programs;
 use crate::daemon::Daemon;
 use crate::proc;
@@ -43,9 +43,9 @@ pub struct Node {
 
 /// Makes the network that pods are connected by, and says where the control plane is to listen so that
 /// they reach it. There is one node on a machine at a time: another run is waited for.
-pub(super) fn network(state: &State) -> Result<Reach> {
+pub(super) fn network(state: &State) -> Result<Endpoint> {
     machine::make_bridge(state)?;
-    Ok(Reach { address: IpAddr::V4(GATEWAY), node: Some(NAME) })
+    Ok(Endpoint { address: IpAddr::V4(GATEWAY), node: Some(NAME) })
 }
 
 impl Node {

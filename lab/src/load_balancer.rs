@@ -13,15 +13,15 @@ use tokio::task::JoinHandle;
 
 use crate::network::{free_port, localhost};
 
-/// An address in front of others.
+/// One address, from which connections are forwarded to others.
 #[derive(Debug)]
-pub struct Front {
+pub struct LoadBalancer {
     address: SocketAddr,
     backends: watch::Sender<Vec<SocketAddr>>,
     task: JoinHandle<()>,
 }
 
-impl Front {
+impl LoadBalancer {
     /// Takes an address. Nothing listens there yet.
     pub fn new() -> Result<Self> {
         let address = localhost(free_port()?);
@@ -44,7 +44,7 @@ impl Front {
     }
 }
 
-impl Drop for Front {
+impl Drop for LoadBalancer {
     fn drop(&mut self) {
         self.task.abort();
     }
