@@ -12,10 +12,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Args, Bench, Command, Level};
 use crate::bench::{admission, node, scale, start};
+use crate::folders::{self, workspace};
 use crate::product::Product;
 use crate::scenarios::scene::Scene;
 use crate::scenarios::{run, stage};
-use crate::workspace;
 
 /// Does what `args` say. The exit code is 0 if all went well, and 1 if not; 130 after a signal.
 #[must_use]
@@ -154,7 +154,7 @@ async fn on_a_node(
 }
 
 fn down() -> Result<()> {
-    let dir = stage::up_dir()?;
+    let dir = folders::up()?;
     if !dir.exists() {
         say("there is no cluster of `up`");
     }

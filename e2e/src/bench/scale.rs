@@ -21,8 +21,8 @@ use lab::progress::say;
 use serde_json::json;
 
 use crate::args::Args;
-use crate::images::compile;
 use crate::product::Product;
+use crate::product::compile;
 use crate::product::install::{CONFIGURATION, NAMESPACE, WEBHOOK};
 use crate::scenarios::objects::{labelled, pod, sidecar};
 use crate::scenarios::scene::Scene;

@@ -15,9 +15,11 @@ use super::ports::Ports;
 use super::probe::Readiness;
 use super::screen::{Who, heading, line, say};
 use super::selection::Entry;
-use super::{LIMIT, manifests, replica_set, screen, selection, webhook};
+use super::{LIMIT, manifests, replica_set, screen, selection};
+use crate::folders::workspace;
 use crate::product::certificates::issue;
-use crate::{product, workspace};
+use crate::product::webhook::serve;
+use crate::product::{self, Product};
 use lab::http::get;
 use lab::network::localhost;
 use lab::process::Process;
@@ -57,7 +59,11 @@ pub async fn run(options: &Options) -> Result<()> {
     say(format_args!("a CA, and from it a certificate for {}", entry.host));
 
     heading("The webhook, over TLS");
-    let (mut webhook, address) = webhook::serve(&programs["webhook"], certificates.path()).await?;
+    let image = format!("--sidecar-image={}", Product::SIDECAR.reference());
+    let watcher = Box::new(|text: &str| line(Who::Webhook, text));
+    let flags = ["--drain=0s", &image];
+    let (mut webhook, address) =
+        serve(&programs["webhook"], certificates.path(), &flags, watcher).await?;
 
     heading("A pod of Legacy's Deployment is created");
     let api_server = ApiServer::new(&certificates.path().join("ca.crt"), &entry.host, address)?;

@@ -62,7 +62,7 @@ fn matches(selector: Option<&LabelSelector>, labels: &Labels) -> Result<bool> {
 mod tests {
     use super::*;
     use crate::demo::manifests;
-    use crate::workspace;
+    use crate::folders::workspace;
 
     #[test]
     fn each_pod_that_asks_has_one_entry() {

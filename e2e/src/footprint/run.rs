@@ -10,8 +10,8 @@ use clap::ValueEnum;
 
 use super::table::{Quantity, Row, render};
 use super::{idle, starts};
-use crate::images::compile;
 use crate::product::Product;
+use crate::product::compile;
 use lab::image::Architecture;
 use lab::progress::say;
 

@@ -23,9 +23,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::folders::workspace;
 use crate::product::Product;
 use crate::product::certificates::issue;
-use crate::workspace;
 
 const LEGACY: u16 = 3000;
 const SIDECAR: u16 = 13300;

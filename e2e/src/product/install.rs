@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::workspace;
+use crate::folders::workspace;
 use lab::cluster::Cluster;
 
 pub(crate) const NAMESPACE: &str = "secret-handshake";

@@ -10,9 +10,9 @@ use lab::progress::say;
 use lab::until::until;
 use serde_json::{Value, json};
 
-use super::Product;
 use super::install::{self, NAMESPACE, WEBHOOK};
-use crate::images;
+use super::{Product, make};
+use crate::folders::workspace;
 
 /// How long the webhook's pods may take until they are available.
 const AVAILABLE: Duration = Duration::from_secs(180);
@@ -22,7 +22,7 @@ pub(crate) async fn load_images(cluster: &Cluster) -> Result<()> {
     for product in Product::ALL {
         say(&format!("building the image {}", product.reference()));
         let archive = archive(cluster, product);
-        images::make(product, Architecture::host(), &full_name(product), &archive).await?;
+        make(product, Architecture::host(), &full_name(product), &archive).await?;
         load_image(cluster, product)?;
     }
     Ok(())
@@ -85,7 +85,7 @@ pub(crate) async fn available(cluster: &Cluster) -> Result<()> {
 pub(crate) async fn uninstall(cluster: &Cluster) -> Result<()> {
     let configuration = ["delete", "mutatingwebhookconfiguration", install::CONFIGURATION];
     cluster.kubectl.run(&configuration).await?;
-    let folder = crate::workspace().join("deploy/webhook");
+    let folder = workspace().join("deploy/webhook");
     let delete = ["delete", "--ignore-not-found", "-k"].map(std::ffi::OsStr::new);
     cluster.kubectl.run(&[&delete[..], &[folder.as_os_str()]].concat()).await?;
     Ok(())

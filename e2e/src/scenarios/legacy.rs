@@ -16,9 +16,9 @@ use super::running::{
 use super::scenarios;
 use super::scene::{LONG, Scene};
 use super::stage::Skip;
+use crate::folders::workspace;
 use crate::product::install;
 use crate::table::percentile;
-use crate::workspace;
 use lab::cluster::api::condition;
 use lab::command::feed;
 use lab::proc;
