@@ -13,7 +13,6 @@ use rustix::process::{Pid, Signal};
 use crate::state::State;
 use crate::until::{Permanent, until};
 
-/// How many of a log's last lines a message carries.
 const TAIL: usize = 15;
 
 #[derive(Debug)]
@@ -60,7 +59,6 @@ impl Daemon {
         Ok(())
     }
 
-    /// Kills it, as `kill -9` does.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;

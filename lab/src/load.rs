@@ -91,7 +91,6 @@ impl Load {
         in_time.then_some(()).with_context(|| format!("not {wanted}: {}", *self.counted.borrow()))
     }
 
-    /// Ends the load and tells what became of the objects.
     pub async fn stop(self) -> Counted {
         self.stop.store(true, Ordering::Relaxed);
         self.clients.join_all().await;

@@ -97,7 +97,6 @@ impl State {
         lock(&self.locks).push(file);
     }
 
-    /// Notes a process that ends with the cluster.
     pub(crate) fn note_process(&self, name: &str, pid: u32) -> Result<()> {
         let born = born(pid).unwrap_or_default();
         self.note("pids", &format!("{}-{name}", self.number()), &format!("{pid} {born}"))
@@ -117,7 +116,6 @@ impl State {
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// Lets the cluster run on when this process ends.
     pub fn leave_running(self) -> Result<()> {
         if let Some(mut guard) = take_guard(&self.dir) {
             guard.kill()?;

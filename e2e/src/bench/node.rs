@@ -99,7 +99,6 @@ async fn measure(scene: &Scene, kind: &str, pods: usize) -> Result<Minute> {
     Ok(Minute { kubelet, containerd, sidecars })
 }
 
-/// The CPU that kubelet, containerd and all sidecars have used so far.
 fn used(node: &Node) -> Result<[Duration; 3]> {
     let mut sidecars = Duration::ZERO;
     for pid in proc::all()? {

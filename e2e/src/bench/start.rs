@@ -27,7 +27,6 @@ const WAYS: [&str; 3] = ["no sidecar", "classic", "native"];
 /// Two Legacies, and how long each takes until it listens.
 const LEGACIES: [(&str, &str); 2] = [("fast", "0ms"), ("slow", "5s")];
 
-/// The times of one start, from the pod's creation, in milliseconds.
 #[derive(Clone, Copy)]
 struct Start {
     listens: f64,
@@ -144,7 +143,6 @@ async fn look(will_be_initialised: bool) -> (Instant, Option<Instant>) {
     }
 }
 
-/// Minimum, median and 99th percentile.
 fn spread(times: impl Iterator<Item = f64>) -> String {
     let mut times: Vec<f64> = times.collect();
     times.sort_by(f64::total_cmp);

@@ -62,7 +62,6 @@ impl Kubelet {
         legacy.context("the pod has no container of Legacy")
     }
 
-    /// Starts a container; its lines are shown as they come.
     pub(crate) fn start(&self, container: &Container) -> Result<Process> {
         let image = container.image.as_deref().unwrap_or_default();
         let name = image.split([':', '@']).next();

@@ -69,7 +69,6 @@ fn find<T: DeserializeOwned>(objects: &[Value], kind: &str) -> Result<T> {
     serde_json::from_value(object.clone()).with_context(|| format!("the {kind} is not one"))
 }
 
-/// Whether two objects are the same one by kind and name, as a patch names its target.
 fn are_one(a: &Value, b: &Value) -> bool {
     a["kind"] == b["kind"] && a["metadata"]["name"] == b["metadata"]["name"]
 }

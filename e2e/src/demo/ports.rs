@@ -9,7 +9,6 @@ use tokio::net::TcpSocket;
 
 use super::screen;
 
-/// Legacy's port, and the sidecar's own, as a pod has them.
 const USUAL: (u16, u16) = (3000, 13300);
 
 /// Both ports, claimed: nobody else is given them as free ones while this lives.

@@ -12,7 +12,6 @@ use lab::proc;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Memory and threads of a sidecar at rest.
 pub(super) async fn memory(program: &Path) -> Result<[Row; 3]> {
     let pair = resting(program).await?;
     let pid = pair.pid()?;
@@ -79,7 +78,6 @@ async fn resting(program: &Path) -> Result<Pair> {
     Ok(pair)
 }
 
-/// The CPU that the sidecar uses from now on, for this long.
 async fn over(pair: &Pair, time: Duration) -> Result<Duration> {
     let pid = pair.pid()?;
     let before = proc::cpu(pid)?;

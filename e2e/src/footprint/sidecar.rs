@@ -19,7 +19,6 @@ const HALF: &str = "-acknowledge";
 /// How long anything may take that takes milliseconds.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A Legacy with a sidecar that has just been started.
 #[derive(Debug)]
 pub(super) struct Pair {
     pub(super) legacy: Legacy,

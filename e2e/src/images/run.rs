@@ -77,7 +77,6 @@ fn name(made: &[Made], product: Product) -> Result<&str> {
 }
 
 impl Make {
-    /// What builds: as asked, or what is there.
     fn engine(&self) -> Option<Engine> {
         match self.engine.as_deref() {
             None => Engine::find(),

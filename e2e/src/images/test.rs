@@ -182,7 +182,6 @@ fn run_sidecar<'a>(
     Container::run(engine, container.image.as_deref().unwrap_or_default(), &flags, &arguments)
 }
 
-/// The network namespace that all three containers share.
 struct Network(PathBuf);
 
 impl Network {
@@ -201,7 +200,6 @@ impl Network {
         self.inside(async move || get(localhost(port), path, LIMIT).await).await
     }
 
-    /// Waits until a path answers with this status.
     async fn answers(&self, port: u16, path: &'static str, status: u16) -> Result<()> {
         until(&format!("{status} from {path} on port {port}"), LIMIT, async || {
             let answer = self.get(port, path).await?;
@@ -287,7 +285,6 @@ async fn crowd() -> Result<()> {
     Ok(())
 }
 
-/// Neither half, key nor secret is in what was logged.
 fn secret_free(containers: &[&Container<'_>]) -> Result<()> {
     let secrets =
         ["-acknowledge", "LWFja25vd2xlZGdl", "This is @ $3cr3t", "VGhpcyBpcyBAICQzY3IzdCBrZX"];
@@ -301,7 +298,6 @@ fn secret_free(containers: &[&Container<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that SIGTERM ends process 1 cleanly and at once.
 fn ended(container: &Container<'_>, who: &str, say: &mut impl FnMut(&str)) -> Result<()> {
     let End { code, took } = container.stop()?;
     ensure!(code == 0, "{who} ends with exit code {code} after SIGTERM");

@@ -14,7 +14,6 @@ use super::install::{self, NAMESPACE, WEBHOOK};
 use super::{Product, make};
 use crate::folders::workspace;
 
-/// How long the webhook's pods may take until they are available.
 const AVAILABLE: Duration = Duration::from_secs(180);
 
 /// Builds the product's images and puts them on the node, under the names that the manifests use.
@@ -28,7 +27,6 @@ pub(crate) async fn load_images(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Puts an image that was built before on the node.
 pub(crate) fn load_image(cluster: &Cluster, product: Product) -> Result<()> {
     cluster.node()?.load(&archive(cluster, product))
 }

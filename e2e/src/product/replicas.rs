@@ -24,7 +24,6 @@ use tokio::task::JoinHandle;
 
 use super::install::{self, NAMESPACE, WEBHOOK};
 
-/// How long a replica may take until it is ready, and until it has ended.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often readiness is asked for. A kubelet asks every two seconds (`deploy/webhook`), and then the
 /// endpoints have to be told; what takes that long there takes a moment here.
@@ -157,12 +156,10 @@ impl Replicas {
         self.balancer.set(running.iter().map(|replica| replica.serving).collect());
     }
 
-    /// Kills a replica, as `kill -9` does.
     pub(crate) async fn kill(&self, name: &str) -> Result<()> {
         self.take(name).await?.daemon.kill()
     }
 
-    /// Asks a replica to end, as the kubelet does, and waits until it has ended.
     pub(crate) async fn terminate(&self, name: &str) -> Result<()> {
         let replica = self.take(name).await?;
         // A pod that is being deleted is taken out of its Service at that moment.
@@ -183,7 +180,6 @@ impl Replicas {
         Ok(running.remove(place.with_context(|| format!("no replica {name}"))?))
     }
 
-    /// The process id of the only replica.
     pub(crate) async fn pid(&self) -> Result<u32> {
         let running = self.running.lock().await;
         Ok(running.first().context("no replica runs")?.daemon.pid())

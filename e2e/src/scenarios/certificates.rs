@@ -88,7 +88,6 @@ fn filled(secret: &Value) -> Result<Value> {
     Ok(secret["data"].clone())
 }
 
-/// The Secret, empty, as a user applies it.
 async fn manifest(scene: &Scene) -> Result<Value> {
     let objects = install::render(scene.cluster(), "deploy/webhook").await?;
     let secret = objects.into_iter().find(|object| object["kind"] == "Secret");
@@ -116,45 +115,40 @@ async fn set_bundles(scene: &Scene, count: usize, bundle: &Value) -> Result<()> 
 
 async fn replicas_agree(scene: &Scene) -> Result<()> {
     let replicas = scene.replicas()?;
-    replicas
-        .restored_after(async || {
-            for _ in 0..3 {
-                from_nothing(scene).await?;
-                tokio::try_join!(
-                    replicas.start("replica-a", &[]),
-                    replicas.start("replica-b", &[])
-                )?;
-                replicas.ready().await?;
-                let bundle = bundle(scene).await?;
-                ensure!(bundle.len() == 1, "there are {} CAs", bundle.len());
-                admitted(scene).await?;
-            }
-            Ok(())
-        })
-        .await
+    let steps = async || {
+        for _ in 0..3 {
+            from_nothing(scene).await?;
+            tokio::try_join!(replicas.start("replica-a", &[]), replicas.start("replica-b", &[]))?;
+            replicas.ready().await?;
+            let bundle = bundle(scene).await?;
+            ensure!(bundle.len() == 1, "there are {} CAs", bundle.len());
+            admitted(scene).await?;
+        }
+        Ok(())
+    };
+    replicas.restored_after(steps).await
 }
 
 async fn secret_emptied(scene: &Scene) -> Result<()> {
     let replicas = scene.replicas()?;
     replicas.start("replica-b", &[]).await?;
-    replicas
-        .restored_after(async || {
-            for data in [Value::Null, json!({ "cas.json": STANDARD.encode("garbled") })] {
-                replicas.ready().await?;
-                let before = bundle(scene).await?;
-                set_secret(scene, &data).await?;
-                let replaced = |live: &Value| {
-                    let now = bundle_of(live)?;
-                    ensure!(now.len() == 1 && now.is_disjoint(&before), "{} CAs", now.len());
-                    Ok(())
-                };
-                scene.api().wait(LIVE, PATIENCE, replaced).await?;
-                replicas.ready().await?;
-                admitted(scene).await?;
-            }
-            Ok(())
-        })
-        .await
+    let steps = async || {
+        for data in [Value::Null, json!({ "cas.json": STANDARD.encode("garbled") })] {
+            replicas.ready().await?;
+            let before = bundle(scene).await?;
+            set_secret(scene, &data).await?;
+            let replaced = |live: &Value| {
+                let now = bundle_of(live)?;
+                ensure!(now.len() == 1 && now.is_disjoint(&before), "{} CAs", now.len());
+                Ok(())
+            };
+            scene.api().wait(LIVE, PATIENCE, replaced).await?;
+            replicas.ready().await?;
+            admitted(scene).await?;
+        }
+        Ok(())
+    };
+    replicas.restored_after(steps).await
 }
 
 async fn secret_deleted(scene: &Scene) -> Result<()> {

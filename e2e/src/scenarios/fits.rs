@@ -176,7 +176,6 @@ async fn limit_range(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// A pod that uses about everything.
 fn rich_pod(namespace: &str, name: &str, class: &str) -> Result<Value> {
     let mut pod: Value = serde_saphyr::from_str(include_str!("rich-pod.yaml"))?;
     pod["metadata"]["namespace"] = json!(namespace);

@@ -74,7 +74,6 @@ pub(crate) fn run(args: &Args, runtime: &Handle) -> Result<bool> {
     Ok(failed == 0)
 }
 
-/// Whether a scenario is asked for. Long ones are, with `--long` or by name.
 fn asked(scenario: &Scenario, args: &Args) -> bool {
     let long = args.long || !args.patterns.is_empty() || scenario.schedule != Schedule::Long;
     let level = args.level.is_none_or(|level| level == scenario.level);

@@ -20,7 +20,6 @@ use lab::cluster::api::{Api, Refused, condition};
 use lab::http;
 use lab::until::until;
 
-/// The demo's operations half, as `deploy/demo` has it.
 pub(crate) const HALF: &str = "-acknowledge";
 
 /// Legacy as a pod that runs, with these arguments. It is labelled.
@@ -106,7 +105,6 @@ pub(crate) async fn ready_pods(
     scene.api().wait_all(("Pod", namespace, &selector), ALL, all_ready).await
 }
 
-/// The same for an app with one pod.
 pub(crate) async fn ready_app(scene: &Scene, namespace: &str, app: &str) -> Result<Value> {
     ready_pods(scene, namespace, app, 1).await?.pop().context("it was there a moment ago")
 }
@@ -152,7 +150,6 @@ pub(crate) fn restarts(pod: &Value, container: &str) -> u64 {
     container_status(pod, container)["restartCount"].as_u64().unwrap_or_default()
 }
 
-/// A pod's state in a few words.
 pub(crate) fn state_of(pod: &Value) -> String {
     let mut words = vec![format!("phase {}", pod["status"]["phase"])];
     for list in ["initContainerStatuses", "containerStatuses"] {

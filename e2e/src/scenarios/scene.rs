@@ -121,7 +121,6 @@ impl Scene {
         self.kubectl().call(&["create", "-f", "-"], &object.to_string()).await
     }
 
-    /// Has a namespace removed as well when the scenario has ended.
     pub(crate) async fn adopt(&self, name: &str) {
         self.namespaces.lock().await.push(name.to_owned());
     }

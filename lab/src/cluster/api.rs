@@ -118,7 +118,6 @@ impl Api {
         list.items.into_iter().map(|item| Ok(serde_json::to_value(item)?)).collect()
     }
 
-    /// Merges `patch` into an object (RFC 7396).
     pub async fn merge(
         &self,
         kind: &str,
@@ -131,7 +130,6 @@ impl Api {
         value(merged).with_context(|| format!("changing {kind} {namespace}/{name}"))
     }
 
-    /// Applies `object` on the server's side, as `manager`.
     pub async fn apply(&self, object: &Value, manager: &str) -> Result<Value> {
         let name = object["metadata"]["name"].as_str().context("what is applied has a name")?;
         let params = PatchParams::apply(manager).force();

@@ -99,7 +99,6 @@ fn pack(files: &BTreeMap<PathBuf, PathBuf>, pipe: impl Write) -> Result<()> {
     Ok(tar.into_inner()?.flush()?)
 }
 
-/// The installed packages that [`PACKAGES`] come to, with their versions.
 fn packages() -> Result<Vec<String>> {
     let mut apt = command("apt-cache", ["depends", "--recurse", "--installed"]);
     for kind in ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"] {
@@ -161,7 +160,6 @@ fn name(toolchain: &Path, packages: &[String], programs: &[PathBuf]) -> Result<S
     Ok(format!("lab-rust:{tag}"))
 }
 
-/// The targets that are installed, by the folders of the toolchain.
 fn targets(toolchain: &Path) -> Result<String> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(toolchain.join("lib/rustlib"))? {
@@ -171,7 +169,6 @@ fn targets(toolchain: &Path) -> Result<String> {
     Ok(names.join("\n"))
 }
 
-/// Adds a folder with all in it under another name.
 fn tree(files: &mut BTreeMap<PathBuf, PathBuf>, from: &Path, to: &Path) -> Result<()> {
     if from.symlink_metadata()?.is_dir() {
         let entries = std::fs::read_dir(from);

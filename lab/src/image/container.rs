@@ -56,7 +56,6 @@ impl<'a> Container<'a> {
         serde_json::from_str(&text).context("what docker says of a container")
     }
 
-    /// All that it has written, to stdout and to stderr.
     pub fn logs(&self) -> Result<String> {
         let output =
             self.engine.command(["logs", &self.id]).output().context("can't run docker logs")?;

@@ -100,7 +100,6 @@ impl Node {
         Ok(node)
     }
 
-    /// Puts an image where the kubelet finds it.
     pub fn load(&self, archive: &Path) -> Result<()> {
         let archive = archive.to_str().context("the archive's path isn't UTF-8")?;
         self.ctr(&["images", "import", archive]).map(drop)
