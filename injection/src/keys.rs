@@ -38,5 +38,5 @@ pub const DONE: &str = "secret-handshake-done";
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
 /// The container that `kubectl logs`, `exec` and `attach` take without `-c` (KEP-2227).
 pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
-/// The node label that a pod's nodeSelector names its operating system by.
-pub const OS: &str = "kubernetes.io/os";
+/// The labels by which a node tells its operating system, the second one before Kubernetes 1.14.
+pub const NODE_OS: [&str; 2] = ["kubernetes.io/os", "beta.kubernetes.io/os"];

@@ -11,6 +11,7 @@
 mod bounded;
 mod decide;
 mod decision;
+mod folded;
 pub mod keys;
 mod patch;
 mod pod;

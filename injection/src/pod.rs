@@ -2,17 +2,19 @@
 //! `Option` where JSON may leave it out or say null.
 //!
 //! A list in a list can be as long as the body has room for, whatever bound each of them has, so what
-//! stands in the inner one has to be small: see [`ContainerPort`].
-
-use std::fmt;
+//! stands in the inner one has to be small (see [`ContainerPort`]), or isn't kept at all ([`Folded`]).
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::IgnoredAny;
 
 use crate::bounded::{List, Map};
+use crate::folded::{Entry, Folded};
 use crate::keys;
 use crate::quantity::Quantity;
 use crate::sidecar::{HALF_VOLUME, NAME, NO_TOKEN_VOLUME, is_sidecars_argument};
+
+/// What Windows is called in `os.name` and in the labels of nodes.
+const WINDOWS: &str = "windows";
 
 /// A pod, or a workload's pod template.
 #[derive(Debug, Default, Deserialize)]
@@ -43,49 +45,31 @@ pub(crate) struct PodSpec {
     pub(crate) volumes: Option<List<Volume>>,
     restart_policy: Option<String>,
     pub(crate) host_network: Option<bool>,
-    pub(crate) os: Option<Os>,
-    pub(crate) node_selector: Option<Map<String>>,
-    pub(crate) security_context: Option<PodSecurityContext>,
-    resources: Option<PodResources>,
+    os: Option<Os>,
+    node_selector: Option<Map<String>>,
+    affinity: Option<Affinity>,
+    security_context: Option<SecurityContext>,
+    /// Of the pod as a whole (KEP-2837).
+    pub(crate) resources: Option<Resources>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Container {
     pub(crate) name: String,
-    args: Option<Arguments>,
+    args: Option<Folded<Argument>>,
     ports: Option<List<ContainerPort>>,
     pub(crate) resources: Option<Resources>,
     restart_policy: Option<String>,
+    security_context: Option<SecurityContext>,
 }
 
-/// What is kept of a container's arguments: whether one of them is the sidecar's.
-#[derive(Debug)]
-struct Arguments {
-    are_sidecars: bool,
-}
+#[derive(Debug, Deserialize)]
+struct Argument(String);
 
-impl<'de> Deserialize<'de> for Arguments {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ArgumentsVisitor;
-
-        impl<'de> Visitor<'de> for ArgumentsVisitor {
-            type Value = Arguments;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of strings")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Arguments, A::Error> {
-                let mut are_sidecars = false;
-                while let Some(argument) = all.next_element::<String>()? {
-                    are_sidecars |= is_sidecars_argument(&argument);
-                }
-                Ok(Arguments { are_sidecars })
-            }
-        }
-
-        deserializer.deserialize_seq(ArgumentsVisitor)
+impl Entry for Argument {
+    fn says_yes(&self) -> bool {
+        is_sidecars_argument(&self.0)
     }
 }
 
@@ -105,7 +89,7 @@ enum Protocol {
     Other,
 }
 
-/// The resources of a container.
+/// Of a container, or of a pod as a whole.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Resources {
@@ -118,14 +102,6 @@ pub(crate) struct Resources {
 pub(crate) struct Amounts {
     pub(crate) cpu: Option<Quantity>,
     pub(crate) memory: Option<Quantity>,
-}
-
-/// The resources of the pod as a whole (KEP-2837).
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct PodResources {
-    requests: Option<Map<Quantity>>,
-    limits: Option<Map<Quantity>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -145,14 +121,54 @@ struct SecretSource {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Os {
-    pub(crate) name: String,
+struct Os {
+    name: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct PodSecurityContext {
-    pub(crate) run_as_user: Option<i64>,
+struct Affinity {
+    node_affinity: Option<NodeAffinity>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeAffinity {
+    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
+    required: Option<NodeSelector>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct NodeSelector {
+    /// A node has to meet one of them.
+    node_selector_terms: Option<Folded<NodeSelectorTerm>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct NodeSelectorTerm {
+    /// A node has to meet all of them.
+    match_expressions: Option<Folded<NodeRequirement>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeRequirement {
+    key: String,
+    operator: String,
+    values: Option<Folded<NodeOs>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct NodeOs(String);
+
+/// Of a pod or of a container.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SecurityContext {
+    run_as_user: Option<i64>,
+    windows_options: Option<IgnoredAny>,
 }
 
 /// An object with a pod template.
@@ -237,11 +253,28 @@ impl PodSpec {
         self.volumes.as_deref().map_or(&[], Vec::as_slice)
     }
 
-    /// Whether the pod as a whole has resources.
-    pub(crate) fn has_resources(&self) -> bool {
-        self.resources.as_ref().is_some_and(|pod| {
-            [&pod.requests, &pod.limits].into_iter().flatten().any(|amounts| !amounts.is_empty())
-        })
+    /// Whether the pod can run on Windows alone, said in whichever way. With `windowsOptions` the API
+    /// server takes no other `os`.
+    pub(crate) fn is_for_windows(&self) -> bool {
+        let containers = self.containers().iter().chain(self.init_containers());
+        let mut contexts = containers
+            .map(|container| &container.security_context)
+            .chain([&self.security_context])
+            .flatten();
+        self.os.as_ref().is_some_and(|os| os.name == WINDOWS)
+            || self.selects_windows()
+            || self.affinity.as_ref().is_some_and(Affinity::requires_windows)
+            || contexts.any(|context| context.windows_options.is_some())
+    }
+
+    fn selects_windows(&self) -> bool {
+        let value = |key| self.node_selector.as_ref()?.get(key).map(String::as_str);
+        keys::NODE_OS.into_iter().any(|key| value(key) == Some(WINDOWS))
+    }
+
+    /// The user that containers have which name none.
+    pub(crate) fn run_as_user(&self) -> Option<i64> {
+        self.security_context.as_ref()?.run_as_user
     }
 
     /// Whether the pod ends by itself once its containers have ended: any restartPolicy but Always,
@@ -251,10 +284,38 @@ impl PodSpec {
     }
 }
 
+impl Affinity {
+    fn requires_windows(&self) -> bool {
+        let required = self.node_affinity.as_ref().and_then(|nodes| nodes.required.as_ref());
+        let terms = required.and_then(|required| required.node_selector_terms.as_ref());
+        terms.is_some_and(|terms| terms.all)
+    }
+}
+
+impl Entry for NodeSelectorTerm {
+    fn says_yes(&self) -> bool {
+        self.match_expressions.as_ref().is_some_and(|all| all.any)
+    }
+}
+
+impl Entry for NodeRequirement {
+    fn says_yes(&self) -> bool {
+        keys::NODE_OS.contains(&self.key.as_str())
+            && self.operator == "In"
+            && self.values.as_ref().is_some_and(|values| values.all)
+    }
+}
+
+impl Entry for NodeOs {
+    fn says_yes(&self) -> bool {
+        self.0 == WINDOWS
+    }
+}
+
 impl Container {
     /// Whether it is the sidecar, and not another container of its name.
     pub(crate) fn is_sidecar(&self) -> bool {
-        self.name == NAME && self.args.as_ref().is_some_and(|args| args.are_sidecars)
+        self.name == NAME && self.args.as_ref().is_some_and(|args| args.any)
     }
 
     /// Whether an init container runs on beside the pod's containers (KEP-753).

@@ -53,6 +53,11 @@ impl Quantity {
         &self.0
     }
 
+    /// What isn't a quantity is less than nothing.
+    pub(crate) fn is_less_than(&self, other: &Self) -> bool {
+        nanos(&self.0).zip(nanos(&other.0)).is_some_and(|(own, other)| own < other)
+    }
+
     /// Kubernetes treats a zero as nothing when it tells a pod's quality-of-service class.
     pub(crate) fn is_zero(&self) -> bool {
         nanos(&self.0) == Some(0)

@@ -43,6 +43,13 @@ fn spec(case: usize) -> Option<String> {
         write!(keys, r#""{key:x}":"","#).unwrap();
     }
     keys.pop();
+    let terms = |terms: String| {
+        format!(
+            r#""affinity":{{"nodeAffinity":{{"requiredDuringSchedulingIgnoredDuringExecution":{{"nodeSelectorTerms":[{terms}]}}}}}}"#
+        )
+    };
+    let requirements =
+        |requirement: &str| terms(format!(r#"{{"matchExpressions":[{}]}}"#, entries(requirement)));
     Some(match case {
         0 => format!(r#""containers":[{}]"#, entries("{}")),
         1 => format!(r#""containers":[{}]"#, many("{}", 4096)),
@@ -53,6 +60,10 @@ fn spec(case: usize) -> Option<String> {
         6 => format!(r#""resources":{{"limits":{{{keys}}}}}"#),
         7 => format!(r#""resources":{{"limits":{{"cpu":[{}]}}}}"#, entries("[]")),
         8 => format!(r#""skipped":[{}]"#, entries("{}")),
+        9 => terms(entries("{}")),
+        10 => requirements("{}"),
+        11 => requirements(r#"{"values":["a","b"]}"#),
+        12 => format!(r#""containers":[{{"args":[{}]}}]"#, entries(r#""a""#)),
         _ => return None,
     })
 }

@@ -179,6 +179,16 @@ fn what_has_our_names_and_is_not_ours_is_a_reason() {
 }
 
 #[test]
+fn windows_is_a_reason_in_whichever_way_it_is_said() {
+    for file in ["windows-affinity.yaml", "windows-beta.yaml", "windows-options.yaml"] {
+        let out = injected(&case(file));
+        assert_eq!(out.report[0].treatment, Treatment::Refused, "{file}");
+        let line = &report(&out)[0];
+        assert!(line.ends_with("the pod is for Windows, the sidecar for Linux"), "{line}");
+    }
+}
+
+#[test]
 fn lists_are_looked_into() {
     let indented = POD.replace('\n', "\n    ");
     for kind in ["List", "PodList"] {
@@ -333,6 +343,7 @@ fn what_the_namespace_wishes_is_a_flag() {
     };
     assert_eq!(with(None), "Pod/legacy: unchanged: no label secret-handshake");
     assert_eq!(with(Some("disabled")), "Pod/legacy: unchanged: the label secret-handshake says no");
+    assert_eq!(with(Some("False")), "Pod/legacy: unchanged: the label secret-handshake says no");
     assert_eq!(with(Some("")), "Pod/legacy: injected (classic)");
 }
 

@@ -11,7 +11,7 @@ use lab::cluster::Cluster;
 pub(crate) const NAMESPACE: &str = "secret-handshake";
 /// The name of its Deployment, Service and ServiceAccount.
 pub(crate) const WEBHOOK: &str = "secret-handshake-webhook";
-pub(crate) const CONFIGURATION: &str = "secret-handshake";
+pub(crate) const CONFIGURATION: &str = "handshake.secret-handshake.dev";
 pub(crate) const CA_SECRET: &str = "secret-handshake-ca";
 
 /// Renders a kustomization of the repository: `deploy/webhook`, `deploy/demo`.

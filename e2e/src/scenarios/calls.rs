@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::objects::{NAME, in_mode, labelled, pod, the_sidecar};
-use super::other::OtherWebhook;
+use super::other::{self, OtherWebhook, PROXY_PORT};
 use super::scenarios;
 use super::scene::{PATIENCE, Scene};
 use crate::product::install::CONFIGURATION;
@@ -19,6 +19,8 @@ scenarios! {
         "where a LimitRange changes the injected pod the second call changes nothing";
     reinvocation: ControlPlane, Alone, "calls/reinvocation",
         "another webhook that changes the pod afterwards makes no second sidecar";
+    before_istio: ControlPlane, Alone, "calls/before-istio",
+        "a stand-in for Istio's injector, which is never called again, sees the sidecar and rewrites its probe";
 }
 
 /// Where the API server mounts a token, unless something is there.
@@ -113,24 +115,9 @@ async fn default_of_a_limit_range(scene: &Scene) -> Result<()> {
 
 async fn reinvocation(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true"), ("other-webhook", "yes")]).await?;
-    let other = OtherWebhook::start(scene.cluster().scratch())?;
+    let other = OtherWebhook::start(scene.cluster().scratch(), other::mark)?;
     // It is called after ours: configurations are called in the order of their names.
-    let configuration = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "MutatingWebhookConfiguration",
-        "metadata": { "name": "zz-other" },
-        "webhooks": [{
-            "name": "other.example.com",
-            "admissionReviewVersions": ["v1"],
-            "clientConfig": { "url": other.url, "caBundle": other.ca_bundle },
-            "rules": [{
-                "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"],
-            }],
-            "namespaceSelector": { "matchLabels": { "other-webhook": "yes" } },
-            "sideEffects": "None",
-            "failurePolicy": "Fail",
-        }],
-    });
+    let configuration = other.configuration("zz-other", ("other-webhook", "yes"));
     scene.api().create(&configuration).await?;
     let done = reinvoked(scene, &namespace, &other).await;
     scene.api().delete("MutatingWebhookConfiguration", "", "zz-other").await?;
@@ -156,5 +143,36 @@ async fn reinvoked(scene: &Scene, namespace: &str, other: &OtherWebhook) -> Resu
     let calls = ours(&admission(scene, namespace, name).await?)?;
     let mutated: Vec<bool> = calls.iter().map(|call| call.mutated).collect();
     ensure!(mutated == [true, false], "we were called and changed the pod: {mutated:?}");
+    Ok(())
+}
+
+async fn before_istio(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[(NAME, "true"), ("istio-injection", "enabled")]).await?;
+    let istio = OtherWebhook::start(scene.cluster().scratch(), other::rewrite_probes)?;
+    let name = "istio-sidecar-injector";
+    scene.api().create(&istio.configuration(name, ("istio-injection", "enabled"))).await?;
+    let done = seen_by_istio(scene, &namespace).await;
+    scene.api().delete("MutatingWebhookConfiguration", "", name).await?;
+    done
+}
+
+async fn seen_by_istio(scene: &Scene, namespace: &str) -> Result<()> {
+    for mode in ["classic", "native"] {
+        let stored = until("the stand-in", PATIENCE, async || {
+            let name = format!("pod-{}", scene.number());
+            let pod = in_mode(pod(namespace, &name), mode);
+            let stored = scene.api().create(&pod).await?;
+            let seen = stored["metadata"]["annotations"]["other.example.com/was-here"] == "true";
+            ensure!(seen, "it is not called yet");
+            Ok(stored)
+        })
+        .await?;
+        let probe = &the_sidecar(&stored)?["readinessProbe"]["httpGet"];
+        ensure!(probe["port"] == PROXY_PORT, "{mode}: it has not seen the probe {probe}");
+        let name = stored["metadata"]["name"].as_str().context("no name")?;
+        let calls = admission(scene, namespace, name).await?.webhook_calls()?;
+        let order: Vec<&str> = calls.iter().map(|call| call.configuration.as_str()).collect();
+        ensure!(order.starts_with(&[CONFIGURATION, "istio-sidecar-injector"]), "{order:?}");
+    }
     Ok(())
 }

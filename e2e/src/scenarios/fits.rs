@@ -80,8 +80,7 @@ async fn quality_of_service(scene: &Scene) -> Result<()> {
         pod["spec"]["resources"] = json!({ "requests": both, "limits": both });
         let stored = scene.api().create(&pod).await?;
         ensure!(stored["status"]["qosClass"] == "Guaranteed", "pod-level resources, {mode}");
-        let own = &the_sidecar(&stored)?["resources"];
-        ensure!(own["limits"].is_null() && own["requests"].is_null(), "the sidecar has {own}");
+        the_sidecar(&stored)?;
     }
     Ok(())
 }

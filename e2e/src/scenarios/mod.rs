@@ -19,6 +19,7 @@ mod probe;
 mod readiness;
 mod refusals;
 mod replicas;
+mod resources;
 mod rights;
 pub(crate) mod run;
 pub(crate) mod running;
@@ -73,11 +74,12 @@ enum Schedule {
 }
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    let topics: [&'static [Scenario]; 15] = [
+    let topics: [&'static [Scenario]; 16] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
         calls::SCENARIOS,
         fits::SCENARIOS,
+        resources::SCENARIOS,
         refusals::SCENARIOS,
         outage::SCENARIOS,
         replicas::SCENARIOS,

@@ -1,4 +1,4 @@
-//! Another mutating webhook, which annotates every pod that it is called for.
+//! Another mutating webhook.
 
 use std::fs;
 use std::path::Path;
@@ -19,16 +19,19 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-/// A webhook that adds the annotation `other.example.com/was-here`.
+/// What it makes of a pod: the operations of a JSON Patch.
+pub(super) type Change = fn(&Value) -> Vec<Value>;
+
+/// A webhook that changes every pod it sees.
 pub(super) struct OtherWebhook {
-    pub(super) url: String,
-    pub(super) ca_bundle: String,
+    url: String,
+    ca_bundle: String,
     calls: Arc<AtomicU64>,
     task: JoinHandle<std::io::Result<()>>,
 }
 
 impl OtherWebhook {
-    pub(super) fn start(folder: &Path) -> Result<Self> {
+    pub(super) fn start(folder: &Path, change: Change) -> Result<Self> {
         let authority = Authority::new(folder, "other-webhook")?;
         let pair = authority.issue("other-webhook-leaf", "other-webhook", &[], &["127.0.0.1"])?;
         let chain = CertificateDer::pem_slice_iter(&fs::read(pair.certificate)?)
@@ -49,7 +52,8 @@ impl OtherWebhook {
         let count = Arc::clone(&calls);
         let service = move |request: Request<Bytes>| {
             count.fetch_add(1, Ordering::Relaxed);
-            let answer = answer(request.body()).unwrap_or_else(|error| error.to_string().into());
+            let answer =
+                answer(request.body(), change).unwrap_or_else(|error| error.to_string().into());
             async move { Response::new(answer) }
         };
         let config = move || Some(Arc::clone(&config));
@@ -57,6 +61,28 @@ impl OtherWebhook {
         Ok(Self { url, ca_bundle: STANDARD.encode(authority.pem()), calls, task })
     }
 
+    /// A configuration with which it is called for pods in namespaces with this label.
+    pub(super) fn configuration(&self, name: &str, (key, value): (&str, &str)) -> Value {
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingWebhookConfiguration",
+            "metadata": { "name": name },
+            "webhooks": [{
+                "name": "other.example.com",
+                "admissionReviewVersions": ["v1"],
+                "clientConfig": { "url": self.url, "caBundle": self.ca_bundle },
+                "rules": [{
+                    "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"],
+                }],
+                "namespaceSelector": { "matchLabels": { key: value } },
+                "sideEffects": "None",
+                "failurePolicy": "Fail",
+                "reinvocationPolicy": "Never",
+            }],
+        })
+    }
+
+    /// How often it has been called.
     pub(super) fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }
@@ -68,16 +94,39 @@ impl Drop for OtherWebhook {
     }
 }
 
-fn answer(review: &Bytes) -> Result<Bytes> {
-    let review: Value = serde_json::from_slice(review)?;
-    let annotations = &review["request"]["object"]["metadata"]["annotations"];
+/// Adds the annotation `other.example.com/was-here`.
+pub(super) fn mark(pod: &Value) -> Vec<Value> {
     let mut patch = Vec::new();
-    if annotations.is_null() {
+    if pod["metadata"]["annotations"].is_null() {
         patch.push(json!({ "op": "add", "path": "/metadata/annotations", "value": {} }));
     }
     patch.push(json!({
         "op": "add", "path": "/metadata/annotations/other.example.com~1was-here", "value": "true",
     }));
+    patch
+}
+
+/// Points the HTTP probes of all containers at a proxy, as Istio's injector does.
+pub(super) fn rewrite_probes(pod: &Value) -> Vec<Value> {
+    let mut patch = mark(pod);
+    for list in ["containers", "initContainers"] {
+        let containers = pod["spec"][list].as_array().map(Vec::as_slice).unwrap_or_default();
+        for (place, container) in containers.iter().enumerate() {
+            if container["readinessProbe"]["httpGet"].is_object() {
+                let port = format!("/spec/{list}/{place}/readinessProbe/httpGet/port");
+                patch.push(json!({ "op": "replace", "path": port, "value": PROXY_PORT }));
+            }
+        }
+    }
+    patch
+}
+
+/// The port to which [`rewrite_probes`] points them.
+pub(super) const PROXY_PORT: u16 = 15020;
+
+fn answer(review: &Bytes, change: Change) -> Result<Bytes> {
+    let review: Value = serde_json::from_slice(review)?;
+    let patch = change(&review["request"]["object"]);
     let answer = json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",

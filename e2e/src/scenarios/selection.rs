@@ -18,6 +18,8 @@ scenarios! {
         "namespace x workload x pod label: the nearest wins, one entry is called, or none";
     left_out: ControlPlane, Together, "selection/left-out",
         "handshake done already, mirror pods, kube-system and the webhook's own namespace: never called";
+    spellings_of_no: ControlPlane, Together, "selection/spellings-of-no",
+        "false, disabled, off, no and 0 say no in whatever case: the common spellings without a call";
 }
 
 /// No label, and every value that the design tells apart.
@@ -193,4 +195,25 @@ async fn left_out(scene: &Scene) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+async fn spellings_of_no(scene: &Scene) -> Result<()> {
+    let yes = scene.namespace(&[("secret-handshake", "true")]).await?;
+    for no in ["false", "False", "FALSE", "disabled", "Off", "NO", "no", "0"] {
+        let name = format!("no-{}", scene.number());
+        no_sidecar(&scene.api().create(&labelled(pod(&yes, &name), no)).await?).context(no)?;
+        let namespace = scene.namespace(&[("secret-handshake", no)]).await?;
+        no_sidecar(&scene.api().create(&pod(&namespace, &name)).await?).context(no)?;
+        until("the audit log", Duration::from_secs(20), async || {
+            let events = scene.cluster().audit()?.events(&name)?;
+            ensure!(events.len() == 2, "{} of 2 lines are there", events.len());
+            for event in events {
+                ensure!(event.webhook_calls()?.is_empty(), "{no}: the webhook was called");
+            }
+            Ok(())
+        })
+        .await?;
+    }
+    // No selector lists this one.
+    no_sidecar(&scene.api().create(&labelled(pod(&yes, "odd"), "fALSE")).await?)
 }

@@ -1,6 +1,6 @@
 //! Whom the API server asks about what: the `MutatingWebhookConfiguration`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use injection::Policy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -64,13 +64,27 @@ fn selects(selector: Option<&LabelSelector>, labels: &BTreeMap<&str, &str>) -> b
 
 #[test]
 fn exactly_one_entry_is_called_for_a_pod_that_asks_and_none_for_any_other() {
-    let values =
-        [None, Some(""), Some("true"), Some("false"), Some("disabled"), Some("off"), Some("x")];
-    let says_no = |value: &str| matches!(value, "false" | "disabled" | "off");
+    let no = ["false", "disabled", "off", "no", "0"].into_iter().flat_map(|no| {
+        let capitalised = no[..1].to_uppercase() + &no[1..];
+        [no.to_owned(), capitalised, no.to_uppercase()]
+    });
+    let no: BTreeSet<String> = no.collect();
+    let says_no = |value: &str| no.contains(value);
+    let yes = ["", "true", "x", "none"];
+    let values: Vec<Option<&str>> = std::iter::once(None)
+        .chain(yes.into_iter().chain(no.iter().map(String::as_str)).map(Some))
+        .collect();
+    for value in values.iter().flatten() {
+        assert_eq!(
+            !says_no(value),
+            injection::says_yes(value),
+            "{value}: the webhook says the same"
+        );
+    }
     let excluded = Policy::SYSTEM_NAMESPACES.into_iter().chain([NAMESPACE]);
     let webhooks = configuration();
     for namespace in excluded.clone().chain([LEGACYS_NAMESPACE]) {
-        for (wish, own) in values.iter().flat_map(|wish| values.map(|own| (*wish, own))) {
+        for (wish, own) in values.iter().flat_map(|wish| values.iter().map(|own| (*wish, *own))) {
             let mut namespace_labels = BTreeMap::from([("kubernetes.io/metadata.name", namespace)]);
             namespace_labels.extend(wish.map(|value| ("secret-handshake", value)));
             let labels: BTreeMap<_, _> =

@@ -107,6 +107,6 @@ pub(crate) fn flags(deployment: &Deployment) -> Args {
 pub(crate) fn configuration() -> Vec<MutatingWebhook> {
     let configuration: MutatingWebhookConfiguration =
         find(product(), "MutatingWebhookConfiguration");
-    assert_eq!(configuration.metadata.name.as_deref(), Some("secret-handshake"));
+    assert_eq!(configuration.metadata.name.as_deref(), Some("handshake.secret-handshake.dev"));
     configuration.webhooks.unwrap()
 }

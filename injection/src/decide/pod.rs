@@ -19,11 +19,13 @@ pub struct Context<'a> {
     pub namespace_asks: Option<bool>,
 }
 
-/// Whether a label's value asks for a sidecar: all but `false`, `disabled` and `off` do, the empty
-/// one too.
+/// The values of the label that refuse a sidecar, in whatever case: YAML and people write `False` too.
+const NO: [&str; 5] = ["false", "disabled", "off", "no", "0"];
+
+/// Whether a label's value asks for a sidecar: all but five do, the empty one too.
 #[must_use]
 pub fn says_yes(label: &str) -> bool {
-    !matches!(label, "false" | "disabled" | "off")
+    !NO.iter().any(|no| label.eq_ignore_ascii_case(no))
 }
 
 /// The sidecar that a pod gets, or why it gets none.
@@ -67,7 +69,7 @@ pub(super) fn sidecar<'a>(
     if spec.host_network == Some(true) {
         return Err(Reason::HostNetwork);
     }
-    if is_for_windows(spec) {
+    if spec.is_for_windows() {
         return Err(Reason::Windows);
     }
     if spec.containers().is_empty() {
@@ -92,12 +94,6 @@ pub(super) fn sidecar<'a>(
         run_as_user: run_as_user(spec, policy),
         default_container: default_container(pod, spec),
     })
-}
-
-fn is_for_windows(spec: &PodSpec) -> bool {
-    let node_os = spec.node_selector.as_ref().and_then(|nodes| nodes.get(keys::OS));
-    spec.os.as_ref().is_some_and(|os| os.name == "windows")
-        || node_os.is_some_and(|os| os == "windows")
 }
 
 /// A volume of the sidecar's, without the container, is what `kubectl debug --copy-to` or an edit leaves:
@@ -128,7 +124,7 @@ fn check_port(spec: &PodSpec, settings: &Settings<'_>) -> Result<(), Reason> {
 /// Left out where the cluster is to choose; but a pod that runs its containers as root would hand that
 /// down, and the kubelet would refuse to start a sidecar that must not be root.
 fn run_as_user(spec: &PodSpec, policy: &Policy) -> Option<u32> {
-    let root = spec.security_context.as_ref().and_then(|context| context.run_as_user) == Some(0);
+    let root = spec.run_as_user() == Some(0);
     policy.run_as_user.or(root.then_some(SIDECAR_UID))
 }
 

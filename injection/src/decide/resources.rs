@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 
 use super::annotations::Settings;
-use crate::pod::{Container, PodSpec, Resources};
+use crate::pod::{Amounts, Container, PodSpec, Resources};
 use crate::policy::Policy;
 use crate::quantity::Quantity;
 
@@ -15,25 +15,18 @@ use crate::quantity::Quantity;
 /// containers don't count, native sidecars among them neither: where they keep the pod out of a
 /// class or a quota, no value of ours can put it in, and where they alone set something, the pod
 /// is Burstable either way. A value that is zero everywhere, which Kubernetes takes for none when
-/// it tells the class, is a zero here as well. Pod-level resources (KEP-2837) rule the pod as a
-/// whole: nothing is set then. An annotation overrides all that, for a LimitRange's minimum.
+/// it tells the class, is a zero here as well. What the pod as a whole sets (KEP-2837) is shared
+/// out by [`within_the_pods`]. A setting overrides all that, for a LimitRange's minimum.
 pub(super) fn follow(
     spec: &PodSpec,
     settings: &Settings<'_>,
     policy: &Policy,
 ) -> Option<ResourceRequirements> {
-    let containers = if spec.has_resources() { &[] } else { spec.containers() };
-    let cpu = |of| settings.cpu.clone().or_else(|| as_all_set(containers, of, &policy.cpu));
+    let cpu = values(spec, settings.cpu.as_ref(), &policy.cpu, |amounts| amounts.cpu.as_ref());
     let memory =
-        |of| settings.memory.clone().or_else(|| as_all_set(containers, of, &policy.memory));
-    let requests = amounts(
-        cpu(|it| it.requests.as_ref()?.cpu.as_ref()),
-        memory(|it| it.requests.as_ref()?.memory.as_ref()),
-    );
-    let limits = amounts(
-        cpu(|it| it.limits.as_ref()?.cpu.as_ref()),
-        memory(|it| it.limits.as_ref()?.memory.as_ref()),
-    );
+        values(spec, settings.memory.as_ref(), &policy.memory, |amounts| amounts.memory.as_ref());
+    let requests = amounts(cpu.request, memory.request);
+    let limits = amounts(cpu.limit, memory.limit);
     (requests.is_some() || limits.is_some()).then_some(ResourceRequirements {
         requests,
         limits,
@@ -41,11 +34,54 @@ pub(super) fn follow(
     })
 }
 
+/// Of CPU or of memory.
+#[derive(Default)]
+struct Values {
+    request: Option<Quantity>,
+    limit: Option<Quantity>,
+}
+
+/// What `of` tells of: CPU or memory.
+type Of = fn(&Amounts) -> Option<&Quantity>;
+
+fn values(spec: &PodSpec, asked: Option<&Quantity>, usual: &Quantity, of: Of) -> Values {
+    if let Some(asked) = asked {
+        return Values { request: Some(asked.clone()), limit: Some(asked.clone()) };
+    }
+    let pods = spec.resources.as_ref();
+    let pods_request = pods.and_then(|pod| of(pod.requests.as_ref()?));
+    let pods_limit = pods.and_then(|pod| of(pod.limits.as_ref()?));
+    if pods_request.is_some() || pods_limit.is_some() {
+        return within_the_pods(pods_request, pods_limit, usual);
+    }
+    let containers = spec.containers();
+    Values {
+        request: as_all_set(containers, usual, |it| of(it.requests.as_ref()?)),
+        limit: as_all_set(containers, usual, |it| of(it.limits.as_ref()?)),
+    }
+}
+
+/// With nothing named, a LimitRange's default would be put on the sidecar: its request would break
+/// the sum that the pod requests, and its limit may be above the pod's. A limit alone stands only in
+/// manifests. The API server makes it the pod's request as well, unless a container requests
+/// something: then it takes the sum of the containers.
+fn within_the_pods(
+    pods_request: Option<&Quantity>,
+    pods_limit: Option<&Quantity>,
+    usual: &Quantity,
+) -> Values {
+    if pods_request.is_none() {
+        return Values::default();
+    }
+    let limit = pods_limit.map(|pods| if pods.is_less_than(usual) { pods } else { usual });
+    Values { request: Some(Quantity::zero()), limit: limit.cloned() }
+}
+
 /// The `usual` value if each container sets this one, zero if each sets it to zero.
 fn as_all_set(
     containers: &[Container],
-    of: fn(&Resources) -> Option<&Quantity>,
     usual: &Quantity,
+    of: impl Fn(&Resources) -> Option<&Quantity>,
 ) -> Option<Quantity> {
     let set: Option<Vec<&Quantity>> =
         containers.iter().map(|container| of(container.resources.as_ref()?)).collect();
@@ -123,17 +159,33 @@ mod tests {
     }
 
     #[test]
-    fn pod_level_resources_rule_alone() {
+    fn what_the_pod_as_a_whole_sets_is_neither_broken_nor_requested_again() {
         let all = json!({"requests": {"cpu": "1"}, "limits": {"cpu": "2"}});
+        let followed = json!({"requests": {"cpu": "50m"}, "limits": {"cpu": "50m"}});
         for (pod_resources, expected) in [
-            (json!({"requests": {"cpu": "3"}}), json!({})),
-            (json!({"limits": {"memory": "3Gi"}}), json!({})),
-            (json!({"limits": {"hugepages-2Mi": "4Mi"}}), json!({})),
-            (json!({}), json!({"requests": {"cpu": "50m"}, "limits": {"cpu": "50m"}})),
+            (json!({"requests": {"cpu": "3"}}), json!({"requests": {"cpu": "0"}})),
             (
-                json!({"requests": {}, "limits": null}),
-                json!({"requests": {"cpu": "50m"}, "limits": {"cpu": "50m"}}),
+                json!({"requests": {"cpu": "3"}, "limits": {"cpu": "3"}}),
+                json!({"requests": {"cpu": "0"}, "limits": {"cpu": "50m"}}),
             ),
+            (
+                json!({"requests": {"cpu": "10m"}, "limits": {"cpu": "0.02"}}),
+                json!({"requests": {"cpu": "0"}, "limits": {"cpu": "0.02"}}),
+            ),
+            (
+                json!({"requests": {"cpu": "3", "memory": "3Gi"}, "limits": {"cpu": "3", "memory": "8Mi"}}),
+                json!({"requests": {"cpu": "0", "memory": "0"}, "limits": {"cpu": "50m", "memory": "8Mi"}}),
+            ),
+            // Of a manifest: the API server sends the request that comes of it.
+            (json!({"limits": {"cpu": "3"}}), json!({})),
+            // CPU goes by the containers then.
+            (
+                json!({"requests": {"memory": "3Gi"}, "limits": {"memory": "3Gi"}}),
+                json!({"requests": {"cpu": "50m", "memory": "0"}, "limits": {"cpu": "50m", "memory": "12Mi"}}),
+            ),
+            (json!({"limits": {"hugepages-2Mi": "4Mi"}}), followed.clone()),
+            (json!({}), followed.clone()),
+            (json!({"requests": {}, "limits": null}), followed.clone()),
         ] {
             assert_eq!(
                 beside(std::slice::from_ref(&all), &pod_resources, &Value::Null),

@@ -34,8 +34,8 @@ pub(crate) fn expected(pod: &Pod, policy: &Policy) -> Expected {
     let spec = pod.spec.clone().unwrap_or_default();
     let everything: Vec<&Container> =
         spec.containers.iter().chain(spec.init_containers.iter().flatten()).collect();
-    let left_alone = label
-        .is_some_and(|label| ["false", "disabled", "off"].contains(&label.as_str()))
+    let says_no = ["false", "disabled", "off", "no", "0"];
+    let left_alone = label.is_some_and(|label| says_no.contains(&label.to_lowercase().as_str()))
         || annotations.contains_key("secret-handshake-done")
         || annotations.contains_key("kubernetes.io/config.mirror")
         || everything.iter().any(|container| is_sidecar(container));
@@ -76,13 +76,10 @@ fn injected(
     if spec.containers.iter().chain(&init).any(|container| container.name == "secret-handshake") {
         return Err("container-taken");
     }
-    let node_os = spec.node_selector.as_ref().and_then(|nodes| nodes.get("kubernetes.io/os"));
     if spec.host_network == Some(true) {
         return Err("host-network");
     }
-    if spec.os.as_ref().is_some_and(|os| os.name == "windows")
-        || node_os.is_some_and(|os| os == "windows")
-    {
+    if is_for_windows(spec) {
         return Err("windows");
     }
     if spec.containers.is_empty() {
@@ -137,6 +134,39 @@ fn injected(
         .filter(|volume| !there.contains(&volume.name.as_str()));
     spec.volumes.get_or_insert_default().extend(missing);
     Ok(pod)
+}
+
+fn is_for_windows(spec: &PodSpec) -> bool {
+    let os_labels = ["kubernetes.io/os", "beta.kubernetes.io/os"];
+    let by_name = spec.os.as_ref().is_some_and(|os| os.name == "windows");
+    let by_selector = spec
+        .node_selector
+        .iter()
+        .flatten()
+        .any(|(key, value)| os_labels.contains(&key.as_str()) && value == "windows");
+    let terms = spec
+        .affinity
+        .as_ref()
+        .and_then(|affinity| affinity.node_affinity.as_ref())
+        .and_then(|nodes| nodes.required_during_scheduling_ignored_during_execution.as_ref())
+        .map(|required| required.node_selector_terms.clone())
+        .unwrap_or_default();
+    let by_affinity = !terms.is_empty()
+        && terms.iter().all(|term| {
+            term.match_expressions.iter().flatten().any(|expression| {
+                os_labels.contains(&expression.key.as_str())
+                    && expression.operator == "In"
+                    && expression.values == Some(vec!["windows".to_owned()])
+            })
+        });
+    let init = spec.init_containers.iter().flatten();
+    let by_options =
+        spec.security_context.as_ref().is_some_and(|context| context.windows_options.is_some())
+            || spec.containers.iter().chain(init).any(|container| {
+                let context = container.security_context.as_ref();
+                context.is_some_and(|context| context.windows_options.is_some())
+            });
+    by_name || by_selector || by_affinity || by_options
 }
 
 fn wanted(spec: &PodSpec, annotations: &BTreeMap<String, String>) -> Result<Sidecar, &'static str> {
@@ -259,27 +289,38 @@ fn resources(
     memory: &str,
     policy: &Policy,
 ) -> Option<ResourceRequirements> {
-    let some =
-        |quantities: &Option<Quantities>| quantities.as_ref().is_some_and(|it| !it.is_empty());
-    let pod_level =
-        spec.resources.as_ref().is_some_and(|it| some(&it.requests) || some(&it.limits));
-    let of = |quantities: fn(&ResourceRequirements) -> &Option<Quantities>| {
+    let pods = spec.resources.clone().unwrap_or_default();
+    let (pods_requests, pods_limits) =
+        (pods.requests.unwrap_or_default(), pods.limits.unwrap_or_default());
+    let of = |is_limit: bool| {
+        let quantities = |resources: &ResourceRequirements| {
+            if is_limit { resources.limits.clone() } else { resources.requests.clone() }
+        };
         let value = |name: &str, wanted: &str, usual: &str| {
+            let set = |value: &str| Some((name.to_owned(), Quantity(value.to_owned())));
             if !wanted.is_empty() {
-                return Some((name.to_owned(), Quantity(wanted.to_owned())));
+                return set(wanted);
             }
-            let set: Vec<&Quantity> = spec
+            match (pods_requests.get(name), pods_limits.get(name)) {
+                (None, None) => {}
+                (Some(_), _) if !is_limit => return set("0"),
+                (None, Some(_)) | (Some(_), None) => return None,
+                (Some(_), Some(limit)) => {
+                    // The generator's amounts that are less than any of ours.
+                    return set(if is_zero(limit) { &limit.0 } else { usual });
+                }
+            }
+            let all: Vec<Quantity> = spec
                 .containers
                 .iter()
                 .filter_map(|container| {
-                    quantities(container.resources.as_ref()?).as_ref()?.get(name)
+                    quantities(container.resources.as_ref()?)?.get(name).cloned()
                 })
                 .collect();
-            if pod_level || set.len() < spec.containers.len() {
+            if all.len() < spec.containers.len() {
                 return None;
             }
-            let usual = if set.iter().all(|quantity| is_zero(quantity)) { "0" } else { usual };
-            Some((name.to_owned(), Quantity(usual.to_owned())))
+            set(if all.iter().all(is_zero) { "0" } else { usual })
         };
         let values: Quantities = value("cpu", cpu, policy.cpu.as_str())
             .into_iter()
@@ -287,7 +328,7 @@ fn resources(
             .collect();
         (!values.is_empty()).then_some(values)
     };
-    let (requests, limits) = (of(|it| &it.requests), of(|it| &it.limits));
+    let (requests, limits) = (of(false), of(true));
     (requests.is_some() || limits.is_some()).then_some(ResourceRequirements {
         requests,
         limits,

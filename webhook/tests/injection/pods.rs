@@ -47,7 +47,8 @@ fn entries(own: BoxedStrategy<Vec<(&'static str, Member)>>) -> BoxedStrategy<Val
 }
 
 fn labels() -> BoxedStrategy<Value> {
-    let label = rarely(3, one_of(&["true", "", "yes", "false", "off", "disabled"]));
+    let label =
+        rarely(3, one_of(&["true", "", "yes", "false", "False", "off", "disabled", "NO", "0"]));
     entries(label.prop_map(|label| vec![("secret-handshake", label)]).boxed())
 }
 
@@ -126,6 +127,10 @@ fn container() -> impl Strategy<Value = Value> {
         json!({"privileged": true, "runAsUser": 0}),
         json!({"runAsNonRoot": true}),
     ]);
+    let security_context = prop_oneof![
+        30 => security_context,
+        1 => Just(json!({"windowsOptions": {"hostProcess": false}})),
+    ];
     let env = text().prop_map(|value| json!({"name": "X", "value": value}));
     (
         rarely(20, Just(json!("secret-handshake"))),
@@ -168,6 +173,22 @@ fn containers(prefix: &'static str, count: std::ops::Range<usize>) -> BoxedStrat
         .boxed()
 }
 
+/// The operating system that a pod's nodes must have, as an affinity says it.
+fn affinity() -> BoxedStrategy<Value> {
+    let key = one_of(&["kubernetes.io/os", "beta.kubernetes.io/os", "disk"]);
+    let values = select(vec![json!(["windows"]), json!(["linux"]), json!(["linux", "windows"])]);
+    let expression = (key, one_of(&["In", "In", "NotIn"]), values).prop_map(
+        |(key, operator, values)| json!({"key": key, "operator": operator, "values": values}),
+    );
+    let term = vec(expression, 0..3).prop_map(|all| json!({"matchExpressions": all}));
+    vec(term, 0..3)
+        .prop_map(|terms| {
+            let required = json!({"nodeSelectorTerms": terms});
+            json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}})
+        })
+        .boxed()
+}
+
 fn spec() -> impl Strategy<Value = Value> {
     let volume = prop_oneof![
         30 => one_of(&["data", "config", "kube-api-access-x"]),
@@ -198,7 +219,11 @@ fn spec() -> impl Strategy<Value = Value> {
         maybe(one_of(&["Always", "OnFailure", "Never"])),
         rarely(8, any::<bool>().prop_map(Value::Bool)),
         rarely(10, one_of(&["linux", "windows"])),
-        rarely(10, one_of(&["linux", "windows"])),
+        (
+            rarely(10, one_of(&["linux", "windows"])),
+            one_of(&["kubernetes.io/os", "beta.kubernetes.io/os"]),
+            rarely(4, affinity()),
+        ),
         maybe(pod_security),
         rarely(5, resources()),
         maybe(Just(json!([{"operator": "Exists"}]))),
@@ -211,7 +236,7 @@ fn spec() -> impl Strategy<Value = Value> {
                 restarts,
                 host,
                 os,
-                node,
+                (node, os_label, affinity),
                 security,
                 resources,
                 tolerations,
@@ -223,7 +248,15 @@ fn spec() -> impl Strategy<Value = Value> {
                     ("restartPolicy", restarts),
                     ("hostNetwork", host),
                     ("os", os.map(|name| json!({"name": name}))),
-                    ("nodeSelector", node.map(|os| json!({"kubernetes.io/os": os, "disk": "ssd"}))),
+                    (
+                        "nodeSelector",
+                        node.map(|os| {
+                            let mut selector = json!({"disk": "ssd"});
+                            selector[os_label.as_str().unwrap_or_default()] = os;
+                            selector
+                        }),
+                    ),
+                    ("affinity", affinity),
                     ("securityContext", security),
                     ("resources", resources),
                     ("tolerations", tolerations),

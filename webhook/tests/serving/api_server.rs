@@ -26,6 +26,7 @@ use crate::running::{Files, NAME, Server, metrics, serve_router};
 pub(crate) const NAMESPACE: &str = "secret-handshake";
 pub(crate) const ENTRIES: [&str; 3] =
     ["namespace.secret-handshake.dev", "pod.secret-handshake.dev", "workload.secret-handshake.dev"];
+const CONFIGURATION: &str = "handshake.secret-handshake.dev";
 const TOKEN: &str = "t0p";
 
 #[derive(Default)]
@@ -63,7 +64,7 @@ impl ApiServer {
         let webhooks = ENTRIES.map(|name| json!({ "name": name, "clientConfig": {} }));
         let cluster = Cluster {
             configuration: json!({
-                "metadata": { "name": "secret-handshake", "resourceVersion": "0", "generation": 1 },
+                "metadata": { "name": CONFIGURATION, "resourceVersion": "0", "generation": 1 },
                 "webhooks": webhooks,
             }),
             secret: json!({ "metadata": { "name": "secret-handshake-ca", "resourceVersion": "0" } }),
@@ -77,7 +78,7 @@ impl ApiServer {
             .route("/version", get(async || Json(json!({ "major": "1", "minor": "33" }))))
             .route(&format!("{secrets}/secret-handshake-ca"), get(read).patch(update))
             .route(configurations, get(follow))
-            .route(&format!("{configurations}/secret-handshake"), get(configuration).patch(publish))
+            .route(&format!("{configurations}/{CONFIGURATION}"), get(configuration).patch(publish))
             .layer(from_fn_with_state(shared.clone(), admit))
             .with_state(shared.clone());
         let server = Arc::new(serve_router(tls, router));
@@ -217,7 +218,8 @@ async fn publish(State(shared): State<Shared>, body: axum::body::Bytes) -> Respo
 async fn follow(State(shared): State<Shared>, request: Request) -> Response {
     let query = request.uri().query().unwrap_or_default();
     assert!(
-        query.contains("watch=true") && query.contains("fieldSelector=metadata.name"),
+        query.contains("watch=true")
+            && query.contains(&format!("fieldSelector=metadata.name%3D{CONFIGURATION}")),
         "{query}"
     );
     let changes = shared.changes.subscribe();
@@ -229,7 +231,7 @@ async fn follow(State(shared): State<Shared>, request: Request) -> Response {
         let event = json!({ "type": if first { "ADDED" } else { "MODIFIED" }, "object": {
             "kind": "PartialObjectMetadata",
             "apiVersion": "meta.k8s.io/v1",
-            "metadata": { "name": "secret-handshake", "resourceVersion": version.to_string() },
+            "metadata": { "name": CONFIGURATION, "resourceVersion": version.to_string() },
         }});
         Some((Ok::<_, Infallible>(format!("{event}\n")), (changes, false)))
     });
