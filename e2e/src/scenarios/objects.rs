@@ -58,6 +58,18 @@ pub(crate) fn workload(kind: &str, namespace: &str, name: &str) -> Value {
     })
 }
 
+/// A LimitRange for each container of a namespace.
+pub(crate) fn limit_range(namespace: &str, limits: &Value) -> Value {
+    let mut limits = limits.clone();
+    limits["type"] = json!("Container");
+    json!({
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": { "namespace": namespace, "name": "range" },
+        "spec": { "limits": [limits] },
+    })
+}
+
 pub(crate) fn labelled(mut object: Value, value: &str) -> Value {
     object["metadata"]["labels"][NAME] = json!(value);
     object
