@@ -26,12 +26,10 @@ scenarios! {
 const LABELS: [Option<&str>; 7] =
     [None, Some(""), Some("true"), Some("false"), Some("disabled"), Some("off"), Some("other")];
 
-/// What a label says, if it is there.
 fn says_yes(label: Option<&str>) -> Option<bool> {
     label.map(|value| !["false", "disabled", "off"].contains(&value))
 }
 
-/// One combination, and what is to come of it.
 struct Case {
     namespace: Option<&'static str>,
     workload: Option<&'static str>,
@@ -61,7 +59,7 @@ async fn matrix(scene: &Scene) -> Result<()> {
         let labels: Vec<_> = label.iter().map(|value| ("secret-handshake", *value)).collect();
         namespaces.insert(label, scene.namespace(&labels).await?);
     }
-    let before = scene.replicas()?.metrics().await?;
+    let before = scene.replicas()?.metric(ADMISSIONS).await?;
     let cases = cases();
     // Dry runs go through admission like everything else; the pods come from the templates as a
     // controller would make them.
@@ -91,8 +89,7 @@ async fn matrix(scene: &Scene) -> Result<()> {
         ensure!(pod == for_pod, "{}: the pod went to {pod:?}", told(case));
         expected += u32::try_from(for_workload.len() + for_pod.len())?;
     }
-    let counted =
-        scene.replicas()?.metrics().await?.sum(ADMISSIONS, &[]) - before.sum(ADMISSIONS, &[]);
+    let counted = scene.replicas()?.metric(ADMISSIONS).await? - before;
     ensure!(
         (counted - f64::from(expected)).abs() < 0.5,
         "the webhook was called {counted} times instead of {expected}"
@@ -140,7 +137,6 @@ async fn admitted(scene: &Scene, namespace: &str, case: &Case) -> Result<()> {
     Ok(())
 }
 
-/// The webhook's counter of the requests that it has answered.
 const ADMISSIONS: &str = "secret_handshake_webhook_admissions_total";
 
 fn told(case: &Case) -> String {
