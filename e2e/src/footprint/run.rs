@@ -82,7 +82,7 @@ async fn measure(options: &Options) -> Result<Vec<Row>> {
     if wants(Measurement::Size) {
         rows.push(size("sidecar", shipped, 1_350_000)?);
         let webhook = compile(Product::WEBHOOK, Architecture::host()).await?;
-        rows.push(size("webhook", &webhook, 10_500_000)?);
+        rows.push(size("webhook", &webhook, 9_000_000)?);
     }
     if wants(Measurement::Memory) {
         rows.extend(idle::memory(shipped).await?);
