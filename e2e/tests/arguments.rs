@@ -36,7 +36,7 @@ fn container(annotations: &Value, restart_policy: &str) -> Value {
         },
     });
     let policy = Policy::default();
-    let answer = answer(Endpoint::Pods, review.to_string().as_bytes(), &policy).unwrap();
+    let answer = answer(Endpoint::Pods, review.to_string().as_bytes(), None, &policy).unwrap();
     let answer: Value = serde_json::from_slice(&answer.body).unwrap();
     let patch = answer["response"]["patch"].as_str().unwrap_or_else(|| panic!("{answer}"));
     let patch = BASE64_STANDARD.decode(patch).unwrap();

@@ -115,7 +115,7 @@ async fn start_webhook(program: &Path, folder: &Path) -> Result<Server> {
     let mut command = Command::new(program);
     command.args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"]);
     command.args([file("tls-cert", "tls.crt"), file("tls-key", "tls.key")]);
-    command.arg("--namespace=secret-handshake");
+    command.args(["--namespace=secret-handshake", "--no-namespace-settings"]);
     let process = Process::start("webhook", command, Box::new(|_| ()))?;
     let about = |line: &str, message: &str| {
         serde_json::from_str::<Value>(line).is_ok_and(|line| line["message"] == message)

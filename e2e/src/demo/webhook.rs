@@ -19,7 +19,7 @@ pub(crate) async fn serve(webhook: &Path, certificates: &Path) -> Result<(Proces
     let mut command = Command::new(webhook);
     command.args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
     command.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);
-    command.args(["--namespace=secret-handshake", "--drain=0s"]);
+    command.args(["--namespace=secret-handshake", "--drain=0s", "--no-namespace-settings"]);
     command.arg(format!("--sidecar-image={}", Product::Sidecar.reference()));
     let watcher = Box::new(|text: &str| screen::line(Who::Webhook, text));
     let webhook = Process::start(Who::Webhook.name(), command, watcher)?;

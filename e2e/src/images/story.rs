@@ -150,6 +150,7 @@ fn webhook<'a>(engine: &'a Engine, names: &Names, folder: &Path) -> Result<Conta
     flags.push("--network=none".to_owned());
     flags.push(format!("--volume={}:/tls:ro", tls.display()));
     let arguments = [
+        "--no-namespace-settings",
         "--tls-cert=/tls/tls.crt",
         "--tls-key=/tls/tls.key",
         "--namespace=secret-handshake",

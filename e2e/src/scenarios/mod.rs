@@ -26,6 +26,7 @@ pub(crate) mod running;
 pub(crate) mod scene;
 mod secret;
 mod selection;
+mod settings;
 pub(crate) mod stage;
 
 use std::pin::Pin;
@@ -79,9 +80,10 @@ enum Turn {
 
 /// All scenarios, in the order in which they are run.
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    let themes: [&'static [Scenario]; 16] = [
+    let themes: [&'static [Scenario]; 17] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
+        settings::SCENARIOS,
         calls::SCENARIOS,
         fits::SCENARIOS,
         resources::SCENARIOS,

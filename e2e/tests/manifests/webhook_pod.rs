@@ -177,7 +177,8 @@ fn the_webhook_may_do_what_it_does_and_no_more() {
         &["handshake.secret-handshake.dev"],
         &["get", "watch", "patch"],
     );
-    assert_eq!(role.rules.unwrap(), [configurations]);
+    let namespaces = rule("", "namespaces", &[], &["get"]);
+    assert_eq!(role.rules.unwrap(), [configurations, namespaces]);
 
     let account: core::ServiceAccount = find(objects, "ServiceAccount");
     assert_eq!(account.metadata.name.as_deref(), Some(NAME));
