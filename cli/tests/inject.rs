@@ -4,6 +4,7 @@
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
 
@@ -166,4 +167,29 @@ fn a_report_that_nobody_can_be_told_does_not_stop_the_manifests() {
         assert!(output.status.success(), "{errors}");
         assert_eq!(String::from_utf8_lossy(&output.stdout), "kind: ConfigMap\n", "{errors}");
     }
+}
+
+/// One manifest in ten asks for the sidecar.
+#[test]
+#[ignore = "measures: cargo test --release -p cli --test inject -- --ignored --nocapture"]
+fn sixty_thousand_documents_take_at_most_4_seconds() {
+    const DOCUMENTS: usize = 60_000;
+    let padding = "#".repeat(58_000_000 / DOCUMENTS - DEPLOYMENT.len() - 5);
+    let plain = DEPLOYMENT.replace("\"true\"", "\"off\"");
+    let manifests = (0..DOCUMENTS).map(|index| {
+        let document = if index % 10 == 0 { DEPLOYMENT } else { &plain };
+        format!("{document}{padding}\n---\n")
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("manifests.yaml");
+    std::fs::write(&file, manifests.collect::<String>()).unwrap();
+
+    let start = Instant::now();
+    let output = inject(&["-f", file.to_str().unwrap()], "");
+    let took = start.elapsed();
+    println!("{DOCUMENTS} documents of 58 MB in {took:.1?}");
+    let report = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{report}");
+    assert_eq!(report.lines().filter(|line| line.contains(": injected")).count(), DOCUMENTS / 10);
+    assert!(took <= Duration::from_secs(4), "{took:?}");
 }

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use lab::cluster::release::Wanted;
+use lab::cluster::release::Version;
 
 /// Shows on a real Kubernetes what the project promises.
 ///
@@ -38,10 +38,9 @@ pub struct Args {
     #[arg(long, value_name = "NAME", global = true, conflicts_with = "kubernetes")]
     pub context: Option<String>,
 
-    /// The release to make a cluster of: 1.37, 1.34, or any other, also with its patch number [default:
-    /// the newest that is known].
+    /// The release to make a cluster of: 1.37, 1.34, or any other with its patch number [default: 1.37].
     #[arg(long, value_name = "RELEASE", global = true)]
-    pub kubernetes: Option<Wanted>,
+    pub kubernetes: Option<Version>,
 
     /// One level alone.
     #[arg(long, value_enum, global = true)]
@@ -104,9 +103,6 @@ pub enum Bench {
         /// How many starts of each.
         #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
         starts: usize,
-        /// How long the slow Legacy takes until it listens, in seconds.
-        #[arg(long, value_name = "SECONDS", default_value_t = 5)]
-        slow: u64,
     },
     /// What many idle pods cost a node: CPU of kubelet, containerd and sidecars, for pods without a sidecar,
     /// with it, and with a plain probe every second in its place. Needs the level node.
@@ -118,9 +114,6 @@ pub enum Bench {
         #[arg(short = 'n', long, value_name = "N", default_value_t = 1,
               value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
-        /// How long each is measured, in seconds.
-        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-        seconds: u64,
     },
     /// An admission: CPU, time and memory of the webhook as it is shipped, beside a server in Go that only
     /// echoes. Needs Go and no cluster.
@@ -132,10 +125,6 @@ pub enum Bench {
         #[arg(short = 'n', long, value_name = "N", default_value_t = 10,
               value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
-        /// How many requests each server gets in a round.
-        #[arg(long, value_name = "N", default_value_t = 100_000,
-              value_parser = clap::value_parser!(u32).range(1..))]
-        requests: u32,
     },
     /// How many pods a second are created with the webhook and without it, what that costs the webhook,
     /// and what it asks of the API server meanwhile. On a control plane alone: no pod is scheduled.
@@ -143,9 +132,6 @@ pub enum Bench {
         /// How many labelled pods, and as many unlabelled ones.
         #[arg(long, value_name = "N", default_value_t = 10_000)]
         pods: usize,
-        /// How many clients create them.
-        #[arg(long, value_name = "N", default_value_t = 8)]
-        clients: usize,
     },
 }
 
@@ -167,15 +153,10 @@ mod tests {
         };
         assert_eq!(parse(&["rotation", "labels*"]).unwrap().patterns, ["rotation", "labels*"]);
         assert!(matches!(parse(&["up"]).unwrap().command, Some(Command::Up)));
-        assert!(matches!(
-            parse(&["up", "--kubernetes", "1.34"]).unwrap().command,
-            Some(Command::Up)
-        ));
+        let older = parse(&["up", "--kubernetes", "1.34"]).unwrap().command;
+        assert!(matches!(older, Some(Command::Up)));
         let bench = parse(&["bench", "start", "-n", "5"]).unwrap().command;
-        assert!(matches!(
-            bench,
-            Some(Command::Bench { what: Bench::Start { starts: 5, slow: 5 } })
-        ));
+        assert!(matches!(bench, Some(Command::Bench { what: Bench::Start { starts: 5 } })));
         assert!(parse(&["--kubernetes", "2.0"]).is_err());
         assert!(parse(&["--context", "a", "--kubernetes", "1.34"]).is_err());
     }

@@ -3,16 +3,15 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lab::cluster::node;
+use lab::cluster::node::missing;
 use lab::progress::say;
 use lab::state;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Args, Bench, Command, Level};
-use crate::bench::{self, admission, scale, start};
+use crate::bench::{admission, node, scale, start};
 use crate::product::Product;
 use crate::scenarios::scene::Scene;
 use crate::scenarios::{run, stage};
@@ -45,22 +44,7 @@ fn carry_out(args: &Args) -> Result<bool> {
     runtime.spawn(end_on_signals());
     let printed = match &args.command {
         Some(Command::Up) => runtime.block_on(up(args))?,
-        Some(Command::Bench { what: Bench::Start { starts, slow } }) => {
-            let slow = Duration::from_secs(*slow);
-            runtime
-                .block_on(on_a_node(args, async |scene| start::start(scene, *starts, slow).await))?
-        }
-        Some(Command::Bench { what: Bench::Node { pods, rounds, seconds } }) => {
-            let (rounds, time) = (*rounds as usize, Duration::from_secs(*seconds));
-            let measure = async |scene: &Scene| bench::node::node(scene, *pods, rounds, time).await;
-            runtime.block_on(on_a_node(args, measure))?
-        }
-        Some(Command::Bench { what: Bench::Admission { webhook, rounds, requests } }) => {
-            runtime.block_on(admission::run(webhook.as_deref(), *rounds, *requests))?
-        }
-        Some(Command::Bench { what: Bench::Scale { pods, clients } }) => {
-            runtime.block_on(scale::run(args, *pods, *clients))?
-        }
+        Some(Command::Bench { what }) => runtime.block_on(bench(args, what))?,
         _ => return run::run(args, runtime.handle()),
     };
     // Nobody is left to be told of a standard output that is closed.
@@ -96,7 +80,7 @@ async fn up(args: &Args) -> Result<String> {
         args.context.is_none(),
         "`up` makes a cluster: on one that you have, `kubectl apply -k deploy/webhook` installs the product"
     );
-    let missing = node::missing();
+    let missing = missing();
     let level = args.level.unwrap_or(if missing.is_empty() {
         Level::Node
     } else {
@@ -118,7 +102,7 @@ async fn up(args: &Args) -> Result<String> {
     let folder = kubectl.parent().context("kubectl is in no folder")?;
     let kubeconfig = cluster.leave_running()?;
     let half = workspace().join("deploy/demo/half");
-    let legacy = Product::LegacyMock.reference();
+    let legacy = Product::LEGACY_MOCK.reference();
     let (verb, log) = match level {
         Level::Node => ("", "kubectl logs deployment/legacy-mock -c secret-handshake -f"),
         // Without a node there is no log: the pod that was injected is all that there is to see.
@@ -142,6 +126,19 @@ The README's quick start works here too, without its first line: the images are 
         folder.display(),
         half.display(),
     ))
+}
+
+async fn bench(args: &Args, what: &Bench) -> Result<String> {
+    match what {
+        Bench::Start { starts } => {
+            on_a_node(args, async |scene| start::start(scene, *starts).await).await
+        }
+        Bench::Node { pods, rounds } => {
+            on_a_node(args, async |scene| node::node(scene, *pods, *rounds).await).await
+        }
+        Bench::Admission { webhook, rounds } => admission::run(webhook.as_deref(), *rounds).await,
+        Bench::Scale { pods } => scale::run(args, *pods).await,
+    }
 }
 
 /// Measures something on a cluster with a node.

@@ -12,7 +12,6 @@ impl Table {
         Self(vec![head.iter().map(|name| (*name).to_owned()).collect()])
     }
 
-    /// Adds a row.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.0.push(cells.into_iter().collect());
     }

@@ -12,26 +12,19 @@ use serde_json::Value;
 /// From this time on a build is worth a word.
 const WORTH_MENTIONING: Duration = Duration::from_secs(1);
 
-/// What to build.
 #[derive(Clone, Copy, Debug)]
 pub struct Build<'a> {
-    /// The folder of the workspace.
     pub workspace: &'a Path,
     /// The packages, for `-p`: cargo unifies features over them, so a program whose size counts is
     /// built alone.
     pub packages: &'a [&'a str],
-    /// The programs among them.
     pub programs: &'a [&'a str],
-    /// The profile of the workspace's `Cargo.toml`.
     pub profile: &'a str,
-    /// How the programs are linked.
     pub linkage: Linkage,
 }
 
-/// How a program is linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Linkage {
-    /// As this machine does by itself.
     Host,
     /// For this target, with everything in one file. Whatever folder it is built in, the same sources
     /// and the same toolchain give the same bytes; with cargo-auditable, where it is installed, the

@@ -16,7 +16,6 @@ use crate::until::{Hopeless, until};
 /// How many of a log's last lines a message carries.
 const TAIL: usize = 15;
 
-/// A running process with its log.
 #[derive(Debug)]
 pub struct Daemon {
     name: String,
@@ -41,7 +40,6 @@ impl Daemon {
         Ok(Self { name: name.to_owned(), child, log })
     }
 
-    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

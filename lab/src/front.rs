@@ -31,7 +31,6 @@ impl Front {
         Ok(Self { address, backends, task })
     }
 
-    /// The address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -8,10 +8,8 @@ use anyhow::{Context as _, Result};
 use reqwest::Client;
 use reqwest::redirect::Policy;
 
-/// An answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The status.
     pub status: u16,
     /// The body; bytes that are not UTF-8 are replaced.
     pub body: String,

@@ -13,10 +13,11 @@
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
-//! use lab::cluster::{Cluster, Setup, release::Wanted};
+//! use lab::cluster::{Cluster, Setup};
 //! use lab::state::State;
 //!
-//! let setup = Setup { version: Wanted::default().resolve()?, node: true, cache: "/var/cache/my".as_ref() };
+//! let setup =
+//!     Setup { version: "1.37".parse()?, node: true, cache: "/var/cache/my".as_ref() };
 //! let cluster = Cluster::start(&setup, State::temporary("my-project-")?).await?;
 //! cluster.node()?.load("my-image.tar".as_ref())?;
 //! cluster.kubectl.run(&["apply", "-f", "my-manifests"]).await?;
@@ -29,7 +30,9 @@
 #![expect(
     clippy::missing_errors_doc,
     clippy::must_use_candidate,
-    reason = "errors are anyhow's, for people: each says what happened and to what"
+    missing_docs,
+    reason = "for this workspace alone: errors are anyhow's and say what happened, and a comment stands \
+              where a name does not tell enough"
 )]
 
 pub mod cargo;

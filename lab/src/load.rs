@@ -23,10 +23,8 @@ pub struct Load {
     clients: JoinSet<()>,
 }
 
-/// What became of the objects.
 #[derive(Clone, Debug, Default)]
 pub struct Counted {
-    /// Objects that were created.
     pub created: u64,
     /// Answers that were refusals.
     pub refused: u64,
@@ -109,14 +107,11 @@ fn lock(counted: &Mutex<Counted>) -> MutexGuard<'_, Counted> {
     counted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A number of objects that were created.
 #[derive(Clone, Debug)]
 pub struct Created {
     /// From the first request to the last answer.
     pub elapsed: Duration,
-    /// How long each took.
     pub times: Vec<Duration>,
-    /// The one that was created last.
     pub last: Value,
 }
 

@@ -33,7 +33,6 @@ where
     receiver.await.map_err(|_| anyhow!("the thread in a network namespace has panicked"))?
 }
 
-/// A port of `127.0.0.1`.
 pub fn localhost(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }

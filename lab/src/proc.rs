@@ -33,7 +33,6 @@ pub fn cpu(pid: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(nanoseconds))
 }
 
-/// All processes of this machine.
 pub fn all() -> Result<Vec<u32>> {
     let mut all = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -64,7 +63,6 @@ pub fn kill(pid: u32) -> Result<()> {
     Ok(kill_process(pid, Signal::KILL)?)
 }
 
-/// How many threads it has.
 pub fn threads(pid: u32) -> Result<u64> {
     number(&fs::read_to_string(format!("/proc/{pid}/status"))?, "Threads")
 }

@@ -21,7 +21,6 @@ const QUOTED: usize = 10;
 /// Called with each line as it comes; see [`Process::start`].
 pub type Watcher = Box<dyn Fn(&str) + Send + Sync>;
 
-/// A running program.
 pub struct Process {
     name: String,
     child: Child,
@@ -58,7 +57,6 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, lines, reader })
     }
 
-    /// What it is called in messages.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -96,7 +94,6 @@ impl Process {
         }
     }
 
-    /// Sends a signal.
     ///
     /// # Errors
     ///

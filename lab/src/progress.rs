@@ -4,7 +4,6 @@ use std::io::{IsTerminal as _, Write as _};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// One line of progress.
 pub fn say(line: &str) {
     // Nobody is left to be told of a standard error that is closed.
     let _ = writeln!(std::io::stderr(), "{line}");
@@ -32,7 +31,6 @@ impl Steps {
         Self { what, total, done: 0, bar }
     }
 
-    /// The next step, by its name.
     pub(crate) fn next(&mut self, name: &str) {
         self.done += 1;
         if let Some(bar) = &self.bar {

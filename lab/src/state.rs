@@ -79,7 +79,6 @@ impl State {
         Ok(Self { dir, noted: AtomicU32::new(0), locks: Mutex::new(Vec::new()) })
     }
 
-    /// A file or folder in it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }

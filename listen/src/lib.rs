@@ -168,7 +168,6 @@ impl OnDelivery {
 
 /// What happens on a port.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Event<'a> {
     /// A connection has got its place.
     Opened,
@@ -190,7 +189,6 @@ pub enum Event<'a> {
 
 /// Why the server ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Cut {
     /// The TLS handshake took longer than [`Limits::handshake`].
     Handshake,

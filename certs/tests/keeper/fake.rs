@@ -152,7 +152,9 @@ impl Fake {
         if let Some(configuration) = &mut state.configuration {
             configuration["metadata"]["resourceVersion"] = json!(version.to_string());
             let event = json!({ "type": "MODIFIED", "object": metadata(configuration) });
-            state.watchers.retain(|watcher| watcher.send(event.clone()).is_ok());
+            state.watchers.retain(|watcher| {
+                watcher.send(event.clone()).and_then(|()| watcher.send(bookmark(version))).is_ok()
+            });
         }
     }
 
@@ -318,6 +320,8 @@ impl Fake {
             let event = json!({ "type": "ADDED", "object": metadata(configuration) });
             sender.send(event).unwrap();
         }
+        // An API server may send them unasked.
+        sender.send(bookmark(state.version)).unwrap();
         state.watchers.push(sender);
         let events = stream::unfold(receiver, |mut receiver| async move {
             let event = receiver.recv().await?;
@@ -352,6 +356,15 @@ fn found(object: Option<Value>) -> (u16, Value) {
 
 fn reason(reason: &str, message: &str) -> Value {
     json!({ "kind": "Status", "status": "Failure", "reason": reason, "message": message })
+}
+
+/// Says that all events up to this version have been sent.
+fn bookmark(version: u64) -> Value {
+    json!({ "type": "BOOKMARK", "object": {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": { "resourceVersion": version.to_string(), "creationTimestamp": null },
+    }})
 }
 
 fn metadata(object: &Value) -> Value {

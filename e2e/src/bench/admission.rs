@@ -29,6 +29,8 @@ use crate::workspace;
 
 /// An API server keeps connections; how many depends on how many pods are created at one time.
 const CONNECTIONS: usize = 50;
+/// How many requests each server gets in a round.
+const REQUESTS: u32 = 100_000;
 
 /// A review as an API server sends it: of a pod with two containers, 7 KB.
 const REVIEW: &str = "webhook/tests/reviews/pod-create-8-kib.json";
@@ -54,12 +56,10 @@ struct Times {
     p99: u32,
 }
 
-/// One server in one round.
 #[derive(Clone, Copy)]
 struct Round {
     /// CPU time of one request, in microseconds.
     cpu: f64,
-    /// Requests in a second.
     rate: f64,
     /// Of the time for one request, in microseconds.
     p50: f64,
@@ -68,14 +68,14 @@ struct Round {
     memory: f64,
 }
 
-/// Sends `requests` requests to each server in each of `rounds` rounds, and gives the table. `webhook` is
-/// measured instead of the one that is shipped, if it is named.
-pub(crate) async fn run(webhook: Option<&Path>, rounds: u32, requests: u32) -> Result<String> {
+/// Measures both servers in turn in each of `rounds` rounds, and gives the table. `webhook` is measured
+/// instead of the one that is shipped, if it is named.
+pub(crate) async fn run(webhook: Option<&Path>, rounds: u32) -> Result<String> {
     let scratch = tempfile::tempdir()?;
     let folder = scratch.path();
     let shipped = match webhook {
         Some(program) => program.to_owned(),
-        None => compile(Product::Webhook, Architecture::host()).await?,
+        None => compile(Product::WEBHOOK, Architecture::host()).await?,
     };
     let (echo, load) = (go(folder, "echo")?, go(folder, "load")?);
     certificate(&folder.join("tls.crt"), &folder.join("tls.key"))?;
@@ -87,11 +87,11 @@ pub(crate) async fn run(webhook: Option<&Path>, rounds: u32, requests: u32) -> R
     for round in 1..=rounds {
         say(&format!("round {round} of {rounds}"));
         for server in &mut servers {
-            let round = measure(server, &load, folder, requests);
+            let round = measure(server, &load, folder);
             server.rounds.push(round.with_context(|| server.name.to_owned())?);
         }
     }
-    table(&servers, requests)
+    table(&servers)
 }
 
 fn go(folder: &Path, name: &str) -> Result<PathBuf> {
@@ -145,15 +145,15 @@ impl Server {
     }
 }
 
-fn measure(server: &Server, load: &Path, folder: &Path, requests: u32) -> Result<Round> {
+fn measure(server: &Server, load: &Path, folder: &Path) -> Result<Round> {
     let pid = server.process.pid().context("it has ended")?;
     let before = proc::cpu(pid)?;
     let mut load = command(load, [format!("https://{}/mutate/pods?timeout=5s", server.address)]);
     load.args([folder.join("tls.crt"), folder.join("review.json")]);
-    load.args([CONNECTIONS.to_string(), requests.to_string()]);
+    load.args([CONNECTIONS.to_string(), REQUESTS.to_string()]);
     let times: Times = serde_json::from_str(&read(&mut load)?)?;
     let cpu = proc::cpu(pid)?.saturating_sub(before);
-    let each = |total: f64| total / f64::from(requests);
+    let each = |total: f64| total / f64::from(REQUESTS);
     Ok(Round {
         cpu: each(cpu.as_secs_f64() * 1e6),
         rate: 1e6 / each(f64::from(times.elapsed)),
@@ -168,16 +168,9 @@ fn memory(pid: u32) -> Result<f64> {
     Ok(f64::from(kibibytes) / 1024.0)
 }
 
-fn table(servers: &[Server; 2], requests: u32) -> Result<String> {
-    let mut table = Table::new(&[
-        "",
-        "CPU a request",
-        "requests a second",
-        "p50",
-        "p99",
-        "memory at first",
-        "at last",
-    ]);
+fn table(servers: &[Server; 2]) -> Result<String> {
+    let head = ["CPU a request", "requests a second", "p50", "p99", "memory at first", "at last"];
+    let mut table = Table::new(&[&[""], &head[..]].concat());
     for server in servers {
         let last = server.rounds.last().context("there was no round")?;
         table.row([
@@ -206,7 +199,7 @@ fn table(servers: &[Server; 2], requests: u32) -> Result<String> {
         ratio(|round| round.memory),
     ]);
     Ok(format!(
-        "{table}\nmedians of {} rounds in turn, of {requests} requests each over {CONNECTIONS} kept \
+        "{table}\nmedians of {} rounds in turn, of {REQUESTS} requests each over {CONNECTIONS} kept \
          connections\n",
         webhook.rounds.len()
     ))

@@ -6,14 +6,13 @@ use anyhow::{Result, ensure};
 use lab::cluster::node::Node;
 use lab::proc;
 use lab::progress::say;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::scenarios::objects::NAME;
-use crate::scenarios::running::{HALF, LONG, is_ready, legacy_deployment, set_half};
+use crate::scenarios::running::{legacy_deployment, namespace_with_half, ready_pods};
 use crate::scenarios::scene::Scene;
 use crate::table::{Table, median};
 
-/// What is in the pods beside Legacy.
 const KINDS: [&str; 3] = ["no sidecar", "sidecar", "a plain probe every second"];
 
 /// A sidecar may cost so much of what a plain probe costs, in percent.
@@ -40,31 +39,20 @@ impl Minute {
 ///
 /// # Errors
 /// When the pods don't become Ready, or the goal is missed.
-pub(crate) async fn node(
-    scene: &Scene,
-    pods: usize,
-    rounds: usize,
-    time: Duration,
-) -> Result<String> {
+pub(crate) async fn node(scene: &Scene, pods: usize, rounds: u32) -> Result<String> {
     let mut all = KINDS.map(|_| Vec::new());
     for round in 0..rounds {
         for (kind, minutes) in KINDS.iter().zip(&mut all) {
             say(&format!("round {} of {rounds}: {pods} pods with {kind}", round + 1));
-            minutes.push(measure(scene, kind, pods, time).await?);
+            minutes.push(measure(scene, kind, pods).await?);
         }
     }
     let middle = |minutes: &[Minute], part: fn(Minute) -> f64| {
         median(minutes.iter().map(|minute| part(*minute)).collect())
     };
     let beyond = |minutes: &[Minute]| middle(minutes, Minute::sum) - middle(&all[0], Minute::sum);
-    let mut table = Table::new(&[
-        "CPU in a minute, ms",
-        "kubelet",
-        "containerd",
-        "sidecars",
-        "together",
-        "beyond no sidecar",
-    ]);
+    let parts = ["kubelet", "containerd", "sidecars", "together", "beyond no sidecar"];
+    let mut table = Table::new(&[&["CPU in a minute, ms"], &parts[..]].concat());
     for (kind, minutes) in KINDS.iter().zip(&all) {
         table.row([
             format!("{pods} pods, {kind}"),
@@ -76,19 +64,17 @@ pub(crate) async fn node(
         ]);
     }
     let share = 100.0 * beyond(&all[1]) / beyond(&all[2]);
-    let seconds = time.as_secs();
     let text = format!(
-        "{table}\nmedians of {rounds} rounds of {seconds} s. The sidecar costs {share:.0} % of what the \
+        "{table}\nmedians of {rounds} rounds of a minute. The sidecar costs {share:.0} % of what the \
          plain probe does; the goal is at most {GOAL} %\n"
     );
     ensure!(share <= GOAL, "the goal is missed:\n{text}");
     Ok(text)
 }
 
-async fn measure(scene: &Scene, kind: &str, pods: usize, time: Duration) -> Result<Minute> {
+async fn measure(scene: &Scene, kind: &str, pods: usize) -> Result<Minute> {
     let node = scene.node()?;
-    let namespace = scene.namespace(&[]).await?;
-    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    let namespace = namespace_with_half(scene).await?;
     let mut deployment = legacy_deployment(&namespace, "idle", &[]);
     deployment["spec"]["replicas"] = pods.into();
     let template = &mut deployment["spec"]["template"];
@@ -100,27 +86,17 @@ async fn measure(scene: &Scene, kind: &str, pods: usize, time: Duration) -> Resu
             json!({ "httpGet": { "path": "/health", "port": 3000 }, "periodSeconds": 1 });
     }
     scene.api().create(&deployment).await?;
-    let all_ready = |found: &[&Value]| {
-        ensure!(found.len() == pods, "there are {}", found.len());
-        found.iter().try_for_each(|pod| is_ready(pod))
-    };
-    scene.api().wait_all(("Pod", &namespace, "app=idle"), 5 * LONG, all_ready).await?;
+    ready_pods(scene, &namespace, "idle", pods).await?;
     tokio::time::sleep(SETTLE).await;
 
     let before = used(node)?;
-    tokio::time::sleep(time).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     let after = used(node)?;
-    let minute = |before: Duration, after: Duration| {
-        after.saturating_sub(before).as_secs_f64() * 1000.0 * 60.0 / time.as_secs_f64()
-    };
-    let [kubelet, containerd, sidecars] = [0, 1, 2].map(|part| minute(before[part], after[part]));
+    let [kubelet, containerd, sidecars] =
+        [0, 1, 2].map(|part| after[part].saturating_sub(before[part]).as_secs_f64() * 1000.0);
 
     scene.api().delete("Deployment", &namespace, "idle").await?;
-    let gone = |found: &[&Value]| {
-        ensure!(found.is_empty(), "{} are left", found.len());
-        Ok(())
-    };
-    scene.api().wait_all(("Pod", &namespace, "app=idle"), 5 * LONG, gone).await?;
+    ready_pods(scene, &namespace, "idle", 0).await?;
     Ok(Minute { kubelet, containerd, sidecars })
 }
 

@@ -31,33 +31,32 @@ use crate::table::{Table, percentile};
 
 /// How many pods are created before it is the other kind's turn.
 const BLOCK: usize = 500;
+/// How many clients create them.
+const CLIENTS: usize = 8;
 
-/// Pods of one kind.
 struct Kind {
     name: &'static str,
     labelled: bool,
-    /// How long each create took.
     times: Vec<Duration>,
     /// How long the blocks took, together.
     elapsed: Duration,
-    /// The webhook's CPU time meanwhile.
     cpu: Duration,
     /// What the webhook asked of the API server meanwhile.
     asked: BTreeMap<String, u32>,
 }
 
-/// Creates `pods` pods of each kind by `clients` clients, twice, and gives the figures.
-pub(crate) async fn run(args: &Args, pods: usize, clients: usize) -> Result<String> {
-    let shipped = compile(Product::Webhook, Architecture::host()).await?;
+/// Creates `pods` pods of each kind, twice, and gives the figures.
+pub(crate) async fn run(args: &Args, pods: usize) -> Result<String> {
+    let shipped = compile(Product::WEBHOOK, Architecture::host()).await?;
     let stage = stage::control_plane_of(args, shipped).await?;
     let scene = Scene::new(Arc::new(stage));
     let replicas = scene.replicas()?;
     let pid = replicas.pid().await?;
     let memory = proc::memory(pid)?.resident;
-    let with = kinds(&scene, pid, pods, clients).await?;
+    let with = kinds(&scene, pid, pods).await?;
     let memory_after = proc::memory(pid)?.resident;
     scene.api().delete("MutatingWebhookConfiguration", "", CONFIGURATION).await?;
-    let without = kinds(&scene, pid, pods, clients).await?;
+    let without = kinds(&scene, pid, pods).await?;
 
     let mut table = Table::new(&["pods", "webhook", "creates a second", "p50", "p99"]);
     for (webhook, kinds) in [("configured", &with), ("not configured", &without)] {
@@ -75,7 +74,7 @@ pub(crate) async fn run(args: &Args, pods: usize, clients: usize) -> Result<Stri
             ]);
         }
     }
-    let mut text = format!("{table}\n{pods} pods of each kind by {clients} clients\n\n");
+    let mut text = format!("{table}\n{pods} pods of each kind by {CLIENTS} clients\n\n");
     for Kind { name, cpu, asked, times, .. } in &with {
         let each = cpu.as_secs_f64() * 1e6 / f64::from(u32::try_from(times.len())?);
         let asked: Vec<_> = asked.iter().map(|(what, count)| format!("{what}: {count}")).collect();
@@ -85,18 +84,13 @@ pub(crate) async fn run(args: &Args, pods: usize, clients: usize) -> Result<Stri
             "{name}: {each:.0} µs of the webhook's CPU a pod; it asked of the API server: {asked}"
         )?;
     }
-    let mebibytes = |bytes: u64| bytes >> 20;
-    writeln!(
-        text,
-        "the webhook's memory: {} MiB before, {} MiB after",
-        mebibytes(memory),
-        mebibytes(memory_after)
-    )?;
+    let [before, after] = [memory, memory_after].map(|bytes| bytes >> 20);
+    writeln!(text, "the webhook's memory: {before} MiB before, {after} MiB after")?;
     Ok(text)
 }
 
 /// Creates the pods, block by block in turn, so that a cluster that gets slower gets slower for both.
-async fn kinds(scene: &Scene, pid: u32, pods: usize, clients: usize) -> Result<[Kind; 2]> {
+async fn kinds(scene: &Scene, pid: u32, pods: usize) -> Result<[Kind; 2]> {
     let namespace = scene.namespace(&[]).await?;
     let kind = |name, labelled| Kind {
         name,
@@ -120,7 +114,7 @@ async fn kinds(scene: &Scene, pid: u32, pods: usize, clients: usize) -> Result<[
                 pod = labelled(pod, "true");
             }
             let (audited, cpu) = (audit.size()?, proc::cpu(pid)?);
-            let created = create_many(scene.api(), &pod, count, clients).await?;
+            let created = create_many(scene.api(), &pod, count, CLIENTS).await?;
             kind.cpu += proc::cpu(pid)?.saturating_sub(cpu);
             kind.elapsed += created.elapsed;
             kind.times.extend(created.times);

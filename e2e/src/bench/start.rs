@@ -18,13 +18,16 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::scenarios::objects::{NAME, annotated};
-use crate::scenarios::running::{HALF, LONG, is_ready, legacy, set_half};
-use crate::scenarios::scene::Scene;
+use crate::scenarios::objects::{NAME, in_mode};
+use crate::scenarios::running::{is_ready, legacy, namespace_with_half};
+use crate::scenarios::scene::{LONG, Scene};
 use crate::table::{Table, median, percentile};
 
 /// The ways in which a pod is started.
 const WAYS: [&str; 3] = ["no sidecar", "classic", "native"];
+
+/// Two Legacies, and how long each takes until it listens.
+const LEGACIES: [(&str, &str); 2] = [("fast", "0ms"), ("slow", "5s")];
 
 /// The times of one start, from the pod's creation, in milliseconds.
 #[derive(Clone, Copy)]
@@ -35,12 +38,9 @@ struct Start {
 }
 
 /// Starts pods in turn, `starts` of each way and each Legacy, and gives the table.
-pub(crate) async fn start(scene: &Scene, starts: usize, slow: Duration) -> Result<String> {
-    let namespace = scene.namespace(&[]).await?;
-    set_half(scene, &namespace, NAME, "half", HALF).await?;
-    let slow = format!("{}ms", slow.as_millis());
-    let kinds = [("fast", "0ms"), ("slow", slow.as_str())];
-    let kinds: Vec<_> = kinds.iter().flat_map(|legacy| WAYS.map(|way| (*legacy, way))).collect();
+pub(crate) async fn start(scene: &Scene, starts: usize) -> Result<String> {
+    let namespace = namespace_with_half(scene).await?;
+    let kinds: Vec<_> = LEGACIES.iter().flat_map(|legacy| WAYS.map(|way| (*legacy, way))).collect();
     let mut all: Vec<Vec<Start>> = vec![Vec::new(); kinds.len()];
     // In turn, so that a machine that gets slower gets slower for all of them.
     for round in 0..starts {
@@ -76,7 +76,8 @@ pub(crate) async fn start(scene: &Scene, starts: usize, slow: Duration) -> Resul
     }
     Ok(format!(
         "{table}\nmin / p50 / p99 of {starts} starts each, in turn (the last column: of medians); the \
-         slow Legacy listens after {slow}\n"
+         slow Legacy listens after {}\n",
+        LEGACIES[1].1
     ))
 }
 
@@ -88,7 +89,7 @@ async fn one(scene: &Scene, namespace: &str, name: &str, way: &str, late: &str) 
     if alone {
         pod["metadata"]["labels"][NAME] = json!("false");
     } else {
-        pod = annotated(pod, "secret-handshake/mode", way);
+        pod = in_mode(pod, way);
     }
     let before: BTreeSet<PathBuf> = node.network_namespaces()?.into_iter().collect();
     let created = Instant::now();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::Request;
 use kube::{Client, Config};
@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::replica_set::uid;
+use super::replica_set::UID;
 use super::selection::Entry;
 
 /// What knows the caBundle, and where the webhook's Service leads.
@@ -54,12 +54,10 @@ impl ApiServer {
             .header("content-type", "application/json")
             .body(review.to_string().into_bytes())?;
         let began = Instant::now();
-        let answer = match timeout(limit, self.client.request(request)).await {
-            Ok(answer) => {
-                answer.with_context(|| format!("failed calling webhook {}", entry.name))?
-            }
-            Err(_) => bail!("webhook {}: no answer within {} s", entry.name, entry.timeout),
-        };
+        let answer = timeout(limit, self.client.request(request)).await;
+        let answer = answer.with_context(|| format!("no answer within {} s", entry.timeout));
+        let answer = answer.and_then(|answer| Ok(answer?));
+        let answer = answer.with_context(|| format!("failed calling webhook {}", entry.name))?;
         apply(&review, &answer, began.elapsed())
     }
 }
@@ -71,7 +69,7 @@ fn review(pod: &Value) -> Value {
         "kind": "AdmissionReview",
         "apiVersion": "admission.k8s.io/v1",
         "request": {
-            "uid": uid(&format!("{:?} {}", Instant::now(), std::process::id())),
+            "uid": UID,
             "kind": kind,
             "resource": resource,
             "requestKind": kind,

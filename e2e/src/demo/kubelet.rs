@@ -76,8 +76,8 @@ impl Kubelet {
         let image = container.image.as_deref().unwrap_or_default();
         let program = Product::ALL
             .iter()
-            .find(|product| image.split([':', '@']).next() == Some(product.image()))
-            .and_then(|product| self.programs.get(product.package()))
+            .find(|product| image.split([':', '@']).next() == Some(product.image))
+            .and_then(|product| self.programs.get(product.package))
             .with_context(|| format!("no program stands for the image {image:?}"))?;
         let arguments = container.args.iter().flatten();
         let mut command = Command::new(program);

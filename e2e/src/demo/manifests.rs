@@ -8,7 +8,6 @@ use anyhow::{Context as _, Result};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Namespace;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -28,53 +27,35 @@ pub(crate) struct Secret {
     pub(crate) files: BTreeMap<String, PathBuf>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Kustomization {
-    resources: Vec<String>,
-    #[serde(default)]
-    patches: Vec<Patch>,
-    #[serde(default)]
-    secret_generator: Vec<SecretGenerator>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Patch {
-    patch: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct SecretGenerator {
-    name: String,
-    #[serde(default)]
-    files: Vec<String>,
-}
-
 impl Manifests {
-    /// Reads the kustomization in `folder` as far as the demo needs it: resources, merge patches and
-    /// Secrets from files.
+    /// Reads the kustomization in `folder` as far as the demo needs it: resources, merge patches and a
+    /// Secret from files.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
-        let kustomization: Kustomization = one(&folder.join("kustomization.yaml"))?;
-        let mut objects = Vec::new();
-        for resource in &kustomization.resources {
-            objects.append(&mut documents(&folder.join(resource))?);
+        let kustomization: Value = one(&folder.join("kustomization.yaml"))?;
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let mut objects = Vec::<Value>::new();
+        for resource in list(&kustomization["resources"]) {
+            let file = folder.join(resource.as_str().context("a resource is no file")?);
+            objects.append(&mut documents(&file)?);
         }
-        for Patch { patch } in &kustomization.patches {
+        for patch in list(&kustomization["patches"]) {
+            let patch = patch["patch"].as_str().context("a patch without its text")?;
             let patch: Value = serde_saphyr::from_str(patch).context("a patch is not YAML")?;
             for object in objects.iter_mut().filter(|object| are_one(object, &patch)) {
                 json_patch::merge(object, &patch);
             }
         }
-        let secret = kustomization.secret_generator.into_iter().next();
-        let secret = secret.context("the kustomization generates no Secret")?;
-        let files = secret.files.iter().map(|file| {
+        let secret = &kustomization["secretGenerator"][0];
+        let files = list(&secret["files"]).into_iter().filter_map(|file| {
+            let file = file.as_str()?;
             let (key, file) = file.split_once('=').unwrap_or((file, file));
-            (key.to_owned(), folder.join(file))
+            Some((key.to_owned(), folder.join(file)))
         });
+        let name = secret["name"].as_str().context("the kustomization generates no Secret")?;
         Ok(Self {
             namespace: find(&objects, "Namespace")?,
             deployment: find(&objects, "Deployment")?,
-            secret: Secret { name: secret.name, files: files.collect() },
+            secret: Secret { name: name.to_owned(), files: files.collect() },
         })
     }
 }
@@ -96,9 +77,7 @@ fn are_one(a: &Value, b: &Value) -> bool {
 }
 
 fn one<T: DeserializeOwned>(file: &Path) -> Result<T> {
-    let mut all = documents(file)?;
-    let first = all.pop().with_context(|| format!("{} is empty", file.display()))?;
-    Ok(first)
+    documents(file)?.pop().with_context(|| format!("{} is empty", file.display()))
 }
 
 fn documents<T: DeserializeOwned>(file: &Path) -> Result<Vec<T>> {

@@ -4,7 +4,7 @@
 //!   deploy/demo ─▶ manifests ─▶ replica_set ─▶ pod ─┐
 //!   deploy/webhook ─▶ selection ─▶ which entry ─────┴▶ api_server ══ TLS ══▶ webhook
 //!                                                          │ JSON Patch
-//!                                            difference ◀──┤
+//!                                        its difference ◀──┤
 //!                                                          ▼
 //!       curl ─▶ Legacy ◀── handshake ── sidecar ◀── kubelet runs the pod that came back
 //!                                          ▲                  │
@@ -12,21 +12,19 @@
 //! ```
 
 mod api_server;
-mod curl;
-mod difference;
 mod kubelet;
 mod manifests;
 mod ports;
 mod probe;
 mod replica_set;
+mod run;
 mod screen;
 mod selection;
-mod story;
 mod webhook;
 
 use std::time::Duration;
 
-pub use story::{Options, run};
+pub use run::{Options, run};
 
 /// How long any one step may take on a slow machine. None takes more than a second on an idle one.
 const LIMIT: Duration = Duration::from_secs(30);

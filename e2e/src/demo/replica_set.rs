@@ -4,92 +4,72 @@
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::apps::v1::Deployment;
-use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
+use k8s_openapi::api::core::v1::{Pod, PodStatus, VolumeMount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use serde_json::{Value, json};
 
 /// Where tokens are mounted.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// In a cluster this is a hash of the template.
+const HASH: &str = "7d4b9c8f6d";
+/// Any uid will do for what is asked once.
+pub(crate) const UID: &str = "5f4c9a0e-6d1b-4b7e-9c52-0a8e3d7f6b21";
 
 /// Makes the pod. It has no name yet: the API server makes one from `generateName` only afterwards.
 pub(crate) fn pod(deployment: &Deployment) -> Result<Value> {
     let name = deployment.metadata.name.as_deref().context("the Deployment has no name")?;
-    let template = serde_json::to_value(&deployment.spec.template)?;
-    let hash = hash(&template);
-    let replica_set = format!("{name}-{hash}");
+    let template = deployment.spec.template.clone();
+    let replica_set = format!("{name}-{HASH}");
 
-    let mut metadata = object(&template["metadata"]);
-    metadata.insert("generateName".to_owned(), json!(format!("{replica_set}-")));
-    metadata.insert("namespace".to_owned(), json!(deployment.metadata.namespace));
-    let mut labels = object(&template["metadata"]["labels"]);
-    labels.insert("pod-template-hash".to_owned(), json!(hash));
-    metadata.insert("labels".to_owned(), Value::Object(labels));
-    metadata.insert(
-        "ownerReferences".to_owned(),
-        json!([{
-            "apiVersion": "apps/v1",
-            "kind": "ReplicaSet",
-            "name": replica_set,
-            "uid": uid(&replica_set),
-            "controller": true,
-            "blockOwnerDeletion": true,
-        }]),
-    );
+    let mut metadata = template.metadata.unwrap_or_default();
+    metadata.generate_name = Some(format!("{replica_set}-"));
+    metadata.namespace.clone_from(&deployment.metadata.namespace);
+    let labels = metadata.labels.get_or_insert_default();
+    labels.insert("pod-template-hash".to_owned(), HASH.to_owned());
+    metadata.owner_references = Some(vec![OwnerReference {
+        api_version: "apps/v1".to_owned(),
+        kind: "ReplicaSet".to_owned(),
+        name: replica_set,
+        uid: UID.to_owned(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }]);
 
-    let access = format!("kube-api-access-{}", &hash[..5]);
-    let mut spec = object(&template["spec"]);
-    let mut volumes = spec.remove("volumes").unwrap_or_else(|| json!([]));
-    if let Some(volumes) = volumes.as_array_mut() {
-        volumes.push(token_volume(&access));
-    }
-    let mut containers = spec.remove("containers").unwrap_or_default();
-    for container in containers.as_array_mut().into_iter().flatten() {
-        complete(container, &access);
-    }
-    let mut whole = Map::new();
-    whole.insert("volumes".to_owned(), volumes);
-    whole.insert("containers".to_owned(), containers);
-    for (field, default) in [
-        ("restartPolicy", json!("Always")),
-        ("terminationGracePeriodSeconds", json!(30)),
-        ("dnsPolicy", json!("ClusterFirst")),
-        ("serviceAccountName", json!("default")),
-        ("serviceAccount", json!("default")),
-        ("securityContext", json!({})),
-        ("schedulerName", json!("default-scheduler")),
-        ("priority", json!(0)),
-        ("enableServiceLinks", json!(true)),
-        ("preemptionPolicy", json!("PreemptLowerPriority")),
-    ] {
-        whole.insert(field.to_owned(), spec.remove(field).unwrap_or(default));
-    }
-    whole.append(&mut spec);
-    Ok(
-        json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": whole, "status": {}}),
-    )
-}
-
-/// A container's defaults, and the token that it gets.
-fn complete(container: &mut Value, access: &str) {
-    let Some(container) = container.as_object_mut() else {
-        return;
+    let mut spec = template.spec.context("the template has no spec")?;
+    let default = |field: &mut Option<String>, value: &str| {
+        field.get_or_insert_with(|| value.to_owned());
     };
-    let mounts = container.entry("volumeMounts").or_insert_with(|| json!([]));
-    if let Some(mounts) = mounts.as_array_mut() {
-        mounts.push(json!({"name": access, "readOnly": true, "mountPath": TOKEN}));
+    let token = token_volume();
+    for container in &mut spec.containers {
+        container.volume_mounts.get_or_insert_default().push(VolumeMount {
+            name: token["name"].as_str().unwrap_or_default().to_owned(),
+            read_only: Some(true),
+            mount_path: TOKEN.to_owned(),
+            ..VolumeMount::default()
+        });
+        container.resources.get_or_insert_default();
+        default(&mut container.termination_message_path, "/dev/termination-log");
+        default(&mut container.termination_message_policy, "File");
+        default(&mut container.image_pull_policy, "IfNotPresent");
     }
-    for (field, default) in [
-        ("resources", json!({})),
-        ("terminationMessagePath", json!("/dev/termination-log")),
-        ("terminationMessagePolicy", json!("File")),
-        ("imagePullPolicy", json!("IfNotPresent")),
-    ] {
-        container.entry(field).or_insert(default);
-    }
+    spec.volumes.get_or_insert_default().push(serde_json::from_value(token)?);
+    default(&mut spec.restart_policy, "Always");
+    default(&mut spec.dns_policy, "ClusterFirst");
+    default(&mut spec.service_account_name, "default");
+    default(&mut spec.service_account, "default");
+    default(&mut spec.scheduler_name, "default-scheduler");
+    default(&mut spec.preemption_policy, "PreemptLowerPriority");
+    spec.termination_grace_period_seconds.get_or_insert(30);
+    spec.security_context.get_or_insert_default();
+    spec.priority.get_or_insert(0);
+    spec.enable_service_links.get_or_insert(true);
+    let pod = Pod { metadata, spec: Some(spec), status: Some(PodStatus::default()) };
+    Ok(serde_json::to_value(pod)?)
 }
 
-fn token_volume(name: &str) -> Value {
+fn token_volume() -> Value {
     json!({
-        "name": name,
+        "name": "kube-api-access-x7k2p",
         "projected": {
             "sources": [
                 {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
@@ -105,23 +85,4 @@ fn token_volume(name: &str) -> Value {
             "defaultMode": 420,
         },
     })
-}
-
-fn object(value: &Value) -> Map<String, Value> {
-    value.as_object().cloned().unwrap_or_default()
-}
-
-/// A hash of the template. The controller's own is another one, which nobody may rely on.
-fn hash(template: &Value) -> String {
-    hex(&Sha256::digest(template.to_string()))[..10].to_owned()
-}
-
-/// A uid that stays the same for the same name.
-pub(crate) fn uid(name: &str) -> String {
-    let hex = hex(&Sha256::digest(name));
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }

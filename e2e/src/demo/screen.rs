@@ -7,8 +7,13 @@ use std::fmt::Display;
 use std::io::Write as _;
 
 use anstyle::{AnsiColor, Style};
+use anyhow::Result;
+use serde_json::Value;
+use similar::{ChangeTag, TextDiff};
 
-/// Whose line it is.
+/// Lines that stay as they are, shown around each change.
+const CONTEXT: usize = 2;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Who {
     Webhook,
@@ -38,26 +43,16 @@ impl Who {
     }
 }
 
-/// What has become of a line of the difference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    Kept,
-    Added,
-    Removed,
-}
-
-/// Begins a step of the story.
 pub(crate) fn heading(text: &str) {
     show(&"", &"", Style::new());
     show(&"── ", &text, Style::new().bold());
 }
 
-/// Says something in the demo's own voice.
+/// Shows what the demo itself has to say.
 pub(crate) fn say(text: impl Display) {
     show(&"   ", &text, Style::new());
 }
 
-/// Shows a line of a program.
 pub(crate) fn line(who: Who, text: impl Display) {
     let style = who.style();
     show(&format_args!("{style}{:>8} │{style:#} ", who.name()), &text, Style::new());
@@ -74,17 +69,28 @@ pub(crate) fn output(text: &str, good: bool) {
     show(&"   ", &text, color.on_default());
 }
 
-/// Shows a line of a file that has changed.
-pub(crate) fn change(fate: Fate, text: &str) {
-    let (sign, style) = match fate {
-        Fate::Kept => (' ', Style::new().dimmed()),
-        Fate::Added => ('+', AnsiColor::Green.on_default()),
-        Fate::Removed => ('-', AnsiColor::Red.on_default()),
-    };
-    show(&"   ", &format_args!("{sign} {text}"), style);
+/// Shows the difference between two objects as YAML.
+pub(crate) fn difference(before: &Value, after: &Value) -> Result<()> {
+    let (before, after) = (serde_saphyr::to_string(before)?, serde_saphyr::to_string(after)?);
+    let difference = TextDiff::from_lines(&before, &after);
+    for (number, group) in difference.grouped_ops(CONTEXT).iter().enumerate() {
+        if number > 0 {
+            show(&"   ", &"  …", Style::new().dimmed());
+        }
+        for change in group.iter().flat_map(|operation| difference.iter_changes(operation)) {
+            let style = match change.tag() {
+                ChangeTag::Equal => Style::new().dimmed(),
+                ChangeTag::Insert => AnsiColor::Green.on_default(),
+                ChangeTag::Delete => AnsiColor::Red.on_default(),
+            };
+            let text = change.value().trim_end_matches('\n');
+            show(&"   ", &format_args!("{} {text}", change.tag()), style);
+        }
+    }
+    Ok(())
 }
 
 fn show(before: &dyn Display, text: &dyn Display, style: Style) {
-    // Nobody may be reading any more (`| head`): the story goes on to its end all the same.
+    // Nobody may be reading any more (`| head`): the demo goes on to its end all the same.
     let _ = writeln!(anstream::stdout().lock(), "{before}{style}{text}{style:#}");
 }

@@ -19,9 +19,7 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     /// The name that the serving certificate must be good for.
     pub(crate) host: String,
-    /// The path, with its slash.
     pub(crate) path: String,
-    /// Seconds that the API server waits.
     pub(crate) timeout: i32,
 }
 

@@ -20,7 +20,7 @@ pub(crate) async fn serve(webhook: &Path, certificates: &Path) -> Result<(Proces
     command.args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
     command.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);
     command.args(["--namespace=secret-handshake", "--drain=0s", "--no-namespace-settings"]);
-    command.arg(format!("--sidecar-image={}", Product::Sidecar.reference()));
+    command.arg(format!("--sidecar-image={}", Product::SIDECAR.reference()));
     let watcher = Box::new(|text: &str| screen::line(Who::Webhook, text));
     let webhook = Process::start(Who::Webhook.name(), command, watcher)?;
     let said = webhook.line("serving", LIMIT, |line| addresses(line).is_some()).await?;

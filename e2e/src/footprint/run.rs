@@ -1,6 +1,7 @@
 //! Which measurements are made, in which order.
 
 use std::io::Write as _;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -8,7 +9,11 @@ use clap::ValueEnum;
 
 use super::sizes::Linked;
 use super::table::{Row, render};
-use super::{idle, machine, sizes, starts};
+use super::{idle, sizes, starts};
+use crate::images::compile;
+use crate::product::Product;
+use lab::image::Architecture;
+use lab::progress::say;
 
 /// Builds the static programs and measures what they cost, on this machine, which should have nothing
 /// else to do.
@@ -27,15 +32,6 @@ pub struct Options {
     #[arg(long, default_value_t = 60, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub idle: u64,
-
-    /// How many seconds a slow Legacy takes until it listens
-    #[arg(long, default_value_t = 12, value_name = "SECONDS",
-          value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub slow: u64,
-
-    /// Leave out the sidecar with glibc
-    #[arg(long)]
-    pub no_glibc: bool,
 
     /// Fail if a goal is missed
     #[arg(long)]
@@ -61,12 +57,6 @@ pub enum Measurement {
     Wait,
 }
 
-impl Options {
-    fn wants(&self, measurement: Measurement) -> bool {
-        self.only.is_empty() || self.only.contains(&measurement)
-    }
-}
-
 /// Measures, and prints the table.
 ///
 /// # Errors
@@ -78,57 +68,66 @@ pub async fn run(options: &Options) -> Result<()> {
     }
     let rows = measure(options).await?;
     let mut out = anstream::stdout().lock();
-    writeln!(out, "{}\n\n{}", machine::describe(), render(&rows))?;
+    writeln!(out, "{}\n\n{}", machine(), render(&rows))?;
     let missed = rows.iter().filter(|row| row.is_missed()).count();
     ensure!(missed == 0 || !options.check, "{missed} goals are missed");
     Ok(())
 }
 
 async fn measure(options: &Options) -> Result<Vec<Row>> {
-    let mut linked = vec![sizes::musl().await?];
-    if !options.no_glibc {
-        linked.push(sizes::glibc(progress).await?);
-    }
+    let wants = |what| options.only.is_empty() || options.only.contains(&what);
+    let linked = [sizes::musl().await?, sizes::glibc(progress).await?];
     let shipped = &linked[0].program;
     let time = Duration::from_secs(options.idle);
     let mut rows = Vec::new();
-    if options.wants(Measurement::Size) {
-        for linked in &linked {
-            rows.push(sizes::sidecar(linked)?);
+    if wants(Measurement::Size) {
+        for Linked { name, program, size, .. } in &linked {
+            rows.push(sizes::row(&format!("sidecar, static with {name}"), program, *size)?);
         }
-        progress("building the webhook");
-        rows.push(sizes::webhook().await?);
+        let webhook = compile(Product::WEBHOOK, Architecture::host()).await?;
+        rows.push(sizes::row("webhook, static with musl", &webhook, 10_500_000)?);
     }
-    if options.wants(Measurement::Memory) {
+    if wants(Measurement::Memory) {
         for Linked { name, program, memory, .. } in &linked {
             rows.extend(idle::memory(program, name, *memory).await?);
         }
     }
-    if options.wants(Measurement::Look) {
+    if wants(Measurement::Look) {
         progress("first looks");
         rows.push(starts::first_looks(shipped, options.runs).await?);
     }
-    if options.wants(Measurement::Fast) {
+    if wants(Measurement::Fast) {
         progress("fast starts");
         rows.extend(starts::fast(shipped, options.runs).await?);
     }
-    if options.wants(Measurement::Slow) {
+    if wants(Measurement::Slow) {
         progress("slow starts");
-        let late = Duration::from_secs(options.slow);
-        rows.push(starts::slow(shipped, options.runs, late).await?);
+        rows.push(starts::slow(shipped, options.runs).await?);
     }
-    if options.wants(Measurement::Idle) {
+    if wants(Measurement::Idle) {
         progress("rest");
         rows.extend(idle::cpu(shipped, time).await?);
     }
-    if options.wants(Measurement::Wait) {
+    if wants(Measurement::Wait) {
         progress("waiting for a Legacy that does not come");
         rows.push(idle::waiting(shipped, time.min(Duration::from_secs(20))).await?);
     }
     Ok(rows)
 }
 
-/// On stderr, so that stdout is the table alone.
+/// One line about this machine: processor, cores, kernel and how busy it is.
+fn machine() -> String {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let processors = read("/proc/cpuinfo");
+    let mut lines = processors.lines();
+    let model = lines.find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or(std::env::consts::ARCH, |(_, model)| model);
+    let cores = available_parallelism().map_or(1, usize::from);
+    let (kernel, load) = (read("/proc/sys/kernel/osrelease"), read("/proc/loadavg"));
+    let load = load.split(' ').next().unwrap_or("unknown");
+    format!("{model}, {cores} cores, Linux {}, load {load}", kernel.trim_end())
+}
+
 fn progress(text: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "{text} …");
+    say(&format!("{text} …"));
 }

@@ -14,7 +14,6 @@ use tokio::net::TcpSocket;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// The operations half in these measurements.
 const HALF: &str = "-acknowledge";
 
 /// How long anything may take that takes milliseconds.
@@ -57,7 +56,6 @@ impl Pair {
         Ok(Self { legacy, process, executed, health, _claim: claim, _half: half })
     }
 
-    /// The sidecar's process id.
     pub(super) fn pid(&self) -> Result<u32> {
         self.process.pid().context("the sidecar has ended")
     }
@@ -95,7 +93,6 @@ impl Pair {
         timeout(LIMIT, asking).await.context("/readyz takes too long")?
     }
 
-    /// Ends the sidecar.
     pub(super) async fn end(mut self) -> Result<()> {
         let status = self.process.terminate(LIMIT).await?;
         ensure!(status.success(), "the sidecar ended with {status}");

@@ -13,22 +13,20 @@ use lab::image::Architecture;
 /// The sidecar, linked statically with one C library or another.
 #[derive(Clone, Debug)]
 pub(super) struct Linked {
-    /// The C library.
     pub(super) name: &'static str,
     pub(super) program: PathBuf,
     /// At most so many bytes.
-    size: u64,
+    pub(super) size: u64,
     /// At most so many MiB at rest.
     pub(super) memory: f64,
 }
 
 /// The sidecar as it is in its image: with musl.
 pub(super) async fn musl() -> Result<Linked> {
-    let program = compile(Product::Sidecar, Architecture::host()).await?;
+    let program = compile(Product::SIDECAR, Architecture::host()).await?;
     Ok(Linked { name: "musl", program, size: 1_350_000, memory: 1.3 })
 }
 
-/// The sidecar with glibc.
 pub(super) async fn glibc(say: impl Fn(&str)) -> Result<Linked> {
     let target = if cfg!(target_arch = "aarch64") {
         "aarch64-unknown-linux-gnu"
@@ -40,21 +38,8 @@ pub(super) async fn glibc(say: impl Fn(&str)) -> Result<Linked> {
     Ok(Linked { name: "glibc", program, size: 2_150_000, memory: 1.9 })
 }
 
-/// The size of a sidecar.
-pub(super) fn sidecar(linked: &Linked) -> Result<Row> {
-    let size = size(&linked.program)?;
-    let goal = Quantity::Bytes(linked.size);
-    Ok(Row::one(format!("sidecar, static with {}", linked.name), size, Some(goal)))
-}
-
-/// The size of the webhook.
-pub(super) async fn webhook() -> Result<Row> {
-    let size = size(&compile(Product::Webhook, Architecture::host()).await?)?;
-    Ok(Row::one("webhook, static with musl", size, Some(Quantity::Bytes(10_500_000))))
-}
-
-fn size(program: &Path) -> Result<Quantity> {
+pub(super) fn row(what: &str, program: &Path, goal: u64) -> Result<Row> {
     let metadata = std::fs::metadata(program);
     let metadata = metadata.with_context(|| format!("{} is gone", program.display()))?;
-    Ok(Quantity::Bytes(metadata.len()))
+    Ok(Row::one(what, Quantity::Bytes(metadata.len()), Some(Quantity::Bytes(goal))))
 }

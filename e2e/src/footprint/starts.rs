@@ -40,19 +40,18 @@ pub(super) async fn fast(program: &Path, runs: u32) -> Result<[Row; 2]> {
         answers.push(ready.saturating_duration_since(accepted));
         pair.end().await?;
     }
+    let what = "listen to handshake, Legacy starts in 0.05 to 0.5 s";
     Ok([
-        Row::many(
-            "listen to handshake, Legacy starts in 0.05 to 0.5 s",
-            handshakes,
-            Some(Duration::from_millis(10)),
-        ),
+        Row::many(what, handshakes, Some(Duration::from_millis(10))),
         Row::many("handshake to held /readyz", answers, Some(Duration::from_millis(2))),
     ])
 }
 
 /// From Legacy's first listen to the secret that it accepts, where it takes long: at the same time, as
 /// they wait most of it, and listening one after the other.
-pub(super) async fn slow(program: &Path, runs: u32, late: Duration) -> Result<Row> {
+pub(super) async fn slow(program: &Path, runs: u32) -> Result<Row> {
+    /// How long Legacy takes until it listens: by then the pause between two looks is at its longest.
+    const LATE: Duration = Duration::from_secs(12);
     /// Between two listens: far more than a handshake takes.
     const APART: Duration = Duration::from_millis(100);
     let mut pairs = Vec::new();
@@ -61,13 +60,13 @@ pub(super) async fn slow(program: &Path, runs: u32, late: Duration) -> Result<Ro
     }
     let mut times = Vec::new();
     for (pair, apart) in pairs.into_iter().zip(0..) {
-        tokio::time::sleep_until((pair.executed + late + APART * apart).into()).await;
+        tokio::time::sleep_until((pair.executed + LATE + APART * apart).into()).await;
         pair.legacy.listen()?;
         pair.initialized().await?;
         times.push(handshake(&pair)?.0);
         pair.end().await?;
     }
-    let what = format!("listen to handshake, Legacy starts in {} s and more", late.as_secs());
+    let what = format!("listen to handshake, Legacy starts in {} s and more", LATE.as_secs());
     Ok(Row::many(what, times, Some(Duration::from_millis(60))))
 }
 

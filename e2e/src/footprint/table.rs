@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::table::{Table, percentile};
 
-/// A quantity with its unit.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub(super) enum Quantity {
     /// Shown in MB, millions of bytes, as binaries are.
@@ -13,7 +12,6 @@ pub(super) enum Quantity {
     Memory(u64),
     Time(Duration),
     Count(u64),
-    /// Of one core.
     Percent(f64),
 }
 
@@ -30,7 +28,6 @@ impl Quantity {
     }
 }
 
-/// One line of the table.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     what: String,
@@ -60,13 +57,11 @@ impl Row {
         }
     }
 
-    /// Whether the goal is missed.
     pub(super) fn is_missed(&self) -> bool {
         matches!((self.measured.last(), self.goal), (Some(worst), Some(goal)) if *worst > goal)
     }
 }
 
-/// The rows as a table.
 pub(super) fn render(rows: &[Row]) -> Table {
     let mut table = Table::new(&["", "min", "p50", "p99", "at most", ""]);
     for row in rows {

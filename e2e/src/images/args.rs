@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
 use lab::image::{Architecture, Target};
 
 use crate::product::{Product, VERSION};
@@ -37,11 +36,13 @@ pub struct Options {
 #[derive(Debug, clap::Args)]
 pub(super) struct Make {
     /// Only these images
-    #[arg(long, value_enum, value_name = "IMAGE", value_delimiter = ',')]
-    pub(super) only: Vec<Product>,
-    /// What builds the images; by default the first engine that answers, else none
-    #[arg(long, value_enum)]
-    pub(super) engine: Option<With>,
+    #[arg(long, value_name = "IMAGE", value_delimiter = ',',
+          value_parser = Product::ALL.map(|product| product.package))]
+    pub(super) only: Vec<String>,
+    /// What builds the images; by default the first engine that answers. With none each is a tar file
+    /// straight from the compiled binary
+    #[arg(long, value_parser = ["docker", "podman", "nerdctl", "buildah", "none"])]
+    pub(super) engine: Option<String>,
     /// The architecture that the images are for; this machine's by default
     #[arg(long, value_enum)]
     pub(super) arch: Option<Architecture>,
@@ -64,14 +65,4 @@ pub(super) struct Make {
     /// Where archives are written
     #[arg(long, default_value = "target/images", value_name = "FOLDER")]
     pub(super) out: PathBuf,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(super) enum With {
-    Docker,
-    Podman,
-    Nerdctl,
-    Buildah,
-    /// No engine: a tar file straight from the compiled binary
-    None,
 }

@@ -15,12 +15,12 @@ use crate::workspace;
 pub(crate) async fn compile(product: Product, architecture: Architecture) -> Result<PathBuf> {
     let build = CargoBuild {
         workspace: workspace(),
-        packages: &[product.package()],
-        programs: &[product.package()],
-        profile: product.profile(),
+        packages: &[product.package],
+        programs: &[product.package],
+        profile: product.profile,
         linkage: Linkage::Static(architecture.target()),
     };
-    build.run(say).await?.remove(product.package()).context("cargo built nothing")
+    build.run(say).await?.remove(product.package).context("cargo built nothing")
 }
 
 /// Compiles `product` for `architecture` and writes its image, named `name`, as one tar file at
@@ -46,7 +46,7 @@ pub(super) fn build(engine: &Engine, product: Product, build: &Build<'_>) -> Res
     if build.architecture != Architecture::host() && !engine.knows_platforms() {
         // Docker's old builder takes all that it builds for the architecture of its own machine: this
         // puts the same program into an image that says what it is for.
-        let program = engine.file(build.name, &format!("/{}", product.package()))?;
+        let program = engine.file(build.name, &format!("/{}", product.package))?;
         engine.load(&product.spec(build.architecture, build.name, program)?)?;
     }
     engine.inspect(build.name)

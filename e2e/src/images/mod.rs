@@ -7,13 +7,13 @@
 //! ```
 //!
 //! Both ways end in the same image: one static binary in an otherwise empty file system, a numeric
-//! user, an entry point and labels. `story` runs the images as containers and looks whether they are
+//! user, an entry point and labels. `test` runs the images as containers and looks whether they are
 //! what they should be; `throttle` measures how little CPU the sidecar can do with.
 
 mod args;
 mod make;
 mod run;
-mod story;
+mod test;
 mod throttle;
 
 pub use args::Options;

@@ -1,15 +1,15 @@
 //! What `cargo images` does, in its order: build, print, load, check, test, measure.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum as _;
 use lab::image::{Architecture, Build, Dockerd, Engine, Image, Program, builder, load};
 
-use super::args::{Make, Options, With};
-use super::{make, story, throttle};
+use super::args::{Make, Options};
+use super::{make, test, throttle};
 use crate::product::{Product, VERSION};
-use crate::table::{Table, percentile};
+use crate::table::Table;
 use crate::{cache, workspace};
 
 /// Builds the images, and does with them what `options` say.
@@ -17,6 +17,7 @@ use crate::{cache, workspace};
 /// # Errors
 ///
 /// The first step that fails; with `--check`, an image that is too large.
+#[expect(clippy::print_stdout, reason = "the table is what the command is for")]
 pub async fn run(options: &Options) -> Result<()> {
     let docker = options.test || options.throttle.is_some() || options.make.local_builder;
     let daemon = if docker && !Engine::from(Program::Docker).answers() {
@@ -44,55 +45,45 @@ pub async fn run(options: &Options) -> Result<()> {
         return Ok(());
     };
     if options.test {
-        test(engine, &made, options.make.local_builder).await?;
+        test_images(engine, &made, options.make.local_builder).await?;
     }
     if let Some(rounds) = options.throttle {
-        let name = name(&made, Product::Sidecar)?;
-        print_times(&throttle::measure(engine, &name, rounds).await?);
+        println!("{}", throttle::measure(engine, name(&made, Product::SIDECAR)?, rounds).await?);
     }
     Ok(())
 }
 
-/// Tells the story, and where the builder was made of this machine's toolchain compares the binaries
-/// in the images with those that cargo builds here: the same bytes from two builds in two folders.
+/// Tests the images. Where the builder was made of this machine's toolchain, the binaries in them are
+/// compared with those that cargo builds here: the same bytes from two builds in two folders.
 #[expect(clippy::print_stdout, reason = "the steps are what the command is for")]
-async fn test(engine: &Engine, made: &[Made], same_toolchain: bool) -> Result<()> {
+async fn test_images(engine: &Engine, made: &[Made], same_toolchain: bool) -> Result<()> {
     if same_toolchain {
         for one in made {
             let binary = make::compile(one.product, Architecture::host()).await?;
             let here = std::fs::read(&binary)?;
-            let path = format!("/{}", one.product.package());
+            let path = format!("/{}", one.product.package);
             if engine.file(&one.image.name, &path)? != here {
                 bail!("{path} in {} is not the same as {}", one.image.name, binary.display());
             }
         }
         println!("ok  the binaries in the images are those that cargo builds here, byte for byte");
     }
-    let names = story::Names {
-        webhook: name(made, Product::Webhook)?,
-        sidecar: name(made, Product::Sidecar)?,
-        legacy: name(made, Product::LegacyMock)?,
-    };
-    story::tell(engine, &names, |step| println!("ok  {step}")).await
+    test::run(engine, |product| name(made, product), |step| println!("ok  {step}")).await
 }
 
-fn name(made: &[Made], product: Product) -> Result<String> {
+fn name(made: &[Made], product: Product) -> Result<&str> {
     let one = made.iter().find(|one| one.product == product);
-    Ok(one.with_context(|| format!("{} was not built", product.image()))?.image.name.clone())
+    Ok(&one.with_context(|| format!("{} was not built", product.image))?.image.name)
 }
 
 impl Make {
     /// What builds: as asked, or what is there.
     fn engine(&self) -> Option<Engine> {
-        let program = match self.engine {
-            None => return Engine::find(),
-            Some(With::None) => return None,
-            Some(With::Docker) => Program::Docker,
-            Some(With::Podman) => Program::Podman,
-            Some(With::Nerdctl) => Program::Nerdctl,
-            Some(With::Buildah) => Program::Buildah,
-        };
-        Some(program.into())
+        match self.engine.as_deref() {
+            None => Engine::find(),
+            // `none` is no program.
+            Some(name) => Program::from_str(name, false).ok().map(Engine::from),
+        }
     }
 
     async fn run(&self, engine: Option<&Engine>, network: Option<&str>) -> Result<Vec<Made>> {
@@ -112,15 +103,17 @@ impl Make {
             arguments: &arguments,
             network: self.network.as_deref().or(network),
         };
-        let products = if self.only.is_empty() { &Product::ALL } else { self.only.as_slice() };
+        let wanted = |product: &Product| {
+            self.only.is_empty() || self.only.iter().any(|name| name == product.package)
+        };
         let mut made = Vec::new();
-        for &product in products {
-            let name = format!("{}{}:{}", self.prefix, product.image(), self.tag);
-            let file = out.join(format!("{}-{}.tar", product.image(), build.architecture.oci()));
+        for product in Product::ALL.into_iter().filter(wanted) {
+            let name = format!("{}{}:{}", self.prefix, product.image, self.tag);
+            let file = out.join(format!("{}-{}.tar", product.image, build.architecture.oci()));
             let image = match engine {
                 None => make::make(product, build.architecture, &name, &file).await?,
                 Some(engine) => {
-                    let build = Build { name: &name, dockerfile: product.dockerfile(), ..build };
+                    let build = Build { name: &name, dockerfile: product.dockerfile, ..build };
                     make::build(engine, product, &build)?
                 }
             };
@@ -140,7 +133,7 @@ struct Made {
 
 impl Made {
     fn is_too_large(&self) -> bool {
-        self.product.goal().is_some_and(|goal| self.image.size > goal)
+        self.product.goal.is_some_and(|goal| self.image.size > goal)
     }
 
     /// The image as a file, saved from the engine that has it.
@@ -161,7 +154,7 @@ fn print(made: &[Made]) {
     for one in made {
         let Made { product, image, engine, file } = one;
         let size = megabytes(image.size) + if one.is_too_large() { " TOO LARGE" } else { "" };
-        let goal = product.goal().map_or_else(String::new, megabytes);
+        let goal = product.goal.map_or_else(String::new, megabytes);
         let archive = match engine {
             Some(_) => String::new(),
             None => file.display().to_string(),
@@ -169,21 +162,6 @@ fn print(made: &[Made]) {
         table.row([image.name.clone(), size, goal, image.digest.clone(), archive]);
     }
     println!("{table}");
-}
-
-#[expect(clippy::print_stdout, reason = "the table is what the command is for")]
-fn print_times(rows: &[throttle::Row]) {
-    let mut table = Table::new(&["CPU", "handshake p50, p90, max", "ready p50, p90, max"]);
-    for row in rows {
-        let [handshake, ready] = [&row.handshake, &row.ready].map(|times| {
-            let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1000.0);
-            [50, 90, 100].map(|at| percentile(times, at).map(ms).unwrap_or_default()).join(", ")
-        });
-        table.row([row.cpu.unwrap_or("no limit").to_owned(), handshake, ready]);
-    }
-    println!(
-        "{table}\nmilliseconds from Legacy's first listen to the handshake, and from there to Ready"
-    );
 }
 
 fn megabytes(bytes: u64) -> String {

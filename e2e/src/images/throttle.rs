@@ -4,6 +4,7 @@
 //! until the next. Legacy runs in this process, without a limit, so only the sidecar is measured.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ use lab::until::until;
 use legacy_mock::{Config, Legacy};
 use tokio::time::{sleep, timeout};
 
+use crate::table::{Table, percentile};
+
 /// The limits that are compared, from the least that Docker takes; the last is none.
 const LIMITS: [Option<&str>; 5] = [Some("10m"), Some("20m"), Some("50m"), Some("100m"), None];
 /// How long Legacy takes to start: at once, as a container is restarted, and slowly.
@@ -22,45 +25,42 @@ const STARTS: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(500), Duration::from_secs(3)];
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Times of many handshakes under one limit.
-#[derive(Clone, Debug)]
-pub(super) struct Row {
-    /// The CPU limit, as in a pod; none without one.
-    pub(super) cpu: Option<&'static str>,
-    /// From Legacy's first listen to the accepted handshake, sorted.
-    pub(super) handshake: Vec<Duration>,
-    /// From the accepted handshake to the answer of the probe that was held for it, sorted.
-    pub(super) ready: Vec<Duration>,
-}
-
 /// Measures `rounds` handshakes for each limit and each way in which Legacy starts, with the sidecar's
-/// image `name`.
-pub(super) async fn measure(engine: &Engine, name: &str, rounds: usize) -> Result<Vec<Row>> {
+/// image `name`, and gives the table.
+pub(super) async fn measure(engine: &Engine, name: &str, rounds: usize) -> Result<String> {
     let folder = tempfile::tempdir()?;
     let half = folder.path().join("half");
     std::fs::write(&half, "-acknowledge")?;
-    std::fs::set_permissions(&half, std::os::unix::fs::PermissionsExt::from_mode(0o444))?;
-    let mut rows = Vec::new();
+    std::fs::set_permissions(&half, std::fs::Permissions::from_mode(0o444))?;
+    let mut table = Table::new(&["CPU", "handshake p50, p90, max", "ready p50, p90, max"]);
     for cpu in LIMITS {
-        let mut row = Row { cpu, handshake: Vec::new(), ready: Vec::new() };
-        one(engine, name, &half, rounds, &mut row).await?;
-        row.handshake.sort();
-        row.ready.sort();
-        rows.push(row);
+        let [handshake, ready] = under(engine, name, &half, rounds, cpu).await?.map(|mut times| {
+            times.sort();
+            let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1000.0);
+            [50, 90, 100].map(|at| percentile(&times, at).map(ms).unwrap_or_default()).join(", ")
+        });
+        table.row([cpu.unwrap_or("no limit").to_owned(), handshake, ready]);
     }
-    Ok(rows)
+    Ok(format!(
+        "{table}\nmilliseconds from Legacy's first listen to the handshake, and from there to Ready"
+    ))
 }
 
-async fn one(engine: &Engine, name: &str, half: &Path, rounds: usize, row: &mut Row) -> Result<()> {
+/// The times under one limit: from Legacy's first listen to the accepted handshake, and from there to
+/// the answer of the probe that was held for it.
+async fn under(
+    engine: &Engine,
+    name: &str,
+    half: &Path,
+    rounds: usize,
+    cpu: Option<&str>,
+) -> Result<[Vec<Duration>; 2]> {
     let legacy = Legacy::reserve(Config::default())?;
     let listen = localhost(free_port()?);
-    let mut flags = vec![
-        "--network=host".to_owned(),
-        "--memory=12m".to_owned(),
-        "--memory-swap=12m".to_owned(),
-        format!("--volume={}:/half:ro", half.display()),
-    ];
-    if let Some(cpu) = row.cpu {
+    let mut flags =
+        ["--network=host", "--memory=12m", "--memory-swap=12m"].map(str::to_owned).to_vec();
+    flags.push(format!("--volume={}:/half:ro", half.display()));
+    if let Some(cpu) = cpu {
         flags.push(format!("--cpus={}", cpus(cpu)?));
     }
     let arguments = [
@@ -69,42 +69,36 @@ async fn one(engine: &Engine, name: &str, half: &Path, rounds: usize, row: &mut 
         "--half-file=/half".to_owned(),
     ];
     let sidecar = Container::run(engine, name, &flags, &arguments)?;
+    let (mut handshakes, mut answers) = (Vec::new(), Vec::new());
     for round in 0..rounds * STARTS.len() {
-        unready(listen).await?;
+        until("the sidecar not to be ready", LIMIT, async || {
+            let answer = get(listen, "/readyz", LIMIT).await?;
+            ensure!(answer.status == 503, "{}", answer.status);
+            Ok(())
+        })
+        .await?;
         let held = tokio::spawn(ready(listen));
         sleep(STARTS[round % STARTS.len()]).await;
         let before = legacy.counts().accepted;
         legacy.listen()?;
-        let accepted = legacy.until(|counts| counts.accepted > before);
-        timeout(LIMIT, accepted)
-            .await
-            .ok()
+        let accepted = timeout(LIMIT, legacy.until(|counts| counts.accepted > before)).await;
+        accepted
             .with_context(|| format!("no handshake; the sidecar said: {:?}", sidecar.logs()))?;
         let moments = legacy.moments();
         let (listening, accepted) =
             moments.listening.zip(moments.accepted).context("Legacy knows no times")?;
-        row.handshake.push(accepted.duration_since(listening));
-        let ready = timeout(LIMIT, held).await.context("the probe wasn't answered")???;
-        row.ready.push(ready.saturating_duration_since(accepted));
+        handshakes.push(accepted.duration_since(listening));
+        let ready = timeout(LIMIT, held).await.context("the probe wasn't answered")??;
+        answers.push(ready.saturating_duration_since(accepted));
         legacy.kill().await;
     }
-    Ok(())
+    Ok([handshakes, answers])
 }
 
 /// Asks `/readyz` as a kubelet does until it says 200, and returns when that was.
-async fn ready(address: SocketAddr) -> Result<Instant> {
+async fn ready(address: SocketAddr) -> Instant {
     while !probe(address, "/readyz", LIMIT).await.is_ok_and(|answer| answer.status == 200) {
         sleep(Duration::from_millis(1)).await;
     }
-    Ok(Instant::now())
-}
-
-/// Waits until the sidecar knows that Legacy is gone.
-async fn unready(address: SocketAddr) -> Result<()> {
-    until("the sidecar not to be ready", LIMIT, async || {
-        let answer = get(address, "/readyz", LIMIT).await?;
-        ensure!(answer.status == 503, "{}", answer.status);
-        Ok(())
-    })
-    .await
+    Instant::now()
 }

@@ -3,105 +3,71 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
 
 use lab::image::{Architecture, File, Spec};
 
 /// The version that all images carry as their tag: the workspace's.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// One of the three images.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Product {
-    /// The admission webhook.
-    Webhook,
-    /// The sidecar that pods get.
-    Sidecar,
-    /// The stand-in for Legacy that the demo runs.
-    LegacyMock,
+/// One of the three images, and the program in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Product {
+    /// The package that holds the program, which is also the program's name.
+    pub package: &'static str,
+    /// The image's name as the manifests write it, without registry and tag.
+    pub image: &'static str,
+    /// Relative to the workspace.
+    pub dockerfile: &'static str,
+    /// The cargo profile that the program is built with.
+    pub profile: &'static str,
+    /// User and group of the process, as numbers: a kubelet can tell only by a number that
+    /// `runAsNonRoot` is kept.
+    pub user: &'static str,
+    /// The image's size in bytes, uncompressed, that it is to stay under; none for the mock, which
+    /// nobody ships.
+    pub goal: Option<u64>,
+    description: &'static str,
 }
 
 impl Product {
+    /// The admission webhook.
+    pub const WEBHOOK: Self = Self {
+        package: "webhook",
+        image: "secret-handshake-webhook",
+        dockerfile: "Dockerfile.webhook",
+        profile: "release",
+        user: "65532:65532",
+        goal: Some(10_500_000),
+        description: "Adds the handshake sidecar to the pods that ask for it",
+    };
+    /// The sidecar that pods get.
+    pub const SIDECAR: Self = Self {
+        package: "sidecar",
+        image: "secret-handshake-sidecar",
+        dockerfile: "Dockerfile.sidecar",
+        profile: "sidecar",
+        user: "65532:65532",
+        goal: Some(1_400_000),
+        description: "Does Legacy's secret handshake, again after each restart",
+    };
+    /// The stand-in for Legacy that the demo runs.
+    pub const LEGACY_MOCK: Self = Self {
+        package: "legacy-mock",
+        image: "legacy-mock",
+        dockerfile: "legacy-mock/Dockerfile",
+        profile: "sidecar",
+        user: "1005:1005",
+        goal: None,
+        description: "A stand-in for Legacy, which needs a secret handshake to serve",
+    };
     /// All images, in the order in which they are built and printed.
-    pub const ALL: [Self; 3] = [Self::Webhook, Self::Sidecar, Self::LegacyMock];
-
-    /// The package that holds the program, which is also the program's name.
-    #[must_use]
-    pub const fn package(self) -> &'static str {
-        match self {
-            Self::Webhook => "webhook",
-            Self::Sidecar => "sidecar",
-            Self::LegacyMock => "legacy-mock",
-        }
-    }
-
-    /// The image's name as the manifests write it, without registry and tag.
-    #[must_use]
-    pub const fn image(self) -> &'static str {
-        match self {
-            Self::Webhook => "secret-handshake-webhook",
-            Self::Sidecar => "secret-handshake-sidecar",
-            Self::LegacyMock => "legacy-mock",
-        }
-    }
+    pub const ALL: [Self; 3] = [Self::WEBHOOK, Self::SIDECAR, Self::LEGACY_MOCK];
 
     /// The image's name with the workspace's version as its tag: what the manifests of this commit
     /// ask for.
     #[must_use]
     pub fn reference(self) -> String {
-        format!("{}:{VERSION}", self.image())
-    }
-
-    /// The Dockerfile, relative to the workspace.
-    #[must_use]
-    pub const fn dockerfile(self) -> &'static str {
-        match self {
-            Self::Webhook => "Dockerfile.webhook",
-            Self::Sidecar => "Dockerfile.sidecar",
-            Self::LegacyMock => "legacy-mock/Dockerfile",
-        }
-    }
-
-    /// The cargo profile that the program is built with.
-    #[must_use]
-    pub const fn profile(self) -> &'static str {
-        match self {
-            Self::Webhook => "release",
-            Self::Sidecar | Self::LegacyMock => "sidecar",
-        }
-    }
-
-    /// User and group of the process, as numbers: a kubelet can tell only by a number that
-    /// `runAsNonRoot` is kept.
-    #[must_use]
-    pub const fn user(self) -> &'static str {
-        match self {
-            Self::Webhook | Self::Sidecar => "65532:65532",
-            Self::LegacyMock => "1005:1005",
-        }
-    }
-
-    /// The image's size in bytes, uncompressed, that it is to stay under; none for the mock, which
-    /// nobody ships.
-    #[must_use]
-    pub const fn goal(self) -> Option<u64> {
-        match self {
-            Self::Webhook => Some(10_500_000),
-            Self::Sidecar => Some(1_400_000),
-            Self::LegacyMock => None,
-        }
-    }
-
-    const fn title(self) -> &'static str {
-        self.image()
-    }
-
-    const fn description(self) -> &'static str {
-        match self {
-            Self::Webhook => "Adds the handshake sidecar to the pods that ask for it",
-            Self::Sidecar => "Does Legacy's secret handshake, again after each restart",
-            Self::LegacyMock => "A stand-in for Legacy, which needs a secret handshake to serve",
-        }
+        format!("{}:{VERSION}", self.image)
     }
 
     /// The OCI image's annotations as labels, the same as in the Dockerfiles.
@@ -114,8 +80,8 @@ impl Product {
             url => Some(("source", url)),
         };
         [
-            ("title", self.title()),
-            ("description", self.description()),
+            ("title", self.image),
+            ("description", self.description),
             ("version", VERSION),
             ("licenses", env!("CARGO_PKG_LICENSE")),
         ]
@@ -134,11 +100,11 @@ impl Product {
     ///
     /// When `SOURCE_DATE_EPOCH` is set and isn't a number.
     pub fn spec(self, architecture: Architecture, name: &str, binary: Vec<u8>) -> Result<Spec> {
-        let path = format!("/{}", self.package());
+        let path = format!("/{}", self.package);
         Ok(Spec {
             name: name.to_owned(),
             architecture,
-            user: self.user().to_owned(),
+            user: self.user.to_owned(),
             entrypoint: vec![path.clone()],
             files: vec![File { path, mode: 0o755, content: binary }],
             labels: self.labels(),

@@ -8,13 +8,11 @@ use serde_json::{Value, json};
 use crate::workspace;
 use lab::cluster::Cluster;
 
-/// The product's namespace.
 pub(crate) const NAMESPACE: &str = "secret-handshake";
 /// The name of its Deployment, Service and ServiceAccount.
 pub(crate) const WEBHOOK: &str = "secret-handshake-webhook";
 /// The name of its `MutatingWebhookConfiguration`.
 pub(crate) const CONFIGURATION: &str = "handshake.secret-handshake.dev";
-/// The Secret with the CA.
 pub(crate) const CA_SECRET: &str = "secret-handshake-ca";
 
 /// Renders a kustomization of the repository: `deploy/webhook`, `deploy/demo`.

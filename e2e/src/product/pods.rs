@@ -34,7 +34,7 @@ pub(crate) fn load_image(cluster: &Cluster, product: Product) -> Result<()> {
 }
 
 fn archive(cluster: &Cluster, product: Product) -> PathBuf {
-    cluster.scratch().join(format!("{}.tar", product.image()))
+    cluster.scratch().join(format!("{}.tar", product.image))
 }
 
 /// An image's name as containerd stores it: what the manifests leave out is filled in.

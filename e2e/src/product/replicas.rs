@@ -81,7 +81,6 @@ impl Replicas {
         self.ready().await
     }
 
-    /// Where the API server calls.
     pub(crate) fn address(&self) -> SocketAddr {
         self.front.address()
     }
@@ -124,6 +123,16 @@ impl Replicas {
         self.kill_all().await?;
         self.start("webhook", &[]).await?;
         self.ready().await
+    }
+
+    /// Takes `steps` that leave the replicas in any state, and restores one whatever comes of them.
+    pub(crate) async fn restored_after<T>(
+        &self,
+        steps: impl AsyncFnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let done = steps().await;
+        self.restore().await?;
+        done
     }
 
     /// Waits until every replica is ready and behind the address.

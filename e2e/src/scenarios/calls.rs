@@ -4,44 +4,24 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::objects::{NAME, annotated, labelled, pod, the_sidecar};
+use super::objects::{NAME, in_mode, labelled, pod, the_sidecar};
 use super::other::{self, OtherWebhook, PROXY_PORT};
+use super::scenarios;
 use super::scene::{PATIENCE, Scene};
-use super::{Scenario, scenario};
 use crate::product::install::CONFIGURATION;
-use lab::cluster::audit::{Call, Event};
+use lab::cluster::audit::{Call, Event, ObjectRef};
 use lab::until::until;
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario!(
-        ControlPlane,
-        Together,
-        "calls/no-token-and-one-call",
-        "no service-account token in the sidecar, in either mode, and one call for a pod",
-        no_token_and_one_call
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "calls/default-of-a-limit-range",
-        "where a LimitRange changes the injected pod the second call changes nothing",
-        default_of_a_limit_range
-    ),
-    scenario!(
-        ControlPlane,
-        Alone,
-        "calls/reinvocation",
-        "another webhook that changes the pod afterwards makes no second sidecar",
-        reinvocation
-    ),
-    scenario!(
-        ControlPlane,
-        Alone,
-        "calls/before-istio",
-        "a stand-in for Istio's injector, which is never called again, sees the sidecar and rewrites its probe",
-        before_istio
-    ),
-];
+scenarios! {
+    no_token_and_one_call: ControlPlane, Together, "calls/no-token-and-one-call",
+        "no service-account token in the sidecar, in either mode, and one call for a pod";
+    default_of_a_limit_range: ControlPlane, Together, "calls/default-of-a-limit-range",
+        "where a LimitRange changes the injected pod the second call changes nothing";
+    reinvocation: ControlPlane, Alone, "calls/reinvocation",
+        "another webhook that changes the pod afterwards makes no second sidecar";
+    before_istio: ControlPlane, Alone, "calls/before-istio",
+        "a stand-in for Istio's injector, which is never called again, sees the sidecar and rewrites its probe";
+}
 
 /// Where the API server mounts a token, unless something is there.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -50,19 +30,14 @@ const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 async fn admission(scene: &Scene, namespace: &str, name: &str) -> Result<Event> {
     let audit = scene.cluster().audit()?;
     until("the audit log", PATIENCE, async || {
-        audit
-            .events(namespace)?
-            .into_iter()
-            .find(|event| {
-                let about = &event.object_ref;
-                event.verb == "create" && about.resource == "pods" && about.name == name
-            })
-            .context("the line is not there yet")
+        let mut events =
+            audit.events(namespace)?.into_iter().filter(|event| event.verb == "create");
+        let ours = |about: &ObjectRef| about.resource == "pods" && about.name == name;
+        events.find(|event| ours(&event.object_ref)).context("the line is not there yet")
     })
     .await
 }
 
-/// The calls of our own configuration.
 fn ours(event: &Event) -> Result<Vec<Call>> {
     let calls = event.webhook_calls()?;
     Ok(calls.into_iter().filter(|call| call.configuration == CONFIGURATION).collect())
@@ -78,8 +53,7 @@ async fn no_token_and_one_call(scene: &Scene) -> Result<()> {
     ] {
         let mut pod = pod(&namespace, name);
         pod["spec"]["restartPolicy"] = json!(restart);
-        pod["metadata"]["annotations"] = json!({ "secret-handshake/mode": mode });
-        let stored = scene.api().create(&pod).await?;
+        let stored = scene.api().create(&in_mode(pod, mode)).await?;
         let sidecar = the_sidecar(&stored)?;
         let mounts = |container: &Value| -> Vec<(String, String)> {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -99,8 +73,8 @@ async fn no_token_and_one_call(scene: &Scene) -> Result<()> {
             sidecars == [(TOKEN.to_owned(), "secret-handshake-no-token".to_owned())],
             "{name}: the sidecar has {sidecars:?} where a token would be"
         );
-        let with_token =
-            mounts(sidecar).iter().any(|(_, volume)| volume.starts_with("kube-api-access-"));
+        let mounts = mounts(sidecar);
+        let with_token = mounts.iter().any(|(_, volume)| volume.starts_with("kube-api-access-"));
         ensure!(!with_token, "{name}: the sidecar has a token elsewhere");
         let calls = ours(&admission(scene, &namespace, name).await?)?;
         ensure!(calls.len() == 1 && calls[0].mutated, "{name}: the calls were {calls:?}");
@@ -145,9 +119,9 @@ async fn reinvocation(scene: &Scene) -> Result<()> {
     // It is called after ours: configurations are called in the order of their names.
     let configuration = other.configuration("zz-other", ("other-webhook", "yes"));
     scene.api().create(&configuration).await?;
-    let shown = reinvoked(scene, &namespace, &other).await;
+    let done = reinvoked(scene, &namespace, &other).await;
     scene.api().delete("MutatingWebhookConfiguration", "", "zz-other").await?;
-    shown
+    done
 }
 
 async fn reinvoked(scene: &Scene, namespace: &str, other: &OtherWebhook) -> Result<()> {
@@ -162,10 +136,8 @@ async fn reinvoked(scene: &Scene, namespace: &str, other: &OtherWebhook) -> Resu
     ensure!(other.calls() >= 1, "the other webhook has not been called");
     the_sidecar(&stored)?;
     let volumes = stored["spec"]["volumes"].as_array().context("no volumes")?;
-    let ours_there = volumes
-        .iter()
-        .filter(|volume| volume["name"].as_str().is_some_and(|name| name.starts_with(NAME)))
-        .count();
+    let names = volumes.iter().filter_map(|volume| volume["name"].as_str());
+    let ours_there = names.filter(|name| name.starts_with(NAME)).count();
     ensure!(ours_there == 2, "{ours_there} volumes of ours instead of two");
     let name = stored["metadata"]["name"].as_str().context("no name")?;
     let calls = ours(&admission(scene, namespace, name).await?)?;
@@ -188,7 +160,7 @@ async fn seen_by_istio(scene: &Scene, namespace: &str) -> Result<()> {
     for mode in ["classic", "native"] {
         let stored = until("the stand-in", PATIENCE, async || {
             let name = format!("pod-{}", scene.number());
-            let pod = annotated(pod(namespace, &name), "secret-handshake/mode", mode);
+            let pod = in_mode(pod(namespace, &name), mode);
             let stored = scene.api().create(&pod).await?;
             let seen = stored["metadata"]["annotations"]["other.example.com/was-here"] == "true";
             ensure!(seen, "it is not called yet");

@@ -1,4 +1,4 @@
-//! Certificates that look after themselves, also while they are changed under load and vandalised.
+//! Certificates that look after themselves, also while they are changed under load, or spoilt by somebody else.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,63 +11,28 @@ use serde_json::{Value, json};
 
 use super::objects::{NAME, labelled, pod, the_sidecar};
 use super::replicas::under_load;
+use super::scenarios;
 use super::scene::{PATIENCE, Scene};
-use super::{Scenario, scenario};
 use crate::product::install::{self, CA_SECRET, CONFIGURATION, NAMESPACE};
 use lab::cluster::pki::Authority;
 use lab::until::until;
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario!(
-        ControlPlane,
-        Alone,
-        "certificates/replicas-agree",
-        "two replicas that start at the same instant, with an empty Secret, agree on one CA",
-        replicas_agree
-    ),
-    scenario!(
-        ControlPlane,
-        Alone,
-        "certificates/secret-emptied",
-        "the Secret is emptied or garbled under running replicas: a new CA takes its place",
-        secret_emptied
-    ),
-    scenario!(
-        ControlPlane,
-        Alone,
-        "certificates/secret-deleted",
-        "the Secret is deleted under running replicas: they serve on, and applying it again heals",
-        secret_deleted
-    ),
-    scenario!(
-        ControlPlane,
-        Alone,
-        "certificates/applied-again",
-        "kubectl apply of the empty Secret, client-side and server-side, leaves the CA alone",
-        applied_again
-    ),
-    scenario!(
-        ControlPlane,
-        Alone,
-        "certificates/ca-bundle",
-        "a caBundle that is wiped, foreign or partly wrong is repaired",
-        ca_bundle
-    ),
-    scenario!(
-        ControlPlane,
-        Alone,
-        "certificates/rotation",
-        "leaves swapped and the CA rotated under load: not one pod refused, none without its sidecar",
-        rotation
-    ),
-    scenario!(
-        ControlPlane,
-        Alone,
-        "certificates/client-ca",
-        "--client-ca serves an API server that has a client certificate, and none that has not",
-        client_ca
-    ),
-];
+scenarios! {
+    replicas_agree: ControlPlane, Alone, "certificates/replicas-agree",
+        "two replicas that start at the same instant, with an empty Secret, agree on one CA";
+    secret_emptied: ControlPlane, Alone, "certificates/secret-emptied",
+        "the Secret is emptied or garbled under running replicas: a new CA takes its place";
+    secret_deleted: ControlPlane, Alone, "certificates/secret-deleted",
+        "the Secret is deleted under running replicas: they serve on, and applying it again heals";
+    applied_again: ControlPlane, Alone, "certificates/applied-again",
+        "kubectl apply of the empty Secret, client-side and server-side, leaves the CA alone";
+    ca_bundle: ControlPlane, Alone, "certificates/ca-bundle",
+        "a caBundle that is wiped, foreign or partly wrong is repaired";
+    rotation: ControlPlane, Alone, "certificates/rotation",
+        "leaves swapped and the CA rotated under load: not one pod refused, none without its sidecar";
+    client_ca: ControlPlane, Alone, "certificates/client-ca",
+        "--client-ca serves an API server that has a client certificate, and none that has not";
+}
 
 /// Lives so short that a whole rotation fits into a scenario. A CA must live for three times the life of a
 /// leaf and twice the settle time; at two thirds of that its successor comes.
@@ -76,10 +41,9 @@ pub(super) const SHORT_LIVES: [&str; 3] = ["--cert-life=10s", "--ca-life=48s", "
 /// A rotation with these lives: two thirds of the CA's, twice the settle time, a leaf's life and a look.
 const ROTATION: Duration = Duration::from_secs(150);
 
-/// The live configuration.
 const LIVE: (&str, &str, &str) = ("MutatingWebhookConfiguration", "", CONFIGURATION);
 
-/// The CA certificates in the caBundle of all the configuration's entries, PEM, if they agree.
+/// The CA certificates in the caBundle of all the configuration's entries, if they agree.
 fn bundle_of(configuration: &Value) -> Result<BTreeSet<String>> {
     let entries = configuration["webhooks"].as_array().context("no entries")?;
     let mut bundles = BTreeSet::new();
@@ -88,12 +52,12 @@ fn bundle_of(configuration: &Value) -> Result<BTreeSet<String>> {
         bundles.insert(String::from_utf8(STANDARD.decode(bundle)?)?);
     }
     ensure!(bundles.len() == 1, "the entries' bundles differ");
-    let begin = "-----BEGIN CERTIFICATE-----";
     let bundle = bundles.pop_first().unwrap_or_default();
-    let bundle = bundle.split(begin).skip(1).map(|rest| format!("{begin}{}", rest.trim()));
-    let bundle: BTreeSet<String> = bundle.collect();
-    ensure!(!bundle.is_empty(), "an empty bundle");
-    Ok(bundle)
+    let begin = "-----BEGIN CERTIFICATE-----";
+    let certificates: BTreeSet<String> =
+        bundle.split(begin).skip(1).map(|certificate| certificate.trim().to_owned()).collect();
+    ensure!(!certificates.is_empty(), "an empty bundle");
+    Ok(certificates)
 }
 
 async fn bundle(scene: &Scene) -> Result<BTreeSet<String>> {
@@ -113,19 +77,18 @@ async fn admitted(scene: &Scene) -> Result<()> {
     .await
 }
 
-/// Puts something else into the Secret.
 async fn set_secret(scene: &Scene, data: &Value) -> Result<()> {
     let patch = json!({ "data": data });
     scene.api().merge("Secret", NAMESPACE, CA_SECRET, &patch).await.map(drop)
 }
 
-/// What is in a filled Secret.
+/// What is in a Secret that holds a CA.
 fn filled(secret: &Value) -> Result<Value> {
     ensure!(secret["data"]["cas.json"].is_string(), "it holds no CA");
     Ok(secret["data"].clone())
 }
 
-/// The manifest of the Secret.
+/// The Secret, empty, as a user applies it.
 async fn manifest(scene: &Scene) -> Result<Value> {
     let objects = install::render(scene.cluster(), "deploy/webhook").await?;
     let secret = objects.into_iter().find(|object| object["kind"] == "Secret");
@@ -137,58 +100,61 @@ async fn manifest(scene: &Scene) -> Result<Value> {
 pub(super) async fn from_nothing(scene: &Scene) -> Result<()> {
     scene.replicas()?.kill_all().await?;
     set_secret(scene, &Value::Null).await?;
-    let live = scene.api().get("MutatingWebhookConfiguration", "", CONFIGURATION).await?;
-    let mut entries = live["webhooks"].as_array().context("no entries")?.clone();
-    for entry in &mut entries {
-        entry["clientConfig"]["caBundle"] = Value::Null;
+    set_bundles(scene, 3, &Value::Null).await
+}
+
+/// Puts something else into the caBundle of the first `count` of the configuration's entries.
+async fn set_bundles(scene: &Scene, count: usize, bundle: &Value) -> Result<()> {
+    let live = scene.api().get(LIVE.0, LIVE.1, LIVE.2).await?;
+    let mut entries = live["webhooks"].clone();
+    for entry in entries.as_array_mut().context("no entries")?.iter_mut().take(count) {
+        entry["clientConfig"]["caBundle"] = bundle.clone();
     }
     let patch = json!({ "webhooks": entries });
-    scene.api().merge("MutatingWebhookConfiguration", "", CONFIGURATION, &patch).await?;
-    Ok(())
+    scene.api().merge(LIVE.0, LIVE.1, LIVE.2, &patch).await.map(drop)
 }
 
 async fn replicas_agree(scene: &Scene) -> Result<()> {
     let replicas = scene.replicas()?;
-    let shown = async {
-        for _ in 0..3 {
-            from_nothing(scene).await?;
-            tokio::try_join!(replicas.start("replica-a", &[]), replicas.start("replica-b", &[]))?;
-            replicas.ready().await?;
-            let bundle = bundle(scene).await?;
-            ensure!(bundle.len() == 1, "there are {} CAs", bundle.len());
-            admitted(scene).await?;
-        }
-        Ok(())
-    }
-    .await;
-    replicas.restore().await?;
-    shown
+    replicas
+        .restored_after(async || {
+            for _ in 0..3 {
+                from_nothing(scene).await?;
+                tokio::try_join!(
+                    replicas.start("replica-a", &[]),
+                    replicas.start("replica-b", &[])
+                )?;
+                replicas.ready().await?;
+                let bundle = bundle(scene).await?;
+                ensure!(bundle.len() == 1, "there are {} CAs", bundle.len());
+                admitted(scene).await?;
+            }
+            Ok(())
+        })
+        .await
 }
 
 async fn secret_emptied(scene: &Scene) -> Result<()> {
     let replicas = scene.replicas()?;
     replicas.start("replica-b", &[]).await?;
-    let shown = async {
-        for data in [Value::Null, json!({ "cas.json": STANDARD.encode("garbled") })] {
-            replicas.ready().await?;
-            let before = bundle(scene).await?;
-            set_secret(scene, &data).await?;
-            scene
-                .api()
-                .wait(LIVE, PATIENCE, |live| {
+    replicas
+        .restored_after(async || {
+            for data in [Value::Null, json!({ "cas.json": STANDARD.encode("garbled") })] {
+                replicas.ready().await?;
+                let before = bundle(scene).await?;
+                set_secret(scene, &data).await?;
+                let replaced = |live: &Value| {
                     let now = bundle_of(live)?;
                     ensure!(now.len() == 1 && now.is_disjoint(&before), "{} CAs", now.len());
                     Ok(())
-                })
-                .await?;
-            replicas.ready().await?;
-            admitted(scene).await?;
-        }
-        Ok(())
-    }
-    .await;
-    replicas.restore().await?;
-    shown
+                };
+                scene.api().wait(LIVE, PATIENCE, replaced).await?;
+                replicas.ready().await?;
+                admitted(scene).await?;
+            }
+            Ok(())
+        })
+        .await
 }
 
 async fn secret_deleted(scene: &Scene) -> Result<()> {
@@ -220,33 +186,21 @@ async fn ca_bundle(scene: &Scene) -> Result<()> {
     replicas.ready().await?;
     let good = bundle(scene).await?;
     let foreign = STANDARD.encode(Authority::new(scene.cluster().scratch(), "foreign")?.pem());
-    let live = scene.api().get("MutatingWebhookConfiguration", "", CONFIGURATION).await?;
-    let entries = live["webhooks"].as_array().context("no entries")?;
-    let vandalised = |which: usize, value: &Value| -> Value {
-        let mut entries = entries.clone();
-        for entry in entries.iter_mut().take(which) {
-            entry["clientConfig"]["caBundle"] = value.clone();
-        }
-        json!({ "webhooks": entries })
+    let repaired = |live: &Value| {
+        let now = bundle_of(live)?;
+        ensure!(now == good, "{} certificates", now.len());
+        Ok(())
     };
     let mut slowest = Duration::ZERO;
-    for (case, patch) in [
-        ("wiped", vandalised(3, &Value::Null)),
-        ("foreign", vandalised(3, &json!(foreign))),
-        ("partly wiped", vandalised(1, &Value::Null)),
-        ("partly foreign", vandalised(2, &json!(foreign))),
+    for (case, count, bundle) in [
+        ("wiped", 3, &Value::Null),
+        ("foreign", 3, &json!(foreign)),
+        ("partly wiped", 1, &Value::Null),
+        ("partly foreign", 2, &json!(foreign)),
     ] {
-        scene.api().merge("MutatingWebhookConfiguration", "", CONFIGURATION, &patch).await?;
+        set_bundles(scene, count, bundle).await?;
         let began = Instant::now();
-        scene
-            .api()
-            .wait(LIVE, PATIENCE, |live| {
-                let now = bundle_of(live)?;
-                ensure!(now == good, "{} certificates", now.len());
-                Ok(())
-            })
-            .await
-            .context(case)?;
+        scene.api().wait(LIVE, PATIENCE, repaired).await.context(case)?;
         slowest = slowest.max(began.elapsed());
         replicas.ready().await?;
         admitted(scene).await.context(case)?;
@@ -260,14 +214,12 @@ async fn rotation(scene: &Scene) -> Result<()> {
     let counted = under_load(scene, &SHORT_LIVES, async |replicas, _| {
         let old = bundle(scene).await?;
         let renewals = replicas.metrics().await?;
-        scene
-            .api()
-            .wait(LIVE, ROTATION, |live| {
-                let now = bundle_of(live)?;
-                ensure!(now.is_disjoint(&old), "the old CA is still there, of {}", now.len());
-                Ok(())
-            })
-            .await?;
+        let rotated = |live: &Value| {
+            let now = bundle_of(live)?;
+            ensure!(now.is_disjoint(&old), "the old CA is still there, of {}", now.len());
+            Ok(())
+        };
+        scene.api().wait(LIVE, ROTATION, rotated).await?;
         let renewed = replicas.metrics().await?.sum(RENEWALS, &[]) - renewals.sum(RENEWALS, &[]);
         ensure!(renewed >= 4.0, "two replicas have renewed their leaves {renewed} times");
         scene.note(format!("{renewed} leaves and the CA swapped")).await;
@@ -291,7 +243,7 @@ async fn client_ca(scene: &Scene) -> Result<()> {
     let flag = format!("--client-ca={}", control_plane.ca.display());
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
     replicas.kill_all().await?;
-    let shown = async {
+    let served = async {
         // The API server's admission configuration names this address, and has a certificate for it.
         let certified = SocketAddr::from((Ipv4Addr::LOCALHOST, control_plane.certified_port));
         replicas.start_listening(certified, "certified", &[&flag]).await?;
@@ -317,5 +269,5 @@ async fn client_ca(scene: &Scene) -> Result<()> {
     .await;
     replicas.call_at(replicas.address()).await?;
     replicas.restore().await?;
-    shown
+    served
 }

@@ -1,45 +1,35 @@
-//! Pods that go: deleted, evicted, drained. And a sidecar that has had a hard life.
+//! Pods that end: deleted, evicted, drained. And a sidecar that has been busy for a long time.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
-use super::objects::{NAME, annotated};
+use super::objects::{NAME, in_mode, the_sidecar};
 use super::running::{
-    HALF, LONG, address, legacy, legacy_deployment, ready, ready_app, restarts, running, set_half,
+    address, legacy, legacy_deployment, namespace_with_half, ready, ready_app, restarts, running,
+    why_not,
 };
-use super::scene::Scene;
-use super::{Scenario, scenario};
+use super::scenarios;
+use super::scene::{LONG, Scene};
 use lab::cluster::node::NAME as NODE;
 use lab::until::until;
 use lab::{http, network};
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario!(
-        Node,
-        Together,
-        "ends/deleted",
-        "a pod that is deleted is gone in a second or two, also while a probe is held",
-        deleted
-    ),
-    scenario!(Node, Alone, "ends/drained", "kubectl drain evicts the pod", drained),
-    scenario!(
-        Node,
-        Alone,
-        "ends/busy-hour",
-        "thousands of probes and hundreds of Legacy restarts within the sidecar's memory limit",
-        busy_hour
-    ),
-];
+scenarios! {
+    deleted: Node, Together, "ends/deleted",
+        "a pod that is deleted is gone in a second or two, also while a probe is held";
+    drained: Node, Alone, "ends/drained",
+        "kubectl drain evicts the pod";
+    busy_hour: Node, Alone, "ends/busy-hour",
+        "thousands of probes and hundreds of Legacy restarts within the sidecar's memory limit";
+}
 
 async fn deleted(scene: &Scene) -> Result<()> {
-    let namespace = scene.namespace(&[]).await?;
-    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    let namespace = namespace_with_half(scene).await?;
     for mode in ["classic", "native"] {
-        let pod = |name: &str, arguments: &[&str]| {
-            annotated(legacy(&namespace, name, arguments), "secret-handshake/mode", mode)
-        };
+        let pod =
+            |name: &str, arguments: &[&str]| in_mode(legacy(&namespace, name, arguments), mode);
         let initialised = format!("{mode}-initialised");
         scene.api().create(&pod(&initialised, &[])).await?;
         // This one does not listen for a long time, so its probe is held nearly always.
@@ -63,8 +53,7 @@ async fn deleted(scene: &Scene) -> Result<()> {
 
 async fn drained(scene: &Scene) -> Result<()> {
     scene.node()?;
-    let namespace = scene.namespace(&[]).await?;
-    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    let namespace = namespace_with_half(scene).await?;
     scene.api().create(&legacy_deployment(&namespace, "drained", &[])).await?;
     let pod = ready_app(scene, &namespace, "drained").await?;
     let name = pod["metadata"]["name"].as_str().context("no name")?.to_owned();
@@ -87,8 +76,7 @@ const PROBES: usize = 4000;
 
 async fn busy_hour(scene: &Scene) -> Result<()> {
     let node = scene.node()?;
-    let namespace = scene.namespace(&[]).await?;
-    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    let namespace = namespace_with_half(scene).await?;
     // The pod's own Legacy listens elsewhere, so that another can take its place, again and again. With
     // limits on Legacy the sidecar has its own.
     let mut pod = legacy(&namespace, "legacy", &["-listen", ":3999"]);
@@ -98,11 +86,9 @@ async fn busy_hour(scene: &Scene) -> Result<()> {
     scene.api().create(&pod).await?;
     let pod = running(scene, &namespace, "legacy", NAME).await?;
     let probes = address(&pod, 13300)?;
-    let inside = node
-        .network_namespaces()?
-        .into_iter()
-        .find(|found| !before.contains(found))
-        .context("the pod has no network namespace")?;
+    let mut after = node.network_namespaces()?.into_iter();
+    let inside = after.find(|file| !before.contains(file));
+    let inside = inside.context("the pod has no network namespace")?;
 
     let asking = tokio::spawn(async move {
         let mut answered = 0_usize;
@@ -118,34 +104,28 @@ async fn busy_hour(scene: &Scene) -> Result<()> {
         }
         anyhow::Ok(answered)
     });
-    let (shaken, asked) = network::inside(&inside, async || {
+    let (handshakes, asked) = network::inside(&inside, async || {
         let config = legacy_mock::Config { listen: network::localhost(3000), ..Default::default() };
         let legacy = legacy_mock::Legacy::start(config).await?;
-        let mut shaken = 0_usize;
+        let mut handshakes = 0_usize;
         // As long as probes come, somebody has to answer the sidecar: without a Legacy each one is held.
-        while shaken < RESTARTS || !asking.is_finished() {
+        while handshakes < RESTARTS || !asking.is_finished() {
             until("a handshake", LONG, async || {
-                let answer =
-                    http::get(network::localhost(3000), "/", Duration::from_secs(2)).await?;
-                if answer.status != 200 {
-                    bail!("{}", answer.status);
-                }
+                let legacy = network::localhost(3000);
+                let answer = http::get(legacy, "/", Duration::from_secs(2)).await?;
+                ensure!(answer.status == 200, "{}", answer.status);
                 Ok(())
             })
             .await?;
-            shaken += 1;
+            handshakes += 1;
             legacy.restart().await?;
         }
-        Ok((shaken, asking.await??))
+        Ok((handshakes, asking.await??))
     })
     .await?;
     let pod = scene.api().get("Pod", &namespace, "legacy").await?;
-    ensure!(
-        restarts(&pod, NAME) == 0,
-        "the sidecar has been restarted: {}",
-        super::running::why_not(&pod)
-    );
-    let limit = super::objects::the_sidecar(&pod)?["resources"]["limits"]["memory"].clone();
-    scene.note(format!("{shaken} handshakes, {asked} probes, memory limit {limit}")).await;
+    ensure!(restarts(&pod, NAME) == 0, "the sidecar has been restarted: {}", why_not(&pod));
+    let limit = &the_sidecar(&pod)?["resources"]["limits"]["memory"];
+    scene.note(format!("{handshakes} handshakes, {asked} probes, memory limit {limit}")).await;
     Ok(())
 }

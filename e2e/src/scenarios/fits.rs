@@ -4,86 +4,43 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::objects::{NAME, annotated, kept, pod, restricted_pod, the_sidecar};
+use super::objects::{NAME, annotated, in_mode, kept, labelled, pod, restricted_pod, the_sidecar};
+use super::scenarios;
 use super::scene::{PATIENCE, Scene};
-use super::{Scenario, scenario};
 use lab::until::until;
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario!(
-        ControlPlane,
-        Together,
-        "fits/pod-security",
-        "namespaces that enforce `restricted` and `baseline` admit the injected pod, in either mode",
-        pod_security
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "fits/quality-of-service",
-        "Guaranteed stays Guaranteed, Burstable Burstable, BestEffort BestEffort; pod-level resources too",
-        quality_of_service
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "fits/quotas",
-        "a quota on each of the four values that Legacy satisfies is satisfied with the sidecar",
-        quotas
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "fits/limit-range",
-        "a LimitRange's minimum above the sidecar's size: the annotations answer it",
-        limit_range
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "fits/everything-a-pod-can-have",
-        "priority, tolerations, topology, init containers, sidecars, all volumes, names in any script: kept as sent",
-        everything
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "fits/large-pods",
-        "50 containers, and a pod near the size that the API server takes",
-        large_pods
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "fits/ways-to-create",
-        "generateName, dry run, server-side apply, kubectl run and create",
-        ways_to_create
-    ),
-];
+scenarios! {
+    pod_security: ControlPlane, Together, "fits/pod-security",
+        "namespaces that enforce `restricted` and `baseline` admit the injected pod, in either mode";
+    quality_of_service: ControlPlane, Together, "fits/quality-of-service",
+        "Guaranteed stays Guaranteed, Burstable Burstable, BestEffort BestEffort; pod-level resources too";
+    quotas: ControlPlane, Together, "fits/quotas",
+        "a quota on each of the four values that Legacy satisfies is satisfied with the sidecar";
+    limit_range: ControlPlane, Together, "fits/limit-range",
+        "a LimitRange's minimum above the sidecar's size: the annotations answer it";
+    everything: ControlPlane, Together, "fits/everything-a-pod-can-have",
+        "priority, tolerations, topology, init containers, sidecars, all volumes, names in any script: kept as sent";
+    large_pods: ControlPlane, Together, "fits/large-pods",
+        "50 containers, and a pod near the size that the API server takes";
+    ways_to_create: ControlPlane, Together, "fits/ways-to-create",
+        "generateName, dry run, server-side apply, kubectl run and create";
+}
 
 /// The modes that a pod can ask for.
 const MODES: [&str; 2] = ["classic", "native"];
 
-fn in_mode(pod: Value, mode: &str) -> Value {
-    annotated(pod, "secret-handshake/mode", mode)
-}
-
 async fn pod_security(scene: &Scene) -> Result<()> {
     for level in ["restricted", "baseline"] {
-        let namespace = scene
-            .namespace(&[
-                (NAME, "true"),
-                ("pod-security.kubernetes.io/enforce", level),
-                ("pod-security.kubernetes.io/warn", level),
-            ])
-            .await?;
+        let [enforce, warn] =
+            ["enforce", "warn"].map(|what| format!("pod-security.kubernetes.io/{what}"));
+        let labels = [(NAME, "true"), (&enforce, level), (&warn, level)];
+        let namespace = scene.namespace(&labels).await?;
         for mode in MODES {
             let sent = match level {
                 "restricted" => restricted_pod(&namespace, mode),
                 _ => pod(&namespace, mode),
             };
-            let sent = in_mode(sent, mode).to_string();
-            let printed = scene.kubectl().call(&["create", "-f", "-"], &sent).await?;
+            let printed = scene.create(&in_mode(sent, mode)).await?;
             let warnings = printed.warnings();
             ensure!(printed.success, "{level}, {mode}: {}", printed.stderr);
             ensure!(warnings.is_empty(), "{level}, {mode}: warned of {warnings:?}");
@@ -102,16 +59,13 @@ async fn pod_security(scene: &Scene) -> Result<()> {
 async fn quality_of_service(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
     let both = json!({ "cpu": "100m", "memory": "64Mi" });
+    let some = json!({ "requests": { "cpu": "100m" }, "limits": { "memory": "64Mi" } });
     for (name, resources, class) in [
         ("none", json!({}), "BestEffort"),
         ("all", json!({ "requests": both, "limits": both }), "Guaranteed"),
         ("limits", json!({ "limits": both }), "Guaranteed"),
         ("requests", json!({ "requests": both }), "Burstable"),
-        (
-            "some",
-            json!({ "requests": { "cpu": "100m" }, "limits": { "memory": "64Mi" } }),
-            "Burstable",
-        ),
+        ("some", some, "Burstable"),
     ] {
         for mode in MODES {
             let mut pod = in_mode(pod(&namespace, &format!("{name}-{mode}")), mode);
@@ -147,11 +101,8 @@ async fn quotas(scene: &Scene) -> Result<()> {
             let mine = if kind == "cpu" { "20m" } else { "10Mi" };
             pod["spec"]["containers"][0]["resources"][place][kind] = json!(mine);
             let stored = scene.api().create(&pod).await.context(counted.clone())?;
-            let sidecar = the_sidecar(&stored)?;
-            ensure!(
-                !sidecar["resources"][place][kind].is_null(),
-                "{counted} is not set in {mode} mode"
-            );
+            let own = &the_sidecar(&stored)?["resources"][place][kind];
+            ensure!(!own.is_null(), "{counted} is not set in {mode} mode");
         }
     }
     // All four at once, as a cautious administrator has it.
@@ -162,7 +113,10 @@ async fn quotas(scene: &Scene) -> Result<()> {
     });
     quota(scene, &namespace, &all).await?;
     let mut pod = pod(&namespace, "all");
-    pod["spec"]["containers"][0]["resources"] = json!({ "limits": { "cpu": "50m", "memory": "32Mi" }, "requests": { "cpu": "10m", "memory": "32Mi" } });
+    pod["spec"]["containers"][0]["resources"] = json!({
+        "limits": { "cpu": "50m", "memory": "32Mi" },
+        "requests": { "cpu": "10m", "memory": "32Mi" },
+    });
     the_sidecar(&scene.api().create(&pod).await?)?;
     Ok(())
 }
@@ -176,16 +130,13 @@ async fn quota(scene: &Scene, namespace: &str, hard: &Value) -> Result<()> {
         "spec": { "hard": hard },
     });
     scene.api().create(&quota).await?;
-    scene
-        .api()
-        .wait(("ResourceQuota", namespace, "quota"), PATIENCE, |quota| {
-            ensure!(quota["status"]["hard"] == quota["spec"]["hard"], "it does not count yet");
-            Ok(())
-        })
-        .await?;
+    let counts = |quota: &Value| {
+        ensure!(quota["status"]["hard"] == quota["spec"]["hard"], "it does not count yet");
+        Ok(())
+    };
+    scene.api().wait(("ResourceQuota", namespace, "quota"), PATIENCE, counts).await?;
     // It does count: a pod that says nothing is refused, and that without any sidecar.
-    let mut bare = pod(namespace, "bare");
-    bare["metadata"]["labels"] = json!({ NAME: "false" });
+    let bare = labelled(pod(namespace, "bare"), "false");
     until("the quota's effect", PATIENCE, async || {
         let refused = scene.api().refusal(&bare).await?;
         ensure!(refused.code == 403, "a pod that says nothing: {refused}");
@@ -218,99 +169,21 @@ async fn limit_range(scene: &Scene) -> Result<()> {
         let pod = annotated(legacy(mode), "secret-handshake/cpu", "100m");
         let pod = in_mode(annotated(pod, "secret-handshake/memory", "64Mi"), mode);
         let stored = scene.api().create(&pod).await?;
-        let sidecar = the_sidecar(&stored)?;
-        ensure!(
-            sidecar["resources"]["limits"] == json!({ "cpu": "100m", "memory": "64Mi" }),
-            "the sidecar has {}",
-            sidecar["resources"]
-        );
+        let own = &the_sidecar(&stored)?["resources"];
+        let asked = json!({ "cpu": "100m", "memory": "64Mi" });
+        ensure!(own["limits"] == asked, "the sidecar has {own}");
         ensure!(stored["status"]["qosClass"] == "Guaranteed", "{}", stored["status"]["qosClass"]);
     }
     Ok(())
 }
 
 /// A pod that uses about everything.
-fn rich_pod(namespace: &str, name: &str, class: &str) -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "namespace": namespace,
-            "name": name,
-            "labels": { "app": name, "tier": "legacy" },
-            "annotations": {
-                "example.com/unicode": "läuft schon — это тест — 試験 — 🤝",
-                "example.com/quotes": "\"\\/\u{8}\n\t~1~0",
-                "kubectl.kubernetes.io/default-container": "web",
-            },
-            "finalizers": ["example.com/none"],
-        },
-        "spec": {
-            "priorityClassName": class,
-            "terminationGracePeriodSeconds": 17,
-            "enableServiceLinks": false,
-            "hostAliases": [{ "ip": "10.0.0.1", "hostnames": ["old.example.com"] }],
-            "dnsPolicy": "None",
-            "dnsConfig": { "nameservers": ["10.0.0.2"], "options": [{ "name": "ndots", "value": "1" }] },
-            "tolerations": [{ "key": "legacy", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 7 }],
-            "nodeSelector": { "kubernetes.io/os": "linux" },
-            "affinity": { "podAntiAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [{
-                "weight": 1,
-                "podAffinityTerm": {
-                    "topologyKey": "kubernetes.io/hostname",
-                    "labelSelector": { "matchLabels": { "app": name } },
-                },
-            }] } },
-            "topologySpreadConstraints": [{
-                "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": { "matchLabels": { "app": name } },
-            }],
-            "shareProcessNamespace": true,
-            "securityContext": { "fsGroup": 2000, "supplementalGroups": [3000] },
-            "initContainers": [
-                { "name": "first", "image": "i", "command": ["sh", "-c", "echo \"$(A)\" 'ä' <>&"] },
-                { "name": "proxy", "image": "p", "restartPolicy": "Always", "ports": [{ "containerPort": 15001 }] },
-                { "name": "last", "image": "i" },
-            ],
-            "containers": [
-                {
-                    "name": "legacy", "image": "legacy-mock",
-                    "env": [
-                        { "name": "PATH_TO", "value": "/ünï/試験" },
-                        { "name": "NODE", "valueFrom": { "fieldRef": { "fieldPath": "spec.nodeName" } } },
-                        { "name": "TOKEN", "valueFrom": { "secretKeyRef": { "name": "s", "key": "k", "optional": true } } },
-                    ],
-                    "envFrom": [{ "configMapRef": { "name": "c", "optional": true } }],
-                    "lifecycle": { "preStop": { "exec": { "command": ["true"] } } },
-                    "livenessProbe": { "httpGet": { "path": "/health", "port": 3000 } },
-                    "volumeMounts": [
-                        { "name": "empty", "mountPath": "/tmp" },
-                        { "name": "config", "mountPath": "/config", "subPath": "a" },
-                        { "name": "host", "mountPath": "/host", "mountPropagation": "HostToContainer" },
-                    ],
-                    "resources": { "limits": { "cpu": "1", "memory": "1Gi" } },
-                },
-                { "name": "web", "image": "web", "ports": [{ "name": "http", "containerPort": 80 }], "stdin": true, "tty": true },
-            ],
-            "volumes": [
-                { "name": "empty", "emptyDir": { "medium": "Memory", "sizeLimit": "1Mi" } },
-                { "name": "config", "configMap": { "name": "c", "optional": true, "items": [{ "key": "a", "path": "ключ/試験 ä" }] } },
-                { "name": "secret", "secret": { "secretName": "other", "defaultMode": 256 } },
-                { "name": "host", "hostPath": { "path": "/tmp", "type": "Directory" } },
-                { "name": "claim", "persistentVolumeClaim": { "claimName": "c" } },
-                { "name": "made", "ephemeral": { "volumeClaimTemplate": { "spec": {
-                    "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Mi" } },
-                } } } },
-                { "name": "down", "downwardAPI": { "items": [{ "path": "labels", "fieldRef": { "fieldPath": "metadata.labels" } }] } },
-                { "name": "all", "projected": { "sources": [
-                    { "serviceAccountToken": { "path": "token", "audience": "legacy", "expirationSeconds": 3600 } },
-                    { "configMap": { "name": "c", "optional": true } },
-                ] } },
-                { "name": "csi", "csi": { "driver": "csi.example.com", "volumeAttributes": { "a": "b" } } },
-                { "name": "nfs", "nfs": { "server": "10.0.0.3", "path": "/" } },
-            ],
-        },
-    })
+fn rich_pod(namespace: &str, name: &str, class: &str) -> Result<Value> {
+    let mut pod: Value = serde_saphyr::from_str(include_str!("rich-pod.yaml"))?;
+    pod["metadata"]["namespace"] = json!(namespace);
+    pod["metadata"]["name"] = json!(name);
+    pod["spec"]["priorityClassName"] = json!(class);
+    Ok(pod)
 }
 
 async fn everything(scene: &Scene) -> Result<()> {
@@ -323,29 +196,23 @@ async fn everything(scene: &Scene) -> Result<()> {
         "value": 1000,
     });
     scene.api().create(&priority).await?;
-    let shown = stays(scene, &namespace, &class).await;
+    let done = stays(scene, &namespace, &class).await;
     scene.api().delete("PriorityClass", "", &class).await?;
-    shown
+    done
 }
 
 async fn stays(scene: &Scene, namespace: &str, class: &str) -> Result<()> {
     for mode in MODES {
-        let sent = in_mode(rich_pod(namespace, mode, class), mode);
+        let sent = in_mode(rich_pod(namespace, mode, class)?, mode);
         let stored = scene.api().create(&sent).await?;
         the_sidecar(&stored)?;
         kept(&sent, &stored, mode)?;
         let containers = stored["spec"]["containers"].as_array().context("no containers")?.len();
         let inits = stored["spec"]["initContainers"].as_array().context("none")?.len();
         let expected = if mode == "native" { (2, 4) } else { (3, 3) };
-        ensure!(
-            (containers, inits) == expected,
-            "{containers} containers and {inits} init containers"
-        );
-        ensure!(
-            stored["spec"]["priority"] == 1000,
-            "the priority is {}",
-            stored["spec"]["priority"]
-        );
+        ensure!((containers, inits) == expected, "{containers} and {inits} (init) containers");
+        let priority = &stored["spec"]["priority"];
+        ensure!(priority == 1000, "the priority is {priority}");
         // The finalizer would keep it for ever.
         let none = json!({ "metadata": { "finalizers": null } });
         scene.api().merge("Pod", namespace, mode, &none).await?;

@@ -4,54 +4,24 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::objects::{NAME, labelled, no_sidecar, pod, template, the_sidecar, workload};
+use super::scenarios;
 use super::scene::{PATIENCE, Scene};
-use super::{Scenario, scenario};
 use lab::until::until;
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario!(
-        ControlPlane,
-        Together,
-        "labels/followed-by-client-side-apply",
-        "a Deployment's label reaches its pods: at first, later, changed, removed; diffs are empty, one rollout each",
-        followed_client_side
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "labels/followed-by-server-side-apply",
-        "the same with server-side apply",
-        followed_server_side
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "labels/of-the-template-stays",
-        "a template's own label is its author's, whatever the Deployment says",
-        of_the_template_stays
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "labels/every-kind",
-        "StatefulSet, DaemonSet, ReplicaSet, Job and CronJob pass their label on",
-        every_kind
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "labels/job-update",
-        "a Job can be labelled, suspended and resumed: its template is left alone",
-        job_update
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "labels/commands",
-        "kubectl label, scale, set image, rollout restart and edit work on a labelled Deployment",
-        commands
-    ),
-];
+scenarios! {
+    followed_client_side: ControlPlane, Together, "labels/followed-by-client-side-apply",
+        "a Deployment's label reaches its pods: at first, later, changed, removed; diffs are empty, one rollout each";
+    followed_server_side: ControlPlane, Together, "labels/followed-by-server-side-apply",
+        "the same with server-side apply";
+    of_the_template_stays: ControlPlane, Together, "labels/of-the-template-stays",
+        "a template's own label is its author's, whatever the Deployment says";
+    every_kind: ControlPlane, Together, "labels/every-kind",
+        "StatefulSet, DaemonSet, ReplicaSet, Job and CronJob pass their label on";
+    job_update: ControlPlane, Together, "labels/job-update",
+        "a Job can be labelled, suspended and resumed: its template is left alone";
+    commands: ControlPlane, Together, "labels/commands",
+        "kubectl label, scale, set image, rollout restart and edit work on a labelled Deployment";
+}
 
 /// The annotation in which a copy is noted.
 const NOTE: &str = "secret-handshake/label-copied";
@@ -97,20 +67,18 @@ async fn followed(scene: &Scene, apply: &[&str], diff: &[&str]) -> Result<()> {
         scene.kubectl().run_with(apply, &manifest.to_string()).await.context(step)?;
 
         // One rollout for each step, none by itself: a generation and a ReplicaSet each.
-        let settled = settled(scene, &namespace, number).await.context(step)?;
-        let pod = newest_pod(scene, &namespace, &settled).await.context(step)?;
+        let set = settled(scene, &namespace, number).await.context(step)?;
+        let hash = set["metadata"]["labels"]["pod-template-hash"].as_str().context("no hash")?;
+        let newest = format!("pod-template-hash={hash}");
+        let pod = a_pod(scene, &namespace, &newest).await.context(step)?;
         match label {
             Some("false") | None => no_sidecar(&pod).context(step)?,
             Some(_) => drop(the_sidecar(&pod).context(step)?),
         }
     }
-    let loops = scene
-        .cluster()
-        .audit()?
-        .events(&namespace)?
-        .into_iter()
-        .filter(|event| event.object_ref.resource == "replicasets" && event.verb != "get");
-    for event in loops {
+    let events = scene.cluster().audit()?.events(&namespace)?;
+    let of_sets = events.iter().filter(|event| event.object_ref.resource == "replicasets");
+    for event in of_sets.filter(|event| event.verb != "get") {
         let calls = event.webhook_calls()?;
         ensure!(calls.is_empty(), "a ReplicaSet of a Deployment went to {}", calls[0].webhook);
     }
@@ -123,31 +91,18 @@ async fn settled(scene: &Scene, namespace: &str, number: u64) -> Result<Value> {
         let deployment = scene.api().get("Deployment", namespace, "legacy").await?;
         let generation = deployment["metadata"]["generation"].as_u64();
         ensure!(generation == Some(number), "its generation is {generation:?} instead of {number}");
-        ensure!(
-            deployment["status"]["observedGeneration"].as_u64() == Some(number),
-            "not seen yet"
-        );
-        let revision =
-            deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"].clone();
+        ensure!(deployment["status"]["observedGeneration"] == number, "not seen yet");
+        let revision = |object: &Value| {
+            object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].clone()
+        };
         let sets = scene.api().list("ReplicaSet", namespace, "").await?;
-        ensure!(
-            sets.len() as u64 <= number,
-            "there are {} ReplicaSets after {number} steps",
-            sets.len()
-        );
-        sets.into_iter()
-            .find(|set| {
-                set["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == revision
-            })
+        let count = sets.len() as u64;
+        ensure!(count <= number, "there are {count} ReplicaSets after {number} steps");
+        let mut sets = sets.into_iter();
+        sets.find(|set| revision(set) == revision(&deployment))
             .context("there is no ReplicaSet of this revision yet")
     })
     .await
-}
-
-async fn newest_pod(scene: &Scene, namespace: &str, set: &Value) -> Result<Value> {
-    let hash = set["metadata"]["labels"]["pod-template-hash"].as_str().context("no hash")?;
-    let selector = format!("pod-template-hash={hash}");
-    a_pod(scene, namespace, &selector).await
 }
 
 /// Waits until there is a pod with these labels, and gives it.
@@ -184,9 +139,9 @@ async fn every_kind(scene: &Scene) -> Result<()> {
     let node = format!("e2e-{}", scene.number());
     let object = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": node } });
     scene.api().create(&object).await?;
-    let shown = each_kind(scene, &namespace).await;
+    let done = each_kind(scene, &namespace).await;
     scene.api().delete("Node", "", &node).await?;
-    shown
+    done
 }
 
 async fn each_kind(scene: &Scene, namespace: &str) -> Result<()> {
@@ -194,10 +149,8 @@ async fn each_kind(scene: &Scene, namespace: &str) -> Result<()> {
         let name = kind.to_lowercase();
         let stored =
             scene.api().create(&labelled(workload(kind, namespace, &name), "true")).await?;
-        ensure!(
-            template(&stored)["metadata"]["labels"][NAME] == "true",
-            "{kind}: no label in its template"
-        );
+        let label = &template(&stored)["metadata"]["labels"][NAME];
+        ensure!(label == "true", "{kind}: the template's label is {label}");
         ensure!(stored["metadata"]["annotations"][NOTE] == "true", "{kind}: no note");
         if kind == "CronJob" {
             let job = ["create", "job", "nightly", "--from=cronjob/cronjob", "-n", namespace];
@@ -216,11 +169,7 @@ async fn each_kind(scene: &Scene, namespace: &str) -> Result<()> {
         let sidecar = the_sidecar(&pod).context(kind)?;
         let native = sidecar["restartPolicy"] == "Always";
         let ends = matches!(kind, "Job" | "CronJob");
-        ensure!(
-            native == ends,
-            "{kind}: the sidecar is {}",
-            if native { "native" } else { "classic" }
-        );
+        ensure!(native == ends, "{kind}: that the sidecar is native is {native}");
     }
     Ok(())
 }
@@ -267,12 +216,10 @@ async fn commands(scene: &Scene) -> Result<()> {
     ensure!(template(&stored)["metadata"]["labels"][NAME] == "true", "the label is gone");
     // A pod by hand, for comparison: nobody's label, no sidecar.
     no_sidecar(&scene.api().create(&pod(&namespace, "by-hand")).await?)?;
-    scene
-        .api()
-        .wait_all(("Pod", &namespace, "app=legacy"), PATIENCE, |pods| {
-            let with = pods.iter().filter(|pod| the_sidecar(pod).is_ok()).count();
-            ensure!(with >= 2, "{with} pods of {} have a sidecar", pods.len());
-            Ok(())
-        })
-        .await
+    let injected = |pods: &[&Value]| {
+        let with = pods.iter().filter(|pod| the_sidecar(pod).is_ok()).count();
+        ensure!(with >= 2, "{with} pods of {} have a sidecar", pods.len());
+        Ok(())
+    };
+    scene.api().wait_all(("Pod", &namespace, "app=legacy"), PATIENCE, injected).await
 }

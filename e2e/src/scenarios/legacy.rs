@@ -10,12 +10,13 @@ use tokio::net::TcpStream;
 use super::objects::{NAME, the_sidecar};
 use super::readiness::Readiness;
 use super::running::{
-    Caller, HALF, LONG, Seen, Way, address, is_ready, legacy, legacy_deployment, log, ready,
-    ready_app, restarts, running, service, set_half, sidecar_says,
+    Caller, HALF, Seen, Way, address, is_ready, legacy, legacy_deployment, log,
+    namespace_with_half, ready, ready_app, ready_pods, restarted, restarts, running, service,
+    sidecar_says,
 };
-use super::scene::Scene;
+use super::scenarios;
+use super::scene::{LONG, Scene};
 use super::stage::Skip;
-use super::{Scenario, scenario};
 use crate::product::install;
 use crate::table::percentile;
 use crate::workspace;
@@ -25,45 +26,19 @@ use lab::proc;
 use lab::process::Process;
 use lab::until::until;
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario!(
-        Node,
-        Alone,
-        "legacy/quick-start",
-        "the README's quick start, line by line: its last command shows that Legacy is initialised",
-        quick_start
-    ),
-    scenario!(
-        Node,
-        Alone,
-        "legacy/demo",
-        "deploy/demo applied: initialised, the sidecar's log tells it, no answer is `Uninitialized` in ten starts",
-        demo
-    ),
-    scenario!(
-        Node,
-        Alone,
-        "legacy/killed",
-        "Legacy's container is killed: readiness drops, it is initialised again, the gap is measured",
-        killed
-    ),
-    scenario!(
-        Node,
-        Alone,
-        "legacy/killed-often",
-        "the API server shows a Legacy's death within 100 ms, and Ready 50 ms after the new handshake (medians)",
-        killed_often
-    ),
-    scenario!(
-        Node,
-        Alone,
-        "legacy/slow",
-        "a Legacy that takes 20 s is Ready at once when it listens, beside a plain probe",
-        slow
-    ),
-];
+scenarios! {
+    quick_start: Node, Alone, "legacy/quick-start",
+        "the README's quick start, line by line: its last command shows that Legacy is initialised";
+    demo: Node, Alone, "legacy/demo",
+        "deploy/demo applied: initialised, the sidecar's log tells it, no answer is `Uninitialized` in ten starts";
+    killed: Node, Alone, "legacy/killed",
+        "Legacy's container is killed: readiness drops, it is initialised again, the gap is measured";
+    killed_often: Node, Alone, "legacy/killed-often",
+        "the API server shows a Legacy's death within 100 ms, and Ready 50 ms after the new handshake (medians)";
+    slow: Node, Alone, "legacy/slow",
+        "a Legacy that takes 20 s is Ready at once when it listens, beside a plain probe";
+}
 
-/// The namespace of `deploy/demo`.
 const DEMO: &str = "legacy-automation-demo";
 /// How often the demo's Legacy is started.
 const STARTS: usize = 10;
@@ -121,12 +96,7 @@ async fn demo(scene: &Scene) -> Result<()> {
         if start > 1 {
             let scale = |replicas: u32| json!({ "spec": { "replicas": replicas } });
             scene.api().merge("Deployment", DEMO, "legacy-mock", &scale(0)).await?;
-            let pods = ("Pod", DEMO, "app=legacy-mock");
-            let gone = |pods: &[&Value]| {
-                ensure!(pods.is_empty(), "{} are there", pods.len());
-                Ok(())
-            };
-            scene.api().wait_all(pods, LONG, gone).await?;
+            scene.pods(DEMO, "app=legacy-mock", 0).await?;
             scene.api().merge("Deployment", DEMO, "legacy-mock", &scale(1)).await?;
         }
         // Not an answer of the pod before: that one has gone.
@@ -134,31 +104,31 @@ async fn demo(scene: &Scene) -> Result<()> {
         let works =
             caller.until(Seen::Works, since).await.with_context(|| format!("start {start}"))?;
         times.push(works.duration_since(since));
-        let seen = caller.seen().await;
-        let wrong = seen.iter().filter(|(_, what)| *what == Seen::Uninitialized).count();
+        let wrong = caller.count(Seen::Uninitialized).await;
         ensure!(wrong == 0, "start {start}: {wrong} answers were `Uninitialized`");
     }
-    let answers = caller.seen().await.iter().filter(|(_, what)| *what == Seen::Works).count();
+    let answers = caller.count(Seen::Works).await;
     drop(caller);
     told(scene).await?;
     times.sort();
     scene
         .note(format!(
-            "{STARTS} starts, {answers} answers, none `Uninitialized`; from scaling to the first answer {:.1} s (median)",
-            times[times.len() / 2].as_secs_f64()
+            "{STARTS} starts, {answers} answers, none `Uninitialized`; from scaling to the first answer \
+             {:.1} s (median)",
+            percentile(&times, 50).unwrap_or_default().as_secs_f64()
         ))
         .await;
     Ok(())
 }
 
-/// What the demo's operator reads: the sidecar's story, and Legacy where nothing else is asked for.
+/// What the demo's operator reads: the sidecar's log, and Legacy's where nothing else is asked for.
 async fn told(scene: &Scene) -> Result<()> {
     let pod = ready_app(scene, DEMO, "legacy-mock").await?;
     the_sidecar(&pod)?;
     let name = pod["metadata"]["name"].as_str().context("no name")?;
-    let story = log(scene, DEMO, name, NAME).await?;
-    ensure!(!story.contains(HALF), "the log has the half in it");
-    ensure!(story.contains("handshake"), "the log does not speak of the handshake:\n{story}");
+    let own = log(scene, DEMO, name, NAME).await?;
+    ensure!(!own.contains(HALF), "the log has the half in it");
+    ensure!(own.contains("handshake"), "the log does not speak of the handshake:\n{own}");
     // Without -c it is Legacy that kubectl means, and it says nothing about having chosen.
     let logs = scene.kubectl().call(&["logs", "deploy/legacy-mock", "-n", DEMO], "").await?;
     ensure!(logs.success && logs.stderr.is_empty(), "kubectl logs says {:?}", logs.stderr);
@@ -176,8 +146,7 @@ async fn told(scene: &Scene) -> Result<()> {
 
 async fn killed(scene: &Scene) -> Result<()> {
     let node = scene.node()?;
-    let namespace = scene.namespace(&[]).await?;
-    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    let namespace = namespace_with_half(scene).await?;
     scene.api().create(&legacy_deployment(&namespace, "legacy", &[])).await?;
     scene.api().create(&service(&namespace, "legacy")).await?;
     let pod = ready_app(scene, &namespace, "legacy").await?;
@@ -187,30 +156,20 @@ async fn killed(scene: &Scene) -> Result<()> {
 
     let killed = Instant::now();
     node.signal(&pod, "legacy", "SIGKILL")?;
-    let this_pod = ("Pod", namespace.as_str(), name.as_str());
     let lost = |pod: &Value| {
         ensure!(condition(pod, "Ready")["status"] == "False", "it is Ready");
         Ok(killed.elapsed())
     };
-    let lost = scene.api().wait(this_pod, LONG, lost).await?;
-    let started_again = |pod: &Value| {
-        ensure!(restarts(pod, "legacy") == 1, "{} restarts", restarts(pod, "legacy"));
-        is_ready(pod).map(|()| pod.clone())
-    };
-    let pod = scene.api().wait(this_pod, LONG, started_again).await?;
+    let lost = scene.api().wait(("Pod", &namespace, &name), LONG, lost).await?;
+    let pod = restarted(scene, &namespace, &name, "legacy").await?;
     ensure!(restarts(&pod, NAME) == 0, "the sidecar has been restarted");
     let back = caller.until(Seen::Works, killed + lost).await?;
 
     let seen = caller.seen().await;
-    let wrong: Vec<Instant> = seen
-        .iter()
-        .filter(|(when, what)| *when >= killed && *what == Seen::Uninitialized)
-        .map(|(when, _)| *when)
-        .collect();
-    let gap = match (wrong.first(), wrong.last()) {
-        (Some(first), Some(latest)) => latest.duration_since(*first),
-        _ => Duration::ZERO,
-    };
+    let wrong = seen.iter().filter(|(when, what)| *when >= killed && *what == Seen::Uninitialized);
+    let wrong: Vec<Instant> = wrong.map(|(when, _)| *when).collect();
+    let gap = wrong.first().zip(wrong.last()).map(|(first, latest)| latest.duration_since(*first));
+    let gap = gap.unwrap_or_default();
     // Readiness is asked for once a second; a tenth for the way through the API server to kube-proxy,
     // and a second for a machine that is busy with other things.
     ensure!(gap <= Duration::from_millis(2100), "`Uninitialized` was to be seen for {gap:?}");
@@ -233,17 +192,11 @@ const KILLS: usize = 15;
 
 async fn killed_often(scene: &Scene) -> Result<()> {
     let node = scene.node()?;
-    let namespace = scene.namespace(&[]).await?;
-    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    let namespace = namespace_with_half(scene).await?;
     let mut deployment = legacy_deployment(&namespace, "often", &[]);
     deployment["spec"]["replicas"] = KILLS.into();
     scene.api().create(&deployment).await?;
-    let all_ready = |pods: &[&Value]| {
-        ensure!(pods.len() == KILLS, "there are {}", pods.len());
-        pods.iter().try_for_each(|pod| is_ready(pod))?;
-        Ok(pods.iter().map(|pod| (*pod).clone()).collect::<Vec<_>>())
-    };
-    let pods = scene.api().wait_all(("Pod", &namespace, "app=often"), LONG, all_ready).await?;
+    let pods = ready_pods(scene, &namespace, "often", KILLS).await?;
     let readiness = Readiness::watch(scene, &namespace, "often");
     let (mut lost, mut back) = (Vec::new(), Vec::new());
     for (number, pod) in pods.iter().enumerate() {
@@ -256,8 +209,8 @@ async fn killed_often(scene: &Scene) -> Result<()> {
         let unready = readiness.until(name, false, killed, LONG).await?;
         let ready = readiness.until(name, true, unready, LONG).await?;
         // The first handshake was that of the start.
-        let story = log(scene, &namespace, name, NAME).await?;
-        let mut handshakes = story.lines().filter(|line| line.contains("Legacy is initialised"));
+        let log = log(scene, &namespace, name, NAME).await?;
+        let mut handshakes = log.lines().filter(|line| line.contains("Legacy is initialised"));
         let handshake = handshakes.nth(1).context("there was no second handshake")?;
         let handshake: Timestamp = handshake.split(' ').next().unwrap_or_default().parse()?;
         lost.push(unready.duration_since(killed)?);
@@ -266,9 +219,8 @@ async fn killed_often(scene: &Scene) -> Result<()> {
     }
     lost.sort();
     back.sort();
-    let median = |times: &[Duration]| percentile(times, 50).unwrap_or_default();
-    let slowest = lost.last().copied().unwrap_or_default();
-    let (lost, back) = (median(&lost), median(&back));
+    let at = |times: &[Duration], percent| percentile(times, percent).unwrap_or_default();
+    let (lost, slowest, back) = (at(&lost, 50), at(&lost, 100), at(&back, 50));
     scene
         .note(format!(
             "{KILLS} kills: not Ready after {} ms, at most {}; Ready {} ms after the handshake",
@@ -288,8 +240,7 @@ const SLOW: &str = "20s";
 
 async fn slow(scene: &Scene) -> Result<()> {
     scene.node()?;
-    let namespace = scene.namespace(&[]).await?;
-    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    let namespace = namespace_with_half(scene).await?;
     let held = legacy(&namespace, "held", &["-late", SLOW]);
     // The reference: no sidecar, and the probe that people write.
     let mut plain = legacy(&namespace, "plain", &["-late", SLOW]);

@@ -39,33 +39,31 @@ use scene::Scene;
 /// What becomes of a scenario: an error is the reason why it failed.
 type Outcome<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
-/// One thing that is promised, and how it is shown.
+/// One thing that is promised, and the test of it.
 struct Scenario {
     /// `theme/what`, as it is asked for on the command line.
     name: &'static str,
-    /// What it shows, in one line.
     shows: &'static str,
-    /// What it takes place on.
     level: Level,
     /// Beside which others it may run.
     turn: Turn,
-    /// Shows it.
-    play: for<'a> fn(&'a Scene) -> Outcome<'a>,
+    run: for<'a> fn(&'a Scene) -> Outcome<'a>,
 }
 
-/// A line of a theme's table.
-macro_rules! scenario {
-    ($level:ident, $turn:ident, $name:literal, $shows:literal, $play:path) => {
-        $crate::scenarios::Scenario {
+/// A theme's table, `SCENARIOS`: a function of the theme, where and beside which others it is run, the
+/// scenario's name, and what it shows.
+macro_rules! scenarios {
+    ($($run:ident: $level:ident, $turn:ident, $name:literal, $shows:literal;)*) => {
+        pub(super) const SCENARIOS: &[$crate::scenarios::Scenario] = &[$($crate::scenarios::Scenario {
             name: $name,
             shows: $shows,
             level: $crate::args::Level::$level,
             turn: $crate::scenarios::Turn::$turn,
-            play: |scene| Box::pin($play(scene)),
-        }
+            run: |scene| Box::pin($run(scene)),
+        }),*];
     };
 }
-use scenario;
+use scenarios;
 
 /// Beside which others a scenario may run, and whether it does by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,23 +109,15 @@ fn wanted(name: &str, patterns: &[String]) -> bool {
 }
 
 fn matches(name: &str, pattern: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    if !pattern.contains('*') {
-        return name.contains(first);
-    }
-    let Some(mut rest) = name.strip_prefix(first) else {
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return name.contains(pattern);
+    };
+    let Some(name) = name.strip_prefix(first) else {
         return false;
     };
-    let mut parts: Vec<&str> = parts.collect();
-    let last = parts.pop().unwrap_or_default();
-    for part in parts {
-        let Some(at) = rest.find(part) else {
-            return false;
-        };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
+    // A star stands for any number of characters: none, or one and then as many as it likes.
+    let mut ends = name.char_indices().map(|(at, _)| &name[at..]).chain([""]);
+    if rest.contains('*') { ends.any(|end| matches(end, rest)) } else { name.ends_with(rest) }
 }
 
 #[cfg(test)]

@@ -5,43 +5,30 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::objects::{NAME, annotated, names, the_sidecar};
+use super::objects::{NAME, in_mode, names, the_sidecar};
 use super::running::{
-    Caller, HALF, LONG, Seen, Way, address, container_status, is_ready, legacy, legacy_deployment,
-    log, ready, ready_app, restarts, running, service, set_half, why_not,
+    Caller, Seen, Way, address, container_status, is_ready, legacy, legacy_deployment, log,
+    namespace_with_half, ready, ready_app, restarted, restarts, running, service, why_not,
 };
-use super::scene::Scene;
-use super::{Scenario, scenario};
+use super::scenarios;
+use super::scene::{LONG, Scene};
 use crate::product::{Product, pods};
 use lab::cluster::api::condition;
 use lab::http;
 use lab::until::until;
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario!(Node, Together, "modes/jobs", "Jobs complete, native and auto", jobs),
-    scenario!(Node, Together, "modes/cron-jobs", "a CronJob's Job completes", cron_jobs),
-    scenario!(
-        Node,
-        Together,
-        "modes/deployments",
-        "native and classic on a Deployment",
-        deployments
-    ),
-    scenario!(
-        Node,
-        Alone,
-        "modes/sidecar-killed",
-        "the sidecar's container is killed: Legacy sees nothing, in either mode",
-        sidecar_killed
-    ),
-    scenario!(
-        Node,
-        Alone,
-        "modes/image-missing",
-        "the sidecar's image can't be had: Legacy runs all the same, and is initialised when it can",
-        image_missing
-    ),
-];
+scenarios! {
+    jobs: Node, Together, "modes/jobs",
+        "Jobs complete, native and auto";
+    cron_jobs: Node, Together, "modes/cron-jobs",
+        "a CronJob's Job completes";
+    deployments: Node, Together, "modes/deployments",
+        "native and classic on a Deployment";
+    sidecar_killed: Node, Alone, "modes/sidecar-killed",
+        "the sidecar's container is killed: Legacy sees nothing, in either mode";
+    image_missing: Node, Alone, "modes/image-missing",
+        "the sidecar's image can't be had: Legacy runs all the same, and is initialised when it can";
+}
 
 /// A Job's pod: Legacy beside a program that runs until SIGTERM and then exits 0: the sidecar's own,
 /// with no half, so that it can only wait.
@@ -51,7 +38,7 @@ fn job(namespace: &str, name: &str, mode: &str) -> Value {
     legacy["restartPolicy"] = json!("Always");
     let worker = json!({
         "name": "worker",
-        "image": Product::Sidecar.reference(),
+        "image": Product::SIDECAR.reference(),
         "imagePullPolicy": "IfNotPresent",
         "args": ["--half-file=/nowhere", "--listen=:13301"],
     });
@@ -94,8 +81,7 @@ async fn complete(scene: &Scene, namespace: &str, name: &str) -> Result<Value> {
 }
 
 async fn jobs(scene: &Scene) -> Result<()> {
-    let namespace = scene.namespace(&[]).await?;
-    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    let namespace = namespace_with_half(scene).await?;
     for mode in ["auto", "native"] {
         scene.api().create(&job(&namespace, mode, mode)).await?;
     }
@@ -108,8 +94,7 @@ async fn jobs(scene: &Scene) -> Result<()> {
 }
 
 async fn cron_jobs(scene: &Scene) -> Result<()> {
-    let namespace = scene.namespace(&[]).await?;
-    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    let namespace = namespace_with_half(scene).await?;
     let job = job(&namespace, "x", "auto");
     let cron = json!({
         "apiVersion": "batch/v1",
@@ -127,8 +112,7 @@ async fn cron_jobs(scene: &Scene) -> Result<()> {
 }
 
 async fn deployments(scene: &Scene) -> Result<()> {
-    let namespace = scene.namespace(&[]).await?;
-    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    let namespace = namespace_with_half(scene).await?;
     for mode in ["native", "classic"] {
         let mut deployment = legacy_deployment(&namespace, mode, &[]);
         deployment["spec"]["template"]["metadata"]["annotations"] =
@@ -145,26 +129,17 @@ async fn deployments(scene: &Scene) -> Result<()> {
 
 async fn sidecar_killed(scene: &Scene) -> Result<()> {
     let node = scene.node()?;
-    let namespace = scene.namespace(&[]).await?;
-    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    let namespace = namespace_with_half(scene).await?;
     for mode in ["native", "classic"] {
-        scene
-            .api()
-            .create(&annotated(legacy(&namespace, mode, &[]), "secret-handshake/mode", mode))
-            .await?;
+        scene.api().create(&in_mode(legacy(&namespace, mode, &[]), mode)).await?;
         scene.api().create(&service(&namespace, mode)).await?;
         let pod = ready(scene, &namespace, mode).await?;
         let caller = Caller::start(Way::to(scene, &namespace, mode).await?);
         caller.until(Seen::Works, Instant::now()).await?;
         node.signal(&pod, NAME, "SIGKILL")?;
-        let back = |pod: &Value| {
-            ensure!(restarts(pod, NAME) == 1, "{} restarts", restarts(pod, NAME));
-            is_ready(pod).map(|()| pod.clone())
-        };
-        let pod = scene.api().wait(("Pod", &namespace, mode), LONG, back).await?;
+        let pod = restarted(scene, &namespace, mode, NAME).await?;
         ensure!(restarts(&pod, "legacy") == 0, "{mode}: Legacy has been restarted");
-        let seen = caller.seen().await;
-        let wrong = seen.iter().filter(|(_, what)| *what == Seen::Uninitialized).count();
+        let wrong = caller.count(Seen::Uninitialized).await;
         ensure!(wrong == 0, "{mode}: {wrong} answers were `Uninitialized`");
         // It was initialised all the time, so it was sent nothing a second time.
         let log = log(scene, &namespace, mode, "legacy").await?;
@@ -176,10 +151,9 @@ async fn sidecar_killed(scene: &Scene) -> Result<()> {
 
 async fn image_missing(scene: &Scene) -> Result<()> {
     let node = scene.node()?;
-    let namespace = scene.namespace(&[]).await?;
-    set_half(scene, &namespace, NAME, "half", HALF).await?;
-    node.forget_image(&pods::full_name(Product::Sidecar))?;
-    let shown = async {
+    let namespace = namespace_with_half(scene).await?;
+    node.forget_image(&pods::full_name(Product::SIDECAR))?;
+    let done = async {
         scene.api().create(&legacy(&namespace, "legacy", &[])).await?;
         let pod = running(scene, &namespace, "legacy", "legacy").await?;
         let image_missed = |pod: &Value| {
@@ -198,8 +172,8 @@ async fn image_missing(scene: &Scene) -> Result<()> {
         .await
     }
     .await;
-    pods::load_image(scene.cluster(), Product::Sidecar)?;
-    shown?;
+    pods::load_image(scene.cluster(), Product::SIDECAR)?;
+    done?;
     // The kubelet tries again after some time, and finds it.
     ready(scene, &namespace, "legacy").await?;
     Ok(())

@@ -6,17 +6,14 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use super::scenarios;
 use super::scene::Scene;
-use super::{Scenario, scenario};
 use crate::product::install::{NAMESPACE, WEBHOOK};
 
-pub(super) const SCENARIOS: &[Scenario] = &[scenario!(
-    Node,
-    Together,
-    "network/policy",
-    "the webhook's network policy lets in the API server and the kubelet, and lets out to the API server",
-    policy
-)];
+scenarios! {
+    policy: Node, Together, "network/policy",
+        "the webhook's network policy lets in the API server and the kubelet, and lets out to the API server";
+}
 
 async fn policy(scene: &Scene) -> Result<()> {
     let policy = scene.api().get("NetworkPolicy", NAMESPACE, WEBHOOK).await?;

@@ -59,19 +59,22 @@ pub(crate) fn workload(kind: &str, namespace: &str, name: &str) -> Value {
     })
 }
 
-/// The object with a label more.
+/// The object with our label.
 pub(crate) fn labelled(mut object: Value, value: &str) -> Value {
     object["metadata"]["labels"][NAME] = json!(value);
     object
 }
 
-/// The object with an annotation more.
 pub(crate) fn annotated(mut object: Value, key: &str, value: &str) -> Value {
     object["metadata"]["annotations"][key] = json!(value);
     object
 }
 
-/// The pod template of a workload.
+/// The pod with the sidecar's mode: `classic`, `native` or `auto`.
+pub(crate) fn in_mode(pod: Value, mode: &str) -> Value {
+    annotated(pod, "secret-handshake/mode", mode)
+}
+
 pub(crate) fn template(workload: &Value) -> &Value {
     match workload["kind"].as_str() {
         Some("CronJob") => &workload["spec"]["jobTemplate"]["spec"]["template"],

@@ -6,70 +6,45 @@ use kube::api::{DeleteParams, EvictParams};
 use serde_json::{Value, json};
 
 use super::objects::{NAME, labelled, no_sidecar, pod, template, the_sidecar, workload};
+use super::scenarios;
 use super::scene::{PATIENCE, Scene};
-use super::{Scenario, scenario};
 use crate::product::install::{NAMESPACE, WEBHOOK};
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario!(
-        ControlPlane,
-        Alone,
-        "outage/what-is-refused",
-        "labelled pods, and workloads that need a copy: refused with a message that names the webhook",
-        what_is_refused
-    ),
-    scenario!(
-        ControlPlane,
-        Alone,
-        "outage/what-goes-on",
-        "scale, restart, set image, delete in all ways, eviction, resize, debug, namespaces: as if it were there",
-        what_goes_on
-    ),
-    scenario!(
-        ControlPlane,
-        Alone,
-        "outage/recovery",
-        "its own Deployment starts from nothing, and ReplicaSets catch up by themselves when it is back",
-        recovery
-    ),
-];
+scenarios! {
+    what_is_refused: ControlPlane, Alone, "outage/what-is-refused",
+        "labelled pods, and workloads that need a copy: refused with a message that names the webhook";
+    what_goes_on: ControlPlane, Alone, "outage/what-goes-on",
+        "scale, restart, set image, delete in all ways, eviction, resize, debug, namespaces: as if it were there";
+    recovery: ControlPlane, Alone, "outage/recovery",
+        "its own Deployment starts from nothing, and ReplicaSets catch up by themselves when it is back";
+}
 
-/// Plays `scene` while no replica runs, and brings one back whatever comes of it.
-async fn without_webhook(scene: &Scene, play: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
+/// Takes `steps` while no replica runs, and brings one back whatever comes of them.
+async fn without_webhook(scene: &Scene, steps: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
     let replicas = scene.replicas()?;
     replicas.kill_all().await?;
-    let played = play().await;
-    replicas.restore().await?;
-    played
+    replicas.restored_after(steps).await
 }
 
 async fn what_is_refused(scene: &Scene) -> Result<()> {
     let labelled_namespace = scene.namespace(&[(NAME, "true")]).await?;
     let plain = scene.namespace(&[]).await?;
     without_webhook(scene, async || {
-        for (case, object, entry) in [
+        // A pod that inherits, one that asks itself, and a workload whose label is to be copied.
+        for (object, entry) in [
+            (pod(&labelled_namespace, "a"), "namespace.secret-handshake.dev"),
+            (labelled(pod(&plain, "b"), "true"), "pod.secret-handshake.dev"),
             (
-                "a pod that inherits",
-                pod(&labelled_namespace, "a"),
-                "namespace.secret-handshake.dev",
-            ),
-            (
-                "a pod that asks itself",
-                labelled(pod(&plain, "b"), "true"),
-                "pod.secret-handshake.dev",
-            ),
-            (
-                "a workload whose label is to be copied",
                 labelled(workload("Deployment", &plain, "c"), "true"),
                 "workload.secret-handshake.dev",
             ),
         ] {
-            let printed = scene.kubectl().call(&["create", "-f", "-"], &object.to_string()).await?;
-            ensure!(!printed.success, "{case}: created");
+            let printed = scene.create(&object).await?;
+            ensure!(!printed.success, "{entry}: created");
+            let said = printed.stderr;
             ensure!(
-                printed.stderr.contains("failed calling webhook") && printed.stderr.contains(entry),
-                "{case}: kubectl printed {:?}",
-                printed.stderr
+                said.contains("failed calling webhook") && said.contains(entry),
+                "{entry}: kubectl printed {said:?}"
             );
         }
         // Who has said no, or nothing, does not notice.
@@ -94,14 +69,14 @@ async fn what_goes_on(scene: &Scene) -> Result<()> {
     sized["spec"]["containers"][0]["resources"] = json!({ "requests": { "cpu": "50m" } });
     scene.api().create(&sized).await?;
     for app in ["worked-on", "background", "foreground", "orphan"] {
-        pods_of(scene, &namespace, app, 1).await?;
+        scene.pods(&namespace, &format!("app={app}"), 1).await?;
     }
     without_webhook(scene, async || worked_on(scene, &namespace).await).await?;
     // The namespace itself can go as well, with the webhook away; that is tried on another one, as the
     // scene removes this one later.
     let doomed = scene.namespace(&[(NAME, "true")]).await?;
     scene.api().create(&labelled(workload("Deployment", &doomed, "legacy"), "true")).await?;
-    pods_of(scene, &doomed, "legacy", 1).await?;
+    scene.pods(&doomed, "app=legacy", 1).await?;
     without_webhook(scene, async || {
         scene.api().delete("Namespace", "", &doomed).await?;
         scene.api().wait_gone(("Namespace", "", &doomed), PATIENCE).await
@@ -135,7 +110,7 @@ async fn worked_on(scene: &Scene, namespace: &str) -> Result<()> {
     }
     evicted(scene, namespace).await?;
     // The controller brings the Deployment to what was asked of it: no pod is left, and none is due.
-    pods_of(scene, namespace, "worked-on", 0).await?;
+    scene.pods(namespace, "app=worked-on", 0).await?;
 
     for (name, how, left) in [
         ("background", DeleteParams::background(), 0),
@@ -144,14 +119,12 @@ async fn worked_on(scene: &Scene, namespace: &str) -> Result<()> {
     ] {
         scene.api().of("Deployment", namespace)?.delete(name, &how).await?;
         scene.api().wait_gone(("Deployment", namespace, name), PATIENCE).await?;
+        let expected = |sets: &[&Value]| {
+            ensure!(sets.len() == left, "{} are left instead of {left}", sets.len());
+            Ok(())
+        };
         let sets = format!("app={name}");
-        scene
-            .api()
-            .wait_all(("ReplicaSet", namespace, &sets), PATIENCE, |sets| {
-                ensure!(sets.len() == left, "{} are left instead of {left}", sets.len());
-                Ok(())
-            })
-            .await?;
+        scene.api().wait_all(("ReplicaSet", namespace, &sets), PATIENCE, expected).await?;
     }
     Ok(())
 }
@@ -163,38 +136,20 @@ async fn evicted(scene: &Scene, namespace: &str) -> Result<()> {
     scene.api().wait_gone(("Pod", namespace, "by-hand"), PATIENCE).await
 }
 
-/// Waits until an app has this many pods, and gives them.
-async fn pods_of(scene: &Scene, namespace: &str, app: &str, count: usize) -> Result<Vec<Value>> {
-    let selector = format!("app={app}");
-    scene
-        .api()
-        .wait_all(("Pod", namespace, &selector), PATIENCE, |pods| {
-            ensure!(pods.len() == count, "there are {} pods instead of {count}", pods.len());
-            Ok(pods.iter().copied().cloned().collect())
-        })
-        .await
-}
-
 async fn recovery(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[]).await?;
     let stored =
         scene.api().create(&labelled(workload("Deployment", &namespace, "legacy"), "true")).await?;
     ensure!(template(&stored)["metadata"]["labels"][NAME] == "true", "no label in the template");
-    let pods = pods_of(scene, &namespace, "legacy", 1).await?;
+    let pods = scene.pods(&namespace, "app=legacy", 1).await?;
     the_sidecar(&pods[0])?;
     without_webhook(scene, async || {
         // Its own pods are never sent to it.
-        let own = |replicas: u32| json!({ "spec": { "replicas": replicas } });
-        let query = format!("app.kubernetes.io/name={WEBHOOK}");
+        let own = format!("app.kubernetes.io/name={WEBHOOK}");
         for replicas in [0, 2] {
-            scene.api().merge("Deployment", NAMESPACE, WEBHOOK, &own(replicas)).await?;
-            scene
-                .api()
-                .wait_all(("Pod", NAMESPACE, &query), PATIENCE, |pods| {
-                    ensure!(pods.len() == replicas as usize, "there are {}", pods.len());
-                    pods.iter().copied().try_for_each(no_sidecar)
-                })
-                .await?;
+            let patch = json!({ "spec": { "replicas": replicas } });
+            scene.api().merge("Deployment", NAMESPACE, WEBHOOK, &patch).await?;
+            scene.pods(NAMESPACE, &own, replicas).await?.iter().try_for_each(no_sidecar)?;
         }
         // Legacy's pod goes, and can't come back for now.
         let name = pods[0]["metadata"]["name"].as_str().context("no name")?;
@@ -203,7 +158,6 @@ async fn recovery(scene: &Scene) -> Result<()> {
     })
     .await?;
     // The ReplicaSet tries again by itself, at longer and longer intervals.
-    let pods = pods_of(scene, &namespace, "legacy", 1).await?;
-    the_sidecar(&pods[0])?;
-    Ok(())
+    let pods = scene.pods(&namespace, "app=legacy", 1).await?;
+    the_sidecar(&pods[0]).map(drop)
 }

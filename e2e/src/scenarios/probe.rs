@@ -4,49 +4,29 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::objects::NAME;
 use super::readiness::Readiness;
-use super::running::{HALF, LONG, is_ready, legacy_deployment, set_half};
+use super::running::{legacy_deployment, namespace_with_half, ready_pods};
+use super::scenarios;
 use super::scene::Scene;
-use super::{Scenario, scenario};
 use lab::cluster::node::NAME as NODE;
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario!(
-        Node,
-        Alone,
-        "probe/kubelet-restarts",
-        "the kubelet is restarted under Ready pods: with 1.35 they stay Ready, before they are again in 2 s",
-        kubelet_restarts
-    ),
-    scenario!(
-        Node,
-        Long,
-        "probe/idle-minutes",
-        "ten idle minutes, and no pod ceases to be Ready for a moment",
-        idle_minutes
-    ),
-];
+scenarios! {
+    kubelet_restarts: Node, Alone, "probe/kubelet-restarts",
+        "the kubelet is restarted under Ready pods: with 1.35 they stay Ready, before they are again in 2 s";
+    idle_minutes: Node, Long, "probe/idle-minutes",
+        "ten idle minutes, and no pod ceases to be Ready for a moment";
+}
 
 const APP: &str = "idle";
 
-/// So many pods of an initialised Legacy, all of them Ready.
-async fn ready_pods(scene: &Scene, count: usize) -> Result<(String, Readiness)> {
-    let namespace = scene.namespace(&[]).await?;
-    set_half(scene, &namespace, NAME, "half", HALF).await?;
+/// Starts so many pods of Legacy, and watches them from when all of them are Ready.
+async fn watched(scene: &Scene, count: usize) -> Result<Readiness> {
+    let namespace = namespace_with_half(scene).await?;
     let mut deployment = legacy_deployment(&namespace, APP, &[]);
     deployment["spec"]["replicas"] = count.into();
     scene.api().create(&deployment).await?;
-    let selector = format!("app={APP}");
-    scene
-        .api()
-        .wait_all(("Pod", &namespace, &selector), LONG, |pods| {
-            ensure!(pods.len() == count, "there are {}", pods.len());
-            pods.iter().try_for_each(|pod| is_ready(pod))
-        })
-        .await?;
-    let readiness = Readiness::watch(scene, &namespace, APP);
-    Ok((namespace, readiness))
+    ready_pods(scene, &namespace, APP, count).await?;
+    Ok(Readiness::watch(scene, &namespace, APP))
 }
 
 async fn kubelet_restarts(scene: &Scene) -> Result<()> {
@@ -55,7 +35,7 @@ async fn kubelet_restarts(scene: &Scene) -> Result<()> {
     /// Far longer than a kubelet takes to look after its pods again.
     const SETTLED: Duration = Duration::from_secs(15);
     let node = scene.node()?;
-    let (_, readiness) = ready_pods(scene, PODS).await?;
+    let readiness = watched(scene, PODS).await?;
     let about = scene.api().get("Node", "", NODE).await?;
     let version = about["status"]["nodeInfo"]["kubeletVersion"].as_str().context("no version")?;
     let minor: u32 = version.split('.').nth(1).context("no minor version")?.parse()?;
@@ -75,12 +55,8 @@ async fn kubelet_restarts(scene: &Scene) -> Result<()> {
         }
     }
     ensure!(slowest <= Duration::from_secs(2), "{version}: Ready again only after {slowest:?}");
-    scene
-        .note(format!(
-            "kubelet {version}: Ready {} ms after its start at most",
-            slowest.as_millis()
-        ))
-        .await;
+    let slowest = slowest.as_millis();
+    scene.note(format!("kubelet {version}: Ready {slowest} ms after its start at most")).await;
     Ok(())
 }
 
@@ -88,7 +64,7 @@ async fn idle_minutes(scene: &Scene) -> Result<()> {
     const PODS: usize = 20;
     const IDLE: Duration = Duration::from_secs(600);
     scene.node()?;
-    let (_, readiness) = ready_pods(scene, PODS).await?;
+    let readiness = watched(scene, PODS).await?;
     let began = SystemTime::now();
     tokio::time::sleep(IDLE).await;
     // What the watch began with counts as no change: all were Ready before.

@@ -28,7 +28,6 @@ pub(super) struct Readiness {
 
 impl Readiness {
     pub(super) fn watch(scene: &Scene, namespace: &str, app: &str) -> Self {
-        /// Longer than any scenario.
         const LIMIT: Duration = Duration::from_secs(3600);
         let changes = Arc::new(Mutex::new(Vec::new()));
         let (api, kept) = (scene.api().clone(), Arc::clone(&changes));
@@ -52,7 +51,6 @@ impl Readiness {
         Self { changes, task }
     }
 
-    /// All changes since then.
     pub(super) fn since(&self, when: SystemTime) -> Vec<Change> {
         let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         changes.iter().filter(|change| change.when >= when).cloned().collect()

@@ -4,39 +4,19 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::objects::{NAME, annotated, labelled, no_sidecar, pod, the_sidecar, workload};
+use super::scenarios;
 use super::scene::Scene;
-use super::{Scenario, scenario};
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario!(
-        ControlPlane,
-        Together,
-        "refusals/by-own-label",
-        "hostNetwork, Windows, a wrong annotation: refused, and kubectl prints why",
-        by_own_label
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "refusals/inherited",
-        "the same by the namespace's label: let through; kubectl prints a warning, the pod keeps the reason",
-        inherited
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "refusals/unknown-annotation",
-        "an annotation that nobody reads draws a warning",
-        unknown_annotation
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "refusals/of-a-controller",
-        "the event of a refused ReplicaSet names the reason",
-        of_a_controller
-    ),
-];
+scenarios! {
+    by_own_label: ControlPlane, Together, "refusals/by-own-label",
+        "hostNetwork, Windows, a wrong annotation: refused, and kubectl prints why";
+    inherited: ControlPlane, Together, "refusals/inherited",
+        "the same by the namespace's label: let through; kubectl prints a warning, the pod keeps the reason";
+    unknown_annotation: ControlPlane, Together, "refusals/unknown-annotation",
+        "an annotation that nobody reads draws a warning";
+    of_a_controller: ControlPlane, Together, "refusals/of-a-controller",
+        "the event of a refused ReplicaSet names the reason";
+}
 
 /// The annotation in which the reason is kept.
 const STATUS: &str = "secret-handshake/status";
@@ -62,8 +42,7 @@ fn impossible(namespace: &str) -> Vec<(&'static str, Value, Vec<&'static str>)> 
 async fn by_own_label(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[]).await?;
     for (case, pod, words) in impossible(&namespace) {
-        let pod = labelled(pod, "true").to_string();
-        let printed = scene.kubectl().call(&["create", "-f", "-"], &pod).await?;
+        let printed = scene.create(&labelled(pod, "true")).await?;
         ensure!(!printed.success, "{case}: created");
         let said = &printed.stderr;
         for word in words.into_iter().chain(["pod.secret-handshake.dev"]) {
@@ -77,7 +56,7 @@ async fn by_own_label(scene: &Scene) -> Result<()> {
 async fn inherited(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
     for (case, pod, words) in impossible(&namespace) {
-        let printed = scene.kubectl().call(&["create", "-f", "-"], &pod.to_string()).await?;
+        let printed = scene.create(&pod).await?;
         ensure!(printed.success, "{case}: refused: {}", printed.stderr);
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
         let stored = scene.api().get("Pod", &namespace, name).await?;
@@ -85,11 +64,7 @@ async fn inherited(scene: &Scene) -> Result<()> {
         let status = stored["metadata"]["annotations"][STATUS].as_str().unwrap_or_default();
         let warning = printed.warnings().first().copied().unwrap_or_default();
         for word in words {
-            ensure!(
-                warning.contains(word),
-                "{case}: no word of {word} in the warning: {:?}",
-                printed.stderr
-            );
+            ensure!(warning.contains(word), "{case}: no word of {word} in {:?}", printed.stderr);
             ensure!(status.contains(word), "{case}: no word of {word} in the status {status:?}");
         }
     }
@@ -99,7 +74,7 @@ async fn inherited(scene: &Scene) -> Result<()> {
 async fn unknown_annotation(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
     let pod = annotated(pod(&namespace, "typo"), "secret-handshake/secret-nmae", "x");
-    let printed = scene.kubectl().call(&["create", "-f", "-"], &pod.to_string()).await?;
+    let printed = scene.create(&pod).await?;
     ensure!(printed.success, "refused: {}", printed.stderr);
     let warnings = printed.warnings();
     let warned = warnings.iter().any(|text| text.contains("secret-handshake/secret-nmae"));
@@ -113,12 +88,9 @@ async fn of_a_controller(scene: &Scene) -> Result<()> {
     let mut deployment = labelled(workload("Deployment", &namespace, "on-host"), "true");
     deployment["spec"]["template"]["spec"]["hostNetwork"] = json!(true);
     // Whoever applies it is told at once, as the refusals are seen by the controller alone.
-    let printed = scene.kubectl().call(&["create", "-f", "-"], &deployment.to_string()).await?;
-    ensure!(printed.success, "refused: {}", printed.stderr);
-    ensure!(
-        printed.stderr.contains("Warning:") && printed.stderr.contains("hostNetwork"),
-        "kubectl printed {:?}",
-        printed.stderr
-    );
+    let printed = scene.create(&deployment).await?;
+    let said = printed.stderr;
+    ensure!(printed.success, "refused: {said}");
+    ensure!(said.contains("Warning:") && said.contains("hostNetwork"), "kubectl printed {said:?}");
     scene.failed_create(&namespace, "hostNetwork").await
 }

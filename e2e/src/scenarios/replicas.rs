@@ -4,27 +4,17 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::objects::{NAME, pod, sidecar};
+use super::scenarios;
 use super::scene::Scene;
-use super::{Scenario, scenario};
 use crate::product::replicas::Replicas;
 use lab::load::{Counted, Load};
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario!(
-        ControlPlane,
-        Alone,
-        "replicas/killed",
-        "kill -9 of one replica of two under load: no pod without its sidecar",
-        killed
-    ),
-    scenario!(
-        ControlPlane,
-        Alone,
-        "replicas/rolling-restart",
-        "both replicas are replaced under load, one by one: not one pod refused",
-        rolling_restart
-    ),
-];
+scenarios! {
+    killed: ControlPlane, Alone, "replicas/killed",
+        "kill -9 of one replica of two under load: no pod without its sidecar";
+    rolling_restart: ControlPlane, Alone, "replicas/rolling-restart",
+        "both replicas are replaced under load, one by one: not one pod refused";
+}
 
 /// How many pods are created between two steps.
 const STEP: u64 = 60;
@@ -33,7 +23,7 @@ const STEP: u64 = 60;
 pub(super) async fn under_load(
     scene: &Scene,
     flags: &[&str],
-    play: impl AsyncFnOnce(&Replicas, &Load) -> Result<()>,
+    steps: impl AsyncFnOnce(&Replicas, &Load) -> Result<()>,
 ) -> Result<Counted> {
     let replicas = scene.replicas()?;
     replicas.kill_all().await?;
@@ -44,21 +34,20 @@ pub(super) async fn under_load(
     let mut template = pod(&namespace, "load");
     // No scheduler need look at them.
     template["spec"]["schedulerName"] = json!("nobody");
-    let played = async {
-        replicas.ready().await?;
-        let load = Load::start(scene.api(), &template, |pod| sidecar(pod).is_some());
-        let played = async {
-            load.more(STEP).await?;
-            play(replicas, &load).await?;
-            load.more(STEP).await
-        }
-        .await;
-        let counted = load.stop().await;
-        played.map(|()| counted)
-    }
-    .await;
-    replicas.restore().await?;
-    let counted = played?;
+    let counted = replicas
+        .restored_after(async || {
+            replicas.ready().await?;
+            let load = Load::start(scene.api(), &template, |pod| sidecar(pod).is_some());
+            let done = async {
+                load.more(STEP).await?;
+                steps(replicas, &load).await?;
+                load.more(STEP).await
+            };
+            let done = done.await;
+            let counted = load.stop().await;
+            done.map(|()| counted)
+        })
+        .await?;
     scene.note(counted.to_string()).await;
     ensure!(counted.wrong == 0, "{counted}");
     Ok(counted)
@@ -74,10 +63,8 @@ async fn killed(scene: &Scene) -> Result<()> {
         load.more(STEP).await
     })
     .await?;
-    ensure!(
-        counted.refused == 0 || counted.retried > 0,
-        "a refused pod never came back: {counted}"
-    );
+    let came_back = counted.refused == 0 || counted.retried > 0;
+    ensure!(came_back, "a refused pod never came back: {counted}");
     Ok(())
 }
 

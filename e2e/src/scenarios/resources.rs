@@ -6,26 +6,16 @@ use injection::Policy;
 use serde_json::{Value, json};
 
 use super::objects::{NAME, annotated, labelled, pod, the_sidecar};
+use super::scenarios;
 use super::scene::{PATIENCE, Scene};
-use super::{Scenario, scenario};
 use lab::until::until;
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario!(
-        ControlPlane,
-        Together,
-        "resources/of-the-pod-beside-a-limit-range",
-        "pod-level resources and a LimitRange's defaults: admitted in either mode, the class stays",
-        beside_a_limit_range
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "resources/of-the-pod-in-a-manifest",
-        "a manifest that sets pod-level limits alone keeps its class when it is injected offline",
-        in_a_manifest
-    ),
-];
+scenarios! {
+    beside_a_limit_range: ControlPlane, Together, "resources/of-the-pod-beside-a-limit-range",
+        "pod-level resources and a LimitRange's defaults: admitted in either mode, the class stays";
+    in_a_manifest: ControlPlane, Together, "resources/of-the-pod-in-a-manifest",
+        "a manifest that sets pod-level limits alone keeps its class when it is injected offline";
+}
 
 /// A pod with resources as a whole, requested and limited alike, and with those of its container.
 fn pod_of(namespace: &str, name: &str, whole: &Value, legacys: &Value) -> Value {

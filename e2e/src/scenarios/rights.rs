@@ -7,19 +7,16 @@ use serde_json::Value;
 
 use super::certificates::{SHORT_LIVES, from_nothing};
 use super::objects::{NAME, pod};
+use super::scenarios;
 use super::scene::{PATIENCE, Scene};
-use super::{Scenario, scenario};
 use crate::product::install::{self, NAMESPACE, WEBHOOK};
 use lab::cluster::audit::Event;
 use lab::until::until;
 
-pub(super) const SCENARIOS: &[Scenario] = &[scenario!(
-    ControlPlane,
-    Alone,
-    "rights/used-and-enough",
-    "what the webhook asked of the API server in the whole run is what its roles allow, all of it and no more",
-    used_and_enough
-)];
+scenarios! {
+    used_and_enough: ControlPlane, Alone, "rights/used-and-enough",
+        "what the webhook asked of the API server in the whole run is what its roles allow, all of it and no more";
+}
 
 /// One right: API group, resource, verb, and the one name that it is for, if it is.
 type Right = (String, String, String, Option<String>);
@@ -27,12 +24,10 @@ type Right = (String, String, String, Option<String>);
 async fn used_and_enough(scene: &Scene) -> Result<()> {
     let rights = rights(&install::render(scene.cluster(), "deploy/webhook").await?)?;
     ensure!(!rights.is_empty(), "the manifests grant nothing");
-    ensure!(
-        rights
-            .iter()
-            .all(|(group, resource, verb, _)| ![group, resource, verb].iter().any(|it| *it == "*")),
-        "a right is a wildcard"
-    );
+    for (group, resource, verb, _) in &rights {
+        let wildcard = [group, resource, verb].iter().any(|part| *part == "*");
+        ensure!(!wildcard, "a wildcard: {group} {resource} {verb}");
+    }
     // The other scenarios have used most of them. Alone, this one has to see to it: a pod's Namespace is
     // read, a start from nothing fills the Secret, and a rotation changes it.
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
@@ -42,20 +37,19 @@ async fn used_and_enough(scene: &Scene) -> Result<()> {
     }
     let replicas = scene.replicas()?;
     from_nothing(scene).await?;
-    let shown = async {
-        replicas.start("short-lived", &SHORT_LIVES).await?;
-        replicas.ready().await?;
-        until("every right to be used", PATIENCE * 2, async || {
-            let unused = unused(scene, &rights)?;
-            ensure!(unused.is_empty(), "nobody has needed {unused:?}");
-            Ok(())
+    replicas
+        .restored_after(async || {
+            replicas.start("short-lived", &SHORT_LIVES).await?;
+            replicas.ready().await?;
+            until("every right to be used", PATIENCE * 2, async || {
+                let unused = unused(scene, &rights)?;
+                ensure!(unused.is_empty(), "nobody has needed {unused:?}");
+                Ok(())
+            })
+            .await?;
+            from_nothing(scene).await
         })
         .await
-    }
-    .await;
-    from_nothing(scene).await?;
-    replicas.restore().await?;
-    shown
 }
 
 /// The rights that no request has used. A request that goes beyond all of them is an error.
@@ -102,10 +96,8 @@ fn rights(objects: &[Value]) -> Result<BTreeSet<Right>> {
         let all = rule[name].as_array().map(Vec::as_slice).unwrap_or_default();
         all.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect()
     };
-    for object in objects
-        .iter()
-        .filter(|object| matches!(object["kind"].as_str(), Some("Role" | "ClusterRole")))
-    {
+    let roles = ["Role", "ClusterRole"];
+    for object in objects.iter().filter(|object| roles.iter().any(|kind| object["kind"] == *kind)) {
         for rule in object["rules"].as_array().context("a role without rules")? {
             let names = list(rule, "resourceNames");
             let names: Vec<Option<String>> =
@@ -114,12 +106,8 @@ fn rights(objects: &[Value]) -> Result<BTreeSet<Right>> {
                 for resource in list(rule, "resources") {
                     for verb in list(rule, "verbs") {
                         for name in &names {
-                            rights.insert((
-                                group.clone(),
-                                resource.clone(),
-                                verb.clone(),
-                                name.clone(),
-                            ));
+                            let [group, resource] = [group.clone(), resource.clone()];
+                            rights.insert((group, resource, verb.clone(), name.clone()));
                         }
                     }
                 }

@@ -1,11 +1,11 @@
 //! Runs scenarios, level by level: each level has a cluster of its own, one after the other.
 
-use std::collections::VecDeque;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use anstyle::AnsiColor;
 use anyhow::{Result, bail, ensure};
 use lab::progress::say;
 use tokio::runtime::Handle;
@@ -19,21 +19,18 @@ use crate::product::pods;
 /// The longest that a scenario may take. Each wait in it has its own, shorter limit.
 const LIMIT: Duration = Duration::from_secs(900);
 
-/// How a scenario ended.
 #[derive(Clone)]
 enum Ended {
-    /// It was shown; with figures, if there are any.
-    Shown(String),
-    /// It can't be shown here.
+    /// With figures, if there are any.
+    Passed(String),
     Skipped(String),
-    /// It could not be shown.
     Failed(String),
 }
 
 impl From<Result<String>> for Ended {
     fn from(result: Result<String>) -> Self {
         match result {
-            Ok(figures) => Self::Shown(figures),
+            Ok(figures) => Self::Passed(figures),
             Err(error) if !error.is::<Skip>() => Self::Failed(format!("{error:#}")),
             Err(reason) if std::env::var_os("CI").is_some_and(|value| value == "true") => {
                 Self::Failed(format!("{reason} (a skip fails, as CI=true)"))
@@ -61,14 +58,14 @@ pub(crate) fn run(args: &Args, runtime: &Handle) -> Result<bool> {
     );
     let mut ended = Vec::new();
     for level in [Level::ControlPlane, Level::Node] {
-        let here: Vec<_> =
-            chosen.iter().copied().filter(|scenario| scenario.level == level).collect();
+        let mut here = chosen.clone();
+        here.retain(|scenario| scenario.level == level);
         if !here.is_empty() {
             ended.append(&mut run_level(level, &here, args, runtime));
         }
     }
     let count = |of: fn(&Ended) -> bool| ended.iter().filter(|ended| of(ended)).count();
-    let passed = count(|ended| matches!(ended, Ended::Shown(_)));
+    let passed = count(|ended| matches!(ended, Ended::Passed(_)));
     let failed = count(|ended| matches!(ended, Ended::Failed(_)));
     let skipped = match count(|ended| matches!(ended, Ended::Skipped(_))) {
         0 => String::new(),
@@ -108,7 +105,7 @@ fn run_level(
             return vec![reason; scenarios.len()];
         }
     };
-    let ended = play_all(scenarios, &stage, args.threads.max(1), runtime);
+    let ended = run_all(scenarios, &stage, args.threads.max(1), runtime);
     if ended.iter().any(|ended| matches!(ended, Ended::Failed(_))) {
         stage.cluster.keep_logs();
     }
@@ -141,47 +138,43 @@ async fn tidy(stage: &Stage) {
     }
 }
 
-/// Plays those that may share the stage, so many at a time, and then the others one by one.
-fn play_all(
+/// Runs those that may share the cluster, so many at a time, and then the others one by one.
+fn run_all(
     scenarios: &[&'static Scenario],
     stage: &Arc<Stage>,
     threads: usize,
     runtime: &Handle,
 ) -> Vec<Ended> {
-    let together = |scenario: &&&Scenario| scenario.turn == Turn::Together;
-    let alone = scenarios.iter().copied().filter(|scenario| !together(&scenario));
-    let play = |scenario: &'static Scenario| {
-        let (took, ended) = play(scenario, Arc::clone(stage), runtime);
-        report(scenario.name, Some(took), &ended);
-        ended
-    };
-    let queue: VecDeque<_> = scenarios.iter().copied().filter(|one| together(&one)).collect();
-    let queue = Mutex::new(queue);
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let (together, alone): (Vec<_>, Vec<_>) =
+        scenarios.iter().partition(|scenario| scenario.turn == Turn::Together);
+    let queue = Mutex::new(together.into_iter());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let ended = Mutex::new(Vec::new());
+    let run_one = |scenario| {
+        let one = run_one(scenario, Arc::clone(stage), runtime);
+        ended.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+    };
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some(scenario) = next() {
-                    let one = play(scenario);
-                    ended.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+                    run_one(scenario);
                 }
             });
         }
     });
-    let mut ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
-    ended.extend(alone.map(play));
-    ended
+    alone.into_iter().for_each(run_one);
+    ended.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Plays one scenario, and says how long it took and how it ended.
-fn play(scenario: &Scenario, stage: Arc<Stage>, runtime: &Handle) -> (Duration, Ended) {
+/// Runs one scenario, and reports how long it took and how it ended.
+fn run_one(scenario: &Scenario, stage: Arc<Stage>, runtime: &Handle) -> Ended {
     let started = Instant::now();
     let scene = Scene::new(stage);
-    let played = catch_unwind(AssertUnwindSafe(|| {
+    let ended = catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async {
-            match tokio::time::timeout(LIMIT, (scenario.play)(&scene)).await {
-                Ok(Ok(())) => Ended::Shown(scene.notes().await),
+            match tokio::time::timeout(LIMIT, (scenario.run)(&scene)).await {
+                Ok(Ok(())) => Ended::Passed(scene.notes().await),
                 Ok(Err(error)) => Ended::from(Err(error)),
                 Err(_) => Ended::Failed(format!("not at its end after {} s", LIMIT.as_secs())),
             }
@@ -189,32 +182,28 @@ fn play(scenario: &Scenario, stage: Arc<Stage>, runtime: &Handle) -> (Duration, 
     }));
     let took = started.elapsed();
     runtime.block_on(scene.clear());
-    let ended = played.unwrap_or_else(|panic| {
+    let ended = ended.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Ended::Failed(format!("panicked: {}", text.unwrap_or_default()))
     });
-    (took, ended)
+    report(scenario.name, Some(took), &ended);
+    ended
 }
 
 fn report(name: &str, took: Option<Duration>, ended: &Ended) {
     let (colour, word, reason) = match ended {
-        Ended::Shown(figures) => ("32", "ok", figures),
-        Ended::Skipped(reason) => ("33", "skipped", reason),
-        Ended::Failed(reason) => ("31", "FAILED", reason),
+        Ended::Passed(figures) => (AnsiColor::Green, "ok", figures),
+        Ended::Skipped(reason) => (AnsiColor::Yellow, "skipped", reason),
+        Ended::Failed(reason) => (AnsiColor::Red, "FAILED", reason),
     };
-    let (on, off) = if std::io::stdout().is_terminal() {
-        (format!("\x1b[{colour}m"), "\x1b[0m")
-    } else {
-        (String::new(), "")
-    };
-    let took =
-        took.map_or_else(|| "      -".to_owned(), |took| format!("{:6.1}s", took.as_secs_f32()));
+    let style = colour.on_default();
+    let took = took.map_or("-".to_owned(), |took| format!("{:.1}s", took.as_secs_f32()));
     let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-    print(&format!("{on}{word:<7}{off} {took}  {name}{reason}\n"));
+    print(&format!("{style}{word:<7}{style:#} {took:>7}  {name}{reason}\n"));
 }
 
 fn print(text: &str) {
     // Nobody is left to be told of a standard output that is closed.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = anstream::stdout().write_all(text.as_bytes());
 }

@@ -4,22 +4,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use super::objects::{NAME, pod};
-use super::scene::Scene;
+use super::scene::{LONG, Scene};
 use crate::product::Product;
 use k8s_openapi::api::core::v1 as core;
 use kube::api::LogParams;
 use lab::cluster::api::{Api, Refused, condition};
 use lab::http;
 use lab::until::until;
-
-/// How long a pod may take for what it does, on a slow machine that is busy with other things.
-pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 /// The demo's operations half, as `deploy/demo` has it.
 pub(crate) const HALF: &str = "-acknowledge";
@@ -28,7 +25,7 @@ pub(crate) const HALF: &str = "-acknowledge";
 pub(crate) fn legacy(namespace: &str, name: &str, arguments: &[&str]) -> Value {
     let mut pod = pod(namespace, name);
     pod["metadata"]["labels"] = json!({ NAME: "true", "app": name });
-    pod["spec"]["containers"][0]["image"] = json!(Product::LegacyMock.reference());
+    pod["spec"]["containers"][0]["image"] = json!(Product::LEGACY_MOCK.reference());
     pod["spec"]["containers"][0]["imagePullPolicy"] = json!("IfNotPresent");
     pod["spec"]["containers"][0]["args"] = json!(arguments);
     pod
@@ -76,6 +73,13 @@ pub(crate) async fn set_half(
     Ok(())
 }
 
+/// A namespace with the demo's half in the usual Secret.
+pub(crate) async fn namespace_with_half(scene: &Scene) -> Result<String> {
+    let namespace = scene.namespace(&[]).await?;
+    set_half(scene, &namespace, NAME, "half", HALF).await?;
+    Ok(namespace)
+}
+
 /// Makes sure that a pod is Ready.
 pub(crate) fn is_ready(pod: &Value) -> Result<()> {
     ensure!(condition(pod, "Ready")["status"] == "True", "{}", why_not(pod));
@@ -88,17 +92,40 @@ pub(crate) async fn ready(scene: &Scene, namespace: &str, name: &str) -> Result<
     scene.api().wait(pod, LONG, |pod| is_ready(pod).map(|()| pod.clone())).await
 }
 
-/// Waits until the one pod of an app is Ready, and gives it.
-pub(crate) async fn ready_app(scene: &Scene, namespace: &str, app: &str) -> Result<Value> {
+/// Waits until an app has this many pods and all of them are Ready, and gives them.
+pub(crate) async fn ready_pods(
+    scene: &Scene,
+    namespace: &str,
+    app: &str,
+    count: usize,
+) -> Result<Vec<Value>> {
+    /// For as many as forty, on a slow machine.
+    const ALL: Duration = Duration::from_secs(600);
     let selector = format!("app={app}");
-    scene
-        .api()
-        .wait_all(("Pod", namespace, &selector), LONG, |pods| {
-            let [pod] = pods else { bail!("there are {} pods", pods.len()) };
-            is_ready(pod)?;
-            Ok((*pod).clone())
-        })
-        .await
+    let all_ready = |pods: &[&Value]| {
+        ensure!(pods.len() == count, "there are {} pods instead of {count}", pods.len());
+        pods.iter().map(|pod| is_ready(pod).map(|()| (*pod).clone())).collect()
+    };
+    scene.api().wait_all(("Pod", namespace, &selector), ALL, all_ready).await
+}
+
+/// The same for an app with one pod.
+pub(crate) async fn ready_app(scene: &Scene, namespace: &str, app: &str) -> Result<Value> {
+    ready_pods(scene, namespace, app, 1).await?.pop().context("it was there a moment ago")
+}
+
+/// Waits until a container of a pod has been started again and the pod is Ready, and gives the pod.
+pub(crate) async fn restarted(
+    scene: &Scene,
+    namespace: &str,
+    name: &str,
+    container: &str,
+) -> Result<Value> {
+    let again = |pod: &Value| {
+        ensure!(restarts(pod, container) == 1, "{} restarts", restarts(pod, container));
+        is_ready(pod).map(|()| pod.clone())
+    };
+    scene.api().wait(("Pod", namespace, name), LONG, again).await
 }
 
 /// Waits until a container of a pod runs, and gives the pod.
@@ -108,14 +135,12 @@ pub(crate) async fn running(
     name: &str,
     container: &str,
 ) -> Result<Value> {
-    scene
-        .api()
-        .wait(("Pod", namespace, name), LONG, |pod| {
-            let status = container_status(pod, container);
-            ensure!(!status["state"]["running"].is_null(), "{}", why_not(pod));
-            Ok(pod.clone())
-        })
-        .await
+    let runs = |pod: &Value| {
+        let status = container_status(pod, container);
+        ensure!(!status["state"]["running"].is_null(), "{}", why_not(pod));
+        Ok(pod.clone())
+    };
+    scene.api().wait(("Pod", namespace, name), LONG, runs).await
 }
 
 /// What a pod's status says about a container, in either list.
@@ -149,13 +174,11 @@ pub(crate) fn why_not(pod: &Value) -> String {
     words.join("; ")
 }
 
-/// The address of a pod's port.
 pub(crate) fn address(pod: &Value, port: u16) -> Result<SocketAddr> {
     let ip: IpAddr = pod["status"]["podIP"].as_str().context("the pod has no address")?.parse()?;
     Ok(SocketAddr::new(ip, port))
 }
 
-/// A container's log so far.
 pub(crate) async fn log(
     scene: &Scene,
     namespace: &str,
@@ -187,7 +210,6 @@ pub(crate) async fn sidecar_says(
 /// Answers of Legacy, as a caller of its Service sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// `It works!`
     Works,
     /// What nobody should ever see.
     Uninitialized,
@@ -206,12 +228,10 @@ pub(crate) struct Caller {
 pub(crate) enum Way {
     /// By its own address, on the node.
     Address(SocketAddr),
-    /// Through the API server, from anywhere.
     Proxy(Api, String),
 }
 
 impl Way {
-    /// The way to a Service.
     pub(crate) async fn to(scene: &Scene, namespace: &str, name: &str) -> Result<Self> {
         if scene.cluster().node().is_err() {
             let path = format!("/api/v1/namespaces/{namespace}/services/{name}:http/proxy/");
@@ -222,7 +242,6 @@ impl Way {
         Ok(Self::Address(SocketAddr::new(ip, 3000)))
     }
 
-    /// Asks for `/` once.
     pub(crate) async fn ask(&self) -> Seen {
         let body = match self {
             Self::Address(address) => http::get(*address, "/", Duration::from_secs(2))
@@ -243,7 +262,6 @@ impl Way {
 }
 
 impl Caller {
-    /// Starts asking.
     pub(crate) fn start(way: Way) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&seen);
@@ -260,12 +278,16 @@ impl Caller {
         Self { seen, task }
     }
 
-    /// What it has seen so far.
     pub(crate) async fn seen(&self) -> Vec<(Instant, Seen)> {
         self.seen.lock().await.clone()
     }
 
-    /// Waits until what it has seen after `since` has one of `wanted`.
+    /// How often it has seen this so far.
+    pub(crate) async fn count(&self, wanted: Seen) -> usize {
+        self.seen.lock().await.iter().filter(|(_, what)| *what == wanted).count()
+    }
+
+    /// Waits until it has seen `wanted` after `since`, and says when that was asked.
     pub(crate) async fn until(&self, wanted: Seen, since: Instant) -> Result<Instant> {
         until(&format!("{wanted:?} through the Service"), LONG, async || {
             let seen = self.seen().await;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::{Map, Value, json};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::product::replicas::Replicas;
@@ -12,16 +12,17 @@ use lab::cluster::Cluster;
 
 use super::stage::{Skip, Stage};
 use lab::cluster::api::Api;
-use lab::cluster::kubectl::Kubectl;
+use lab::cluster::kubectl::{Kubectl, Printed};
 use lab::cluster::node::Node;
 
-/// How long a scenario waits for a thing that a controller or a kubelet does, unless it says otherwise.
+/// How long a scenario waits for what a controller does, unless it says otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// The same for what a kubelet does, on a slow machine that is busy with other things.
+pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 /// The label by which everything that a run makes can be told from what was there before.
 const MARK: &str = "secret-handshake-e2e";
 
-/// What one scenario gets.
 pub(crate) struct Scene {
     stage: Arc<Stage>,
     namespaces: Mutex<Vec<String>>,
@@ -29,32 +30,27 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// A scene on a stage.
     pub(crate) fn new(stage: Arc<Stage>) -> Self {
         Self { stage, namespaces: Mutex::new(Vec::new()), notes: Mutex::new(Vec::new()) }
     }
 
-    /// The cluster.
     pub(crate) fn cluster(&self) -> &Arc<Cluster> {
         &self.stage.cluster
     }
 
-    /// The API server, asked by an administrator.
+    /// Asked as an administrator, as `kubectl` is.
     pub(crate) fn api(&self) -> &Api {
         &self.stage.cluster.api
     }
 
-    /// `kubectl`, used by an administrator.
     pub(crate) fn kubectl(&self) -> &Kubectl {
         &self.stage.cluster.kubectl
     }
 
     /// The node of this machine that the pods run on.
     pub(crate) fn node(&self) -> Result<&Node> {
-        self.stage
-            .cluster
-            .node()
-            .map_err(|_| Skip("needs a node that was made here".to_owned()).into())
+        let own = self.cluster().node();
+        own.map_err(|_| Skip("needs a node that was made here".to_owned()).into())
     }
 
     /// Has a figure printed beside the scenario's name.
@@ -62,12 +58,11 @@ impl Scene {
         self.notes.lock().await.push(note);
     }
 
-    /// All such figures.
     pub(crate) async fn notes(&self) -> String {
         self.notes.lock().await.join("; ")
     }
 
-    /// The webhook's processes.
+    /// The webhook, at the level at which it runs as processes.
     pub(crate) fn replicas(&self) -> Result<&Replicas> {
         self.stage.replicas.as_ref().context("the webhook runs in pods here")
     }
@@ -85,16 +80,15 @@ impl Scene {
         Ok(name)
     }
 
-    /// The same, with a name.
     pub(crate) async fn namespace_named(&self, name: &str, labels: &[(&str, &str)]) -> Result<()> {
-        let mut all: Map<String, Value> =
-            labels.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
-        all.insert(MARK.to_owned(), json!("true"));
-        let namespace = json!({
+        let mut namespace = json!({
             "apiVersion": "v1",
             "kind": "Namespace",
-            "metadata": { "name": name, "labels": all },
+            "metadata": { "name": name, "labels": { MARK: "true" } },
         });
+        for (key, value) in labels {
+            namespace["metadata"]["labels"][key] = json!(value);
+        }
         self.api().create(&namespace).await?;
         self.namespaces.lock().await.push(name.to_owned());
         // Without it no pod is admitted.
@@ -103,16 +97,32 @@ impl Scene {
 
     /// Waits for the event in which a controller says that it could not create a pod, and why.
     pub(crate) async fn failed_create(&self, namespace: &str, why: &str) -> Result<()> {
-        self.api()
-            .wait_all(("Event", namespace, ""), PATIENCE, |events| {
-                let told = events.iter().any(|event| {
-                    let text = event["message"].as_str().unwrap_or_default();
-                    event["reason"] == "FailedCreate" && text.contains(why)
-                });
-                ensure!(told, "none of {} events says {why}", events.len());
-                Ok(())
-            })
-            .await
+        let told = |events: &[&Value]| {
+            let mut refused = events.iter().filter(|event| event["reason"] == "FailedCreate");
+            let told = refused.any(|event| event["message"].to_string().contains(why));
+            ensure!(told, "none of {} events says {why}", events.len());
+            Ok(())
+        };
+        self.api().wait_all(("Event", namespace, ""), PATIENCE, told).await
+    }
+
+    /// Waits until a label selector chooses this many pods, and gives them.
+    pub(crate) async fn pods(
+        &self,
+        namespace: &str,
+        selector: &str,
+        count: usize,
+    ) -> Result<Vec<Value>> {
+        let counted = |pods: &[&Value]| {
+            ensure!(pods.len() == count, "there are {} pods instead of {count}", pods.len());
+            Ok(pods.iter().copied().cloned().collect())
+        };
+        self.api().wait_all(("Pod", namespace, selector), LONG, counted).await
+    }
+
+    /// Creates an object as a person does: what kubectl prints is what they read.
+    pub(crate) async fn create(&self, object: &Value) -> Result<Printed> {
+        self.kubectl().call(&["create", "-f", "-"], &object.to_string()).await
     }
 
     /// Has a namespace removed as well when the scenario has ended.
@@ -132,14 +142,11 @@ impl Scene {
 /// Waits until the namespaces that this run has made are gone from a cluster that stays.
 pub(crate) async fn gone(cluster: &Cluster) -> Result<()> {
     let mine = format!("e2e-{}-", std::process::id());
-    cluster
-        .api
-        .wait_all(("Namespace", "", MARK), Duration::from_secs(120), |left| {
-            let mut names = left.iter().filter_map(|found| found["metadata"]["name"].as_str());
-            match names.find(|name| name.starts_with(&mine)) {
-                Some(name) => bail!("{name} is still there"),
-                None => Ok(()),
-            }
-        })
-        .await
+    let none = |left: &[&Value]| {
+        let mut names = left.iter().filter_map(|found| found["metadata"]["name"].as_str());
+        let left = names.find(|name| name.starts_with(&mine));
+        ensure!(left.is_none(), "{} is still there", left.unwrap_or_default());
+        Ok(())
+    };
+    cluster.api.wait_all(("Namespace", "", MARK), LONG, none).await
 }

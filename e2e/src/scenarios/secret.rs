@@ -5,33 +5,18 @@ use serde_json::json;
 
 use super::objects::{NAME, annotated};
 use super::running::{HALF, legacy, log, ready, restarts, running, set_half, sidecar_says};
+use super::scenarios;
 use super::scene::Scene;
-use super::{Scenario, scenario};
 use lab::cluster::api::condition;
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario!(
-        Node,
-        Together,
-        "secret/missing",
-        "no Secret: the pod starts, not Ready, the log says what to create; created, it heals",
-        missing
-    ),
-    scenario!(
-        Node,
-        Together,
-        "secret/wrong",
-        "the wrong half: the log says so; corrected, it heals",
-        wrong
-    ),
-    scenario!(
-        Node,
-        Together,
-        "secret/elsewhere",
-        "the Secret and its key named by annotations",
-        elsewhere
-    ),
-];
+scenarios! {
+    missing: Node, Together, "secret/missing",
+        "no Secret: the pod starts, not Ready, the log says what to create; created, it heals";
+    wrong: Node, Together, "secret/wrong",
+        "the wrong half: the log says so; corrected, it heals";
+    elsewhere: Node, Together, "secret/elsewhere",
+        "the Secret and its key named by annotations";
+}
 
 async fn missing(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[]).await?;

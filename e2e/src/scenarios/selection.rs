@@ -7,35 +7,20 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
 use super::objects::{annotated, labelled, no_sidecar, pod, restricted_pod, sidecar, workload};
+use super::scenarios;
 use super::scene::Scene;
-use super::{Scenario, scenario};
 use crate::product::install::NAMESPACE;
-use lab::cluster::audit::{Call, Event};
+use lab::cluster::audit::{Call, Event, ObjectRef};
 use lab::until::until;
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario!(
-        ControlPlane,
-        Alone,
-        "selection/matrix",
-        "namespace x workload x pod label: the nearest wins, one entry is called, or none",
-        matrix
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "selection/left-out",
-        "handshake done already, mirror pods, kube-system and the webhook's own namespace: never called",
-        left_out
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "selection/spellings-of-no",
-        "false, disabled, off, no and 0 say no in whatever case: the common spellings without a call",
-        spellings_of_no
-    ),
-];
+scenarios! {
+    matrix: ControlPlane, Alone, "selection/matrix",
+        "namespace x workload x pod label: the nearest wins, one entry is called, or none";
+    left_out: ControlPlane, Together, "selection/left-out",
+        "handshake done already, mirror pods, kube-system and the webhook's own namespace: never called";
+    spellings_of_no: ControlPlane, Together, "selection/spellings-of-no",
+        "false, disabled, off, no and 0 say no in whatever case: the common spellings without a call";
+}
 
 /// No label, and every value that the design tells apart.
 const LABELS: [Option<&str>; 7] =
@@ -89,15 +74,10 @@ async fn matrix(scene: &Scene) -> Result<()> {
     for case in &cases {
         let namespace = &namespaces[&case.namespace];
         let called = |resource: &str| -> Result<Vec<String>> {
-            let event = events
-                .iter()
-                .find(|event| {
-                    let about = &event.object_ref;
-                    about.resource == resource
-                        && about.name == case.name
-                        && about.namespace == *namespace
-                })
-                .with_context(|| format!("no audit line for {}", told(case)))?;
+            let wanted = (resource, case.name.as_str(), namespace.as_str());
+            let about = |it: &ObjectRef| (&*it.resource, &*it.name, &*it.namespace) == wanted;
+            let event = events.iter().find(|event| about(&event.object_ref));
+            let event = event.with_context(|| format!("no audit line for {}", told(case)))?;
             Ok(event.webhook_calls()?.into_iter().map(|Call { webhook, .. }| webhook).collect())
         };
         let for_workload: &[&str] = match (case.template, case.workload) {
@@ -120,7 +100,6 @@ async fn matrix(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Every combination there is.
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for namespace in LABELS {
@@ -156,12 +135,8 @@ async fn admitted(scene: &Scene, namespace: &str, case: &Case) -> Result<()> {
         "spec": template["spec"],
     });
     let pod = scene.api().dry_run(&pod).await?;
-    ensure!(
-        sidecar(&pod).is_some() == case.entry().is_some(),
-        "{}: a sidecar is {}",
-        told(case),
-        if sidecar(&pod).is_some() { "there" } else { "not there" }
-    );
+    let there = sidecar(&pod).is_some();
+    ensure!(there == case.entry().is_some(), "{}: that a sidecar is there is {there}", told(case));
     Ok(())
 }
 
@@ -181,11 +156,9 @@ async fn audited(
 ) -> Result<Vec<Event>> {
     let audit = scene.cluster().audit()?;
     until("the audit log", Duration::from_secs(20), async || {
-        let events: Vec<Event> = audit
-            .events("dryRun=All")?
-            .into_iter()
-            .filter(|event| namespaces.values().any(|name| *name == event.object_ref.namespace))
-            .collect();
+        let ours = |about: &ObjectRef| namespaces.values().any(|name| *name == about.namespace);
+        let mut events = audit.events("dryRun=All")?;
+        events.retain(|event| ours(&event.object_ref));
         let wanted = cases.len() * 2;
         ensure!(events.len() >= wanted, "{} of {wanted} lines are there", events.len());
         Ok(events)
@@ -220,12 +193,8 @@ async fn left_out(scene: &Scene) -> Result<()> {
         ensure!(events.len() == count, "{} of {count} lines are there", events.len());
         for event in events {
             let calls = event.webhook_calls()?;
-            ensure!(
-                calls.is_empty(),
-                "{} was called in {}",
-                calls[0].webhook,
-                event.object_ref.namespace
-            );
+            let namespace = event.object_ref.namespace;
+            ensure!(calls.is_empty(), "{} was called in {namespace}", calls[0].webhook);
         }
         Ok(())
     })

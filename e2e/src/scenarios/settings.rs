@@ -4,55 +4,25 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::objects::{NAME, annotated, labelled, pod, restricted_pod, the_sidecar, workload};
+use super::scenarios;
 use super::scene::{PATIENCE, Scene};
-use super::{Scenario, scenario};
 use crate::product::install::{NAMESPACE, WEBHOOK};
 use lab::until::until;
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario!(
-        ControlPlane,
-        Together,
-        "settings/on-a-namespace",
-        "kubectl annotate namespace sets Legacy's port for unchanged manifests; the pod template's own counts more",
-        on_a_namespace
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "settings/invalid-on-a-namespace",
-        "an invalid value on a Namespace: pods that inherit the wish are noted, pods that ask are refused",
-        invalid_on_a_namespace
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "settings/half-from-elsewhere",
-        "a half from a file or from the Secrets Store CSI driver: admitted under `restricted`, no Secret's volume",
-        half_from_elsewhere
-    ),
-    scenario!(
-        ControlPlane,
-        Together,
-        "settings/priority",
-        "the webhook's requests are in the FlowSchema of its own, in workload-high",
-        priority
-    ),
-    scenario!(
-        ControlPlane,
-        Alone,
-        "settings/by-flags",
-        "what neither the pod nor its Namespace sets, the webhook's flags do",
-        by_flags
-    ),
-    scenario!(
-        ControlPlane,
-        Alone,
-        "settings/unreadable-namespace",
-        "without the right to read Namespaces pods are refused with the reason, and come when it is back",
-        unreadable_namespace
-    ),
-];
+scenarios! {
+    on_a_namespace: ControlPlane, Together, "settings/on-a-namespace",
+        "kubectl annotate namespace sets Legacy's port for unchanged manifests; the pod template's own counts more";
+    invalid_on_a_namespace: ControlPlane, Together, "settings/invalid-on-a-namespace",
+        "an invalid value on a Namespace: pods that inherit the wish are noted, pods that ask are refused";
+    half_from_elsewhere: ControlPlane, Together, "settings/half-from-elsewhere",
+        "a half from a file or from the Secrets Store CSI driver: admitted under `restricted`, no Secret's volume";
+    priority: ControlPlane, Together, "settings/priority",
+        "the webhook's requests are in the FlowSchema of its own, in workload-high";
+    by_flags: ControlPlane, Alone, "settings/by-flags",
+        "what neither the pod nor its Namespace sets, the webhook's flags do";
+    unreadable_namespace: ControlPlane, Alone, "settings/unreadable-namespace",
+        "without the right to read Namespaces pods are refused with the reason, and come when it is back";
+}
 
 /// Whether the sidecar of a pod has this argument.
 fn has_argument(pod: &Value, argument: &str) -> Result<()> {

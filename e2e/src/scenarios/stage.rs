@@ -20,7 +20,6 @@ use crate::{cache, product};
 #[error("{0}")]
 pub(crate) struct Skip(pub(crate) String);
 
-/// A cluster with the product on it.
 pub(crate) struct Stage {
     pub(crate) cluster: Arc<Cluster>,
     /// The webhook, where it runs as processes of this machine.
@@ -85,7 +84,7 @@ pub(crate) async fn with_pods(args: &Args) -> Result<Stage> {
 }
 
 async fn cluster(args: &Args, node: bool) -> Result<Cluster> {
-    let version = args.kubernetes.unwrap_or_default().resolve()?;
+    let version = args.kubernetes.unwrap_or_default();
     let state = match args.command {
         Some(Command::Up) => State::at(&up_dir()?).context("end it with `cargo e2e -- down`")?,
         _ => State::temporary("secret-handshake-e2e-")?,

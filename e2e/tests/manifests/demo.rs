@@ -54,8 +54,8 @@ fn the_compose_file_runs_what_a_pod_would() {
     let text = std::fs::read_to_string(workspace().join("deploy/compose/compose.yaml")).unwrap();
     let compose: Value = serde_saphyr::from_str(&text).unwrap();
     let sidecar = &compose["services"]["handshake"];
-    assert_eq!(sidecar["image"], Product::Sidecar.reference());
-    assert_eq!(compose["services"]["legacy"]["image"], Product::LegacyMock.reference());
+    assert_eq!(sidecar["image"], Product::SIDECAR.reference());
+    assert_eq!(compose["services"]["legacy"]["image"], Product::LEGACY_MOCK.reference());
     let command: Vec<String> = serde_json::from_value(sidecar["command"].clone()).unwrap();
     let Ok(Parsed::Run(args)) = SidecarArgs::parse(command) else { panic!("not its flags") };
     assert_eq!(sidecar["secrets"][0]["target"], args.half_file.to_str().unwrap());

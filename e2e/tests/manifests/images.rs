@@ -19,11 +19,11 @@ fn images_have_the_version_of_the_workspace() {
     }
     if kubectl() {
         let deployment = deployment();
-        assert_eq!(container(&deployment).image, Some(Product::Webhook.reference()));
+        assert_eq!(container(&deployment).image, Some(Product::WEBHOOK.reference()));
         let policy = flags(&deployment).sidecar;
-        assert_eq!(policy.image, Product::Sidecar.reference());
+        assert_eq!(policy.image, Product::SIDECAR.reference());
         let legacy: Deployment = find(demo(), "Deployment");
-        assert_eq!(container(&legacy).image, Some(Product::LegacyMock.reference()));
+        assert_eq!(container(&legacy).image, Some(Product::LEGACY_MOCK.reference()));
     }
 }
 
@@ -44,8 +44,8 @@ fn an_overlay_changes_both_images() {
         "resources: [{base}]\nconfigurations: [images.yaml]\nimages:\n\
          - {{name: {0}, newName: registry.test/{0}, newTag: v9}}\n\
          - {{name: {1}, newName: registry.test/{1}, newTag: v9}}\n",
-        Product::Webhook.image(),
-        Product::Sidecar.image(),
+        Product::WEBHOOK.image,
+        Product::SIDECAR.image,
     );
     std::fs::write(folder.path().join("kustomization.yaml"), overlay).unwrap();
     let deployment: Deployment = find(&kustomize(folder.path()), "Deployment");
@@ -60,13 +60,13 @@ fn an_overlay_changes_both_images() {
 #[test]
 fn dockerfiles_say_what_the_images_are() {
     for product in Product::ALL {
-        let text = std::fs::read_to_string(workspace().join(product.dockerfile())).unwrap();
+        let text = std::fs::read_to_string(workspace().join(product.dockerfile)).unwrap();
         let (_, image) = text.split_once("\nFROM scratch\n").unwrap();
-        let package = product.package();
+        let package = product.package;
         let mut expected = vec![
             format!("ARG VERSION={VERSION}\n"),
             format!("COPY --from=build /image/{package} /{package}\n"),
-            format!("\nUSER {}\n", product.user()),
+            format!("\nUSER {}\n", product.user),
             format!("\nENTRYPOINT [\"/{package}\"]\n"),
         ];
         for (key, value) in product.labels() {
@@ -74,9 +74,9 @@ fn dockerfiles_say_what_the_images_are() {
             expected.push(format!("{key}=\"{value}\""));
         }
         for line in expected {
-            assert!(image.contains(&line), "{} lacks {line:?}", product.dockerfile());
+            assert!(image.contains(&line), "{} lacks {line:?}", product.dockerfile);
         }
-        assert!(text.contains(&format!("--profile {}", product.profile())), "{package}");
+        assert!(text.contains(&format!("--profile {}", product.profile)), "{package}");
     }
 }
 

@@ -29,9 +29,7 @@ pub struct Api {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the API server answered {code}: {message}")]
 pub struct Refused {
-    /// The HTTP status.
     pub code: u16,
-    /// What `kubectl` would print.
     pub message: String,
 }
 
@@ -111,13 +109,11 @@ impl Api {
         }
     }
 
-    /// Reads an object.
     pub async fn get(&self, kind: &str, namespace: &str, name: &str) -> Result<Value> {
         let got = self.of(kind, namespace)?.get(name).await;
         value(got).with_context(|| format!("reading {kind} {namespace}/{name}"))
     }
 
-    /// Whether an object is there.
     pub async fn exists(&self, kind: &str, namespace: &str, name: &str) -> Result<bool> {
         Ok(self.of(kind, namespace)?.get_opt(name).await.map_err(plain)?.is_some())
     }
@@ -175,7 +171,6 @@ impl Api {
         found.await.with_context(|| format!("waiting for {kind} {namespace}/{name}"))
     }
 
-    /// Watches until an object is gone.
     pub async fn wait_gone(
         &self,
         (kind, namespace, name): (&str, &str, &str),

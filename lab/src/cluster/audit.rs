@@ -9,27 +9,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-/// The audit log of one API server.
 #[derive(Clone, Debug)]
 pub struct AuditLog(PathBuf);
 
-/// One request, as it was answered.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     /// `ResponseComplete`, or `ResponseStarted` for a watch.
     pub stage: String,
-    /// `create`, `get`, `list`, `watch`, `update`, `patch`, `delete`.
     pub verb: String,
-    /// The path with its query.
     #[serde(rename = "requestURI")]
     pub request_uri: String,
-    /// Who asked.
     pub user: User,
-    /// What it was about.
     #[serde(default)]
     pub object_ref: ObjectRef,
-    /// What was answered.
     #[serde(default)]
     pub response_status: Status,
     /// Notes of the admission plugins among others.
@@ -37,50 +30,39 @@ pub struct Event {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// Who asked.
 #[derive(Clone, Debug, Deserialize)]
 pub struct User {
     /// `system:serviceaccount:NAMESPACE:NAME` for a pod.
     pub username: String,
 }
 
-/// What a request was about.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ObjectRef {
-    /// `pods`.
     pub resource: String,
     /// `status`, `eviction`; empty for the object itself.
     pub subresource: String,
-    /// The namespace, if it has one.
     pub namespace: String,
     /// The name; empty for a create with `generateName` and for lists.
     pub name: String,
-    /// Empty for the core group.
     pub api_group: String,
 }
 
-/// What was answered.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Status {
-    /// The HTTP status.
     pub code: u16,
 }
 
 /// One call of a mutating webhook.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct Call {
-    /// The configuration.
     pub configuration: String,
-    /// The entry in it.
     pub webhook: String,
-    /// Whether it changed the object.
     pub mutated: bool,
 }
 
 impl AuditLog {
-    /// The log in this file.
     pub fn new(path: &Path) -> Self {
         Self(path.to_owned())
     }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::api::{Api, client};
 use super::pki::{Authority, Credentials, kubeconfig, service_account_key};
-use super::programs::{Program, Programs};
+use super::programs::Programs;
 use crate::daemon::Daemon;
 use crate::network::free_port;
 use crate::state::State;
@@ -22,38 +22,44 @@ const SERVICE_RANGE: &str = "10.232.0.0/16";
 /// The Service `kubernetes`, the first of them.
 const KUBERNETES_SERVICE: &str = "10.232.0.1";
 
+/// Everything by its metadata: who did what to which object, and which webhooks were called for it.
+const AUDIT_POLICY: &str = "
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - { level: None, resources: [{ group: coordination.k8s.io }] }
+  - { level: Metadata }
+";
+
 /// How long the API server may take to be ready, on a slow machine that is busy with other things.
 const START: Duration = Duration::from_secs(180);
 
-/// A running control plane.
 pub struct ControlPlane {
-    /// A connection to the API server, as an administrator.
+    /// A connection to the API server as an administrator, which is who the kubeconfig is for too.
     pub api: Api,
-    /// Where the API server listens.
     pub server: SocketAddr,
-    /// A kubeconfig that may do everything.
     pub kubeconfig: PathBuf,
     /// The audit log: one JSON object a line.
     pub audit_log: PathBuf,
     /// A port of 127.0.0.1. The API server shows a client certificate to a webhook at this address, and
     /// to no other. The certificate's authority is the cluster's own.
     pub certified_port: u16,
-    /// The cluster's certificate authority.
     pub ca: PathBuf,
 }
 
 /// Where a control plane listens, and for whom.
 #[derive(Clone, Copy, Debug)]
-pub struct Reach {
+pub(super) struct Reach {
     /// The address of the API server, which is what the Service `kubernetes` leads to as well.
-    pub address: IpAddr,
+    pub(super) address: IpAddr,
     /// The name of the node whose kubelet the API server is to trust, if there will be one.
-    pub node: Option<&'static str>,
+    pub(super) node: Option<&'static str>,
 }
 
 impl Reach {
     /// For this machine's own processes alone.
-    pub const LOOPBACK: Self = Self { address: IpAddr::V4(Ipv4Addr::LOCALHOST), node: None };
+    pub(super) const LOOPBACK: Self = Self { address: IpAddr::V4(Ipv4Addr::LOCALHOST), node: None };
 }
 
 impl ControlPlane {
@@ -62,7 +68,7 @@ impl ControlPlane {
     /// # Errors
     ///
     /// One of its processes ends, or it is not ready in time; the message has the end of a log.
-    pub async fn start(programs: &Programs, state: &State, reach: Reach) -> Result<Self> {
+    pub(super) async fn start(programs: &Programs, state: &State, reach: Reach) -> Result<Self> {
         // Free ports are found by asking for some and letting them go again, so another process may
         // take one in between.
         let mut attempts = 3;
@@ -89,7 +95,7 @@ impl ControlPlane {
         let config = state.path("kubeconfig");
         certificates(state, server, reach)?;
 
-        let mut etcd = Command::new(programs.path(Program::Etcd)?);
+        let mut etcd = Command::new(programs.path("etcd")?);
         let etcd_url = format!("http://127.0.0.1:{etcd_port}");
         etcd.arg("--data-dir").arg(state.path("etcd")).args([
             &format!("--listen-client-urls={etcd_url}"),
@@ -110,19 +116,16 @@ impl ControlPlane {
             Ok(client.request_text(http::Request::get("/readyz").body(Vec::new())?).await?)
         })
         .await?;
-        for (name, program) in [
-            ("kube-controller-manager", Program::ControllerManager),
-            ("kube-scheduler", Program::Scheduler),
-        ] {
+        for name in ["kube-controller-manager", "kube-scheduler"] {
             let own = state.path(&format!("{name}.kubeconfig"));
-            let mut command = Command::new(programs.path(program)?);
+            let mut command = Command::new(programs.path(name)?);
             for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
                 command.arg(format!("--{flag}={}", own.display()));
             }
             // Port 0 is no port at all: nobody asks for their metrics, and two runs don't meet.
             command.args(["--leader-elect=false", "--secure-port=0"]);
             command.args(["--kube-api-qps=300", "--kube-api-burst=600"]);
-            if program == Program::ControllerManager {
+            if name == "kube-controller-manager" {
                 let key = pki.join("sa.key");
                 command
                     .arg("--use-service-account-credentials=true")
@@ -192,12 +195,12 @@ fn api_server(
     etcd: &str,
     certified_port: u16,
 ) -> Result<Command> {
-    let policy = state.path("audit-policy.json");
-    fs::write(&policy, audit_policy().to_string())?;
+    let policy = state.path("audit-policy.yaml");
+    fs::write(&policy, AUDIT_POLICY)?;
     let admission_config = state.path("admission.json");
     fs::write(&admission_config, admission(state, certified_port)?.to_string())?;
     let pki = state.path("pki");
-    let mut command = Command::new(programs.path(Program::ApiServer)?);
+    let mut command = Command::new(programs.path("kube-apiserver")?);
     for (flag, file) in [
         ("client-ca-file", "ca.crt"),
         ("tls-cert-file", "apiserver.crt"),
@@ -238,19 +241,6 @@ fn api_server(
         command.arg("--endpoint-reconciler-type=none");
     }
     Ok(command)
-}
-
-/// Everything by its metadata: who did what to which object, and which webhooks were called for it.
-fn audit_policy() -> serde_json::Value {
-    json!({
-        "apiVersion": "audit.k8s.io/v1",
-        "kind": "Policy",
-        "omitStages": ["RequestReceived"],
-        "rules": [
-            { "level": "None", "resources": [{ "group": "coordination.k8s.io" }] },
-            { "level": "Metadata" },
-        ],
-    })
 }
 
 /// The API server shows a client certificate to webhooks only if it is told which, and to whom:

@@ -15,29 +15,22 @@ const CALL: Duration = Duration::from_secs(120);
 /// A `kubectl` that talks to one cluster.
 #[derive(Clone, Debug)]
 pub struct Kubectl {
-    /// The program.
     pub program: PathBuf,
     /// Its kubeconfig; the usual one without.
     pub kubeconfig: Option<PathBuf>,
-    /// The context in it; the current one without.
     pub context: Option<String>,
     /// The folder for what it learns about the cluster.
     pub cache: PathBuf,
 }
 
-/// What a call printed.
 #[derive(Clone, Debug)]
 pub struct Printed {
-    /// Whether it exited with 0.
     pub success: bool,
-    /// Its standard output.
     pub stdout: String,
-    /// Its standard error: warnings and refusals.
     pub stderr: String,
 }
 
 impl Printed {
-    /// The texts after `Warning:`.
     pub fn warnings(&self) -> Vec<&str> {
         self.stderr.lines().filter_map(|line| line.strip_prefix("Warning: ")).collect()
     }
@@ -81,7 +74,6 @@ impl Kubectl {
         self.run_with(arguments, "").await
     }
 
-    /// The same, with `input`.
     pub async fn run_with<A: AsRef<OsStr>>(&self, arguments: &[A], input: &str) -> Result<String> {
         let printed = self.call(arguments, input).await?;
         if !printed.success {

@@ -1,7 +1,7 @@
 //! A Kubernetes for the length of a run, or somebody else's.
 //!
 //! ```text
-//!   go ─▶ release ─▶ programs      which version; from KUBEBUILDER_ASSETS, else from Go modules, kept
+//!   release ─▶ programs            which version; from KUBEBUILDER_ASSETS, else from Go modules, kept
 //!                        │
 //!   pki ─▶ control_plane ◀┴─▶ node   etcd, API server, controllers, scheduler; containerd, kubelet, kube-proxy
 //!                │
@@ -11,7 +11,6 @@
 pub mod api;
 pub mod audit;
 mod control_plane;
-mod go;
 pub mod kubectl;
 pub mod node;
 pub mod pki;
@@ -30,14 +29,12 @@ pub use control_plane::ControlPlane;
 use control_plane::Reach;
 use kubectl::Kubectl;
 use node::Node;
-use programs::{Program, Programs};
+use programs::Programs;
 use release::Version;
 
 /// A cluster: one that was made here, or somebody else's.
 pub struct Cluster {
-    /// A connection to its API server, as an administrator.
     pub api: Api,
-    /// `kubectl`, as an administrator.
     pub kubectl: Kubectl,
     own: Option<Own>,
     scratch: tempfile::TempDir,
@@ -51,10 +48,8 @@ struct Own {
     state: State,
 }
 
-/// What to make a cluster of.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup<'a> {
-    /// The release of its API server.
     pub version: Version,
     /// Whether it has a node, on which pods run. That takes root; see [`node::missing`].
     pub node: bool,
@@ -69,8 +64,8 @@ impl Cluster {
     ///
     /// A program of it can't be built, or it does not start; its logs are kept then.
     pub async fn start(setup: &Setup<'_>, state: State) -> Result<Self> {
-        let wanted =
-            [Program::CONTROL_PLANE, if setup.node { Program::NODE } else { &[] }].concat();
+        let for_node = if setup.node { programs::NODE } else { &[] };
+        let wanted = [programs::CONTROL_PLANE, for_node].concat();
         let programs = Programs::provide(setup.cache, setup.version, &wanted)?;
         let node = if setup.node {
             format!(" with a node (kubelet {})", programs.version.kubelet()?)
@@ -93,7 +88,7 @@ impl Cluster {
         Ok(Self {
             api: control_plane.api.clone(),
             kubectl: Kubectl {
-                program: programs.path(Program::Kubectl)?.to_owned(),
+                program: programs.path("kubectl")?.to_owned(),
                 kubeconfig: Some(control_plane.kubeconfig.clone()),
                 context: None,
                 cache: scratch.path().join("kubectl"),
@@ -143,7 +138,6 @@ impl Cluster {
         self.made_here()?.node.as_ref().context("this cluster has no node")
     }
 
-    /// The control plane, if it was made here.
     pub fn control_plane(&self) -> Result<&ControlPlane> {
         Ok(&self.made_here()?.control_plane)
     }

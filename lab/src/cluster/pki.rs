@@ -23,9 +23,7 @@ pub struct Authority {
 /// A certificate and its key, as files.
 #[derive(Clone, Debug)]
 pub struct Pair {
-    /// The certificate, PEM.
     pub certificate: PathBuf,
-    /// The private key, PEM.
     pub key: PathBuf,
 }
 
@@ -41,12 +39,10 @@ impl Authority {
         Ok(Self { issuer, folder: folder.to_owned(), name: name.to_owned() })
     }
 
-    /// Its own certificate's file.
     pub fn certificate(&self) -> PathBuf {
         self.folder.join(format!("{}.crt", self.name))
     }
 
-    /// Its own certificate, PEM.
     pub fn pem(&self) -> String {
         self.issuer.pem()
     }
@@ -86,9 +82,7 @@ pub fn service_account_key(folder: &Path) -> Result<()> {
 
 /// How a kubeconfig's user shows who it is.
 pub enum Credentials<'a> {
-    /// By a certificate.
     Certificate(&'a Pair),
-    /// By a bearer token.
     Token(&'a str),
 }
 

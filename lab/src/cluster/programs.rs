@@ -12,63 +12,32 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
-use super::go;
-use super::release::{ETCD, Version, Wanted};
+use super::release::{ETCD, Version};
 use crate::command::{command, read};
 use crate::progress::{Steps, say};
 
 /// What compiling one package costs on average, in seconds of one core; measured on Kubernetes 1.37.
 const SECONDS_PER_PACKAGE: f64 = 0.4;
 
-/// A program of a cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Program {
-    /// The API server's store.
-    Etcd,
-    /// The API server.
-    ApiServer,
-    /// The controllers: Deployments, Jobs, garbage collection, service accounts and the rest.
-    ControllerManager,
-    /// The scheduler.
-    Scheduler,
-    /// What people talk to the API server with.
-    Kubectl,
-    /// What makes Services work on a node.
-    Proxy,
-    /// What runs the pods of a node.
-    Kubelet,
-}
+const GO_REMEDY: &str = "install Go 1.21 or newer (https://go.dev/dl/; it fetches the toolchain that \
+                         Kubernetes asks for by itself), or put a cluster's programs into a folder and \
+                         name it in KUBEBUILDER_ASSETS, or use a cluster that you have";
 
-impl Program {
-    /// What a cluster without a node consists of.
-    pub const CONTROL_PLANE: &[Self] =
-        &[Self::Etcd, Self::ApiServer, Self::ControllerManager, Self::Scheduler, Self::Kubectl];
-    /// What a node takes besides.
-    pub const NODE: &[Self] = &[Self::Proxy, Self::Kubelet];
-
-    /// The file's name, here and in `KUBEBUILDER_ASSETS`.
-    pub fn file_name(self) -> &'static str {
-        match self {
-            Self::Etcd => "etcd",
-            Self::ApiServer => "kube-apiserver",
-            Self::ControllerManager => "kube-controller-manager",
-            Self::Scheduler => "kube-scheduler",
-            Self::Kubectl => "kubectl",
-            Self::Proxy => "kube-proxy",
-            Self::Kubelet => "kubelet",
-        }
-    }
-}
+/// What a cluster without a node consists of: the names of programs, here and in `KUBEBUILDER_ASSETS`.
+pub(super) const CONTROL_PLANE: &[&str] =
+    &["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
+/// What a node takes besides.
+pub(super) const NODE: &[&str] = &["kube-proxy", "kubelet"];
 
 /// The programs of one cluster, ready to be run.
 #[derive(Clone, Debug)]
-pub struct Programs {
+pub(super) struct Programs {
     /// The version of the API server.
-    pub version: Version,
-    paths: BTreeMap<Program, PathBuf>,
+    pub(super) version: Version,
+    paths: BTreeMap<&'static str, PathBuf>,
 }
 
 impl Programs {
@@ -81,49 +50,51 @@ impl Programs {
     ///
     /// Go is missing or too old, the module proxy can't be reached, or the build fails; the message
     /// says which.
-    pub fn provide(cache: &Path, mut version: Version, wanted: &[Program]) -> Result<Self> {
+    pub(super) fn provide(
+        cache: &Path,
+        mut version: Version,
+        wanted: &[&'static str],
+    ) -> Result<Self> {
         let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
-        let brought = |program: Program| {
-            let path = assets.as_ref()?.join(program.file_name());
+        let brought = |program: &str| {
+            let path = assets.as_ref()?.join(program);
             path.exists().then_some(path)
         };
-        if let Some(server) = brought(Program::ApiServer) {
+        if let Some(server) = brought("kube-apiserver") {
             let said = read(&mut command(&server, ["--version"])).context("KUBEBUILDER_ASSETS")?;
-            version = said.trim_start_matches("Kubernetes ").parse::<Wanted>()?.resolve()?;
+            version = said.trim_start_matches("Kubernetes ").parse()?;
         }
         let mut paths = BTreeMap::new();
         // Programs of one version are built together: most of their packages are the same.
-        let mut missing = BTreeMap::<PathBuf, (Source, Vec<Program>)>::new();
+        let mut missing = BTreeMap::<Source, Vec<&str>>::new();
         for &program in wanted {
             let source = match program {
-                Program::Etcd => Source::Etcd,
-                Program::Kubelet => Source::Kubernetes(version.kubelet()?),
+                "etcd" => Source::Etcd,
+                "kubelet" => Source::Kubernetes(version.kubelet()?),
                 _ => Source::Kubernetes(version),
             };
-            let folder = cache.join("kubernetes").join(source.folder());
-            let path = brought(program).unwrap_or_else(|| folder.join(program.file_name()));
+            let kept = cache.join("kubernetes").join(source.folder()).join(program);
+            let path = brought(program).unwrap_or(kept);
             if !path.exists() {
-                missing.entry(folder).or_insert((source, Vec::new())).1.push(program);
+                missing.entry(source).or_default().push(program);
             }
             paths.insert(program, path);
         }
-        for (folder, (source, programs)) in missing {
-            build(&folder, source, &programs)?;
+        for (source, programs) in missing {
+            build(&cache.join("kubernetes").join(source.folder()), source, &programs)?;
         }
         Ok(Self { version, paths })
     }
 
     /// The path of a program that was asked for.
-    pub fn path(&self, program: Program) -> Result<&Path> {
-        self.paths
-            .get(&program)
-            .map(PathBuf::as_path)
-            .with_context(|| format!("{} is not part of this cluster", program.file_name()))
+    pub(super) fn path(&self, program: &str) -> Result<&Path> {
+        let path = self.paths.get(program).map(PathBuf::as_path);
+        path.with_context(|| format!("{program} is not part of this cluster"))
     }
 }
 
 /// A module that programs are built from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
     Etcd,
     Kubernetes(Version),
@@ -138,12 +109,10 @@ impl Source {
     }
 
     /// The Go package of one of its programs, and how `go build` calls the program.
-    fn package(self, program: Program) -> (String, &'static str) {
+    fn package(self, program: &str) -> (String, &str) {
         match self {
             Self::Etcd => ("go.etcd.io/etcd/server/v3".to_owned(), "server"),
-            Self::Kubernetes(_) => {
-                (format!("k8s.io/kubernetes/cmd/{}", program.file_name()), program.file_name())
-            }
+            Self::Kubernetes(_) => (format!("k8s.io/kubernetes/cmd/{program}"), program),
         }
     }
 
@@ -161,9 +130,22 @@ impl Source {
     }
 }
 
+/// Makes sure that there is a Go that fetches for itself the toolchain that a module asks for.
+fn check_go() -> Result<()> {
+    let Ok(version) = read(&mut command("go", ["env", "GOVERSION"])) else {
+        bail!("Kubernetes is to be built, and there is no Go on this machine: {GO_REMEDY}");
+    };
+    let minor = version.strip_prefix("go1.").and_then(|rest| {
+        rest.split(|other: char| !other.is_ascii_digit()).next()?.parse::<u32>().ok()
+    });
+    let fits = minor.is_some_and(|minor| minor >= 21);
+    ensure!(fits, "Kubernetes is to be built, and Go here is {version}: {GO_REMEDY}");
+    Ok(())
+}
+
 /// Builds programs into `folder`. One process does so at a time; the others wait.
-fn build(folder: &Path, source: Source, programs: &[Program]) -> Result<()> {
-    go::check()?;
+fn build(folder: &Path, source: Source, programs: &[&str]) -> Result<()> {
+    check_go()?;
     let (module, partial) = (folder.join("module"), folder.join("partial"));
     for folder in [&module, &partial] {
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
@@ -173,37 +155,23 @@ fn build(folder: &Path, source: Source, programs: &[Program]) -> Result<()> {
         say("another run is building Kubernetes: waiting for it");
         lock.lock()?;
     }
-    let left: Vec<Program> = programs
-        .iter()
-        .copied()
-        .filter(|program| !folder.join(program.file_name()).exists())
-        .collect();
+    let mut left = programs.to_vec();
+    left.retain(|program| !folder.join(program).exists());
     if left.is_empty() {
         return Ok(());
     }
     let flags = source.module(&module)?;
-    let packages: Vec<String> = left.iter().map(|program| source.package(*program).0).collect();
-    let names: Vec<&str> = left.iter().map(|program| program.file_name()).collect();
+    let packages: Vec<String> = left.iter().map(|program| source.package(program).0).collect();
+    let mut list = command("go", ["list", "-mod=mod", "-deps"]);
+    let listed = read(list.args(&packages).current_dir(&module))?.lines().count();
     let mut go = command("go", ["build", "-v", "-mod=mod", "-trimpath"]);
     go.arg(format!("-ldflags={flags}")).arg("-o").arg(&partial).args(&packages);
-    let listed = go_list(&module, &packages)?;
-    watch_build(
-        &format!("{} of {}", names.join(", "), source.folder()),
-        listed,
-        go.current_dir(&module),
-    )?;
+    let what = format!("{} of {}", left.join(", "), source.folder());
+    watch_build(&what, listed as u64, go.current_dir(&module))?;
     for program in left {
-        let built = partial.join(source.package(program).1);
-        fs::rename(built, folder.join(program.file_name()))?;
+        fs::rename(partial.join(source.package(program).1), folder.join(program))?;
     }
     Ok(())
-}
-
-/// How many packages these are made of.
-fn go_list(module: &Path, packages: &[String]) -> Result<u64> {
-    let mut arguments = vec!["list", "-mod=mod", "-deps"];
-    arguments.extend(packages.iter().map(String::as_str));
-    Ok(go::run(module, &arguments)?.lines().count() as u64)
 }
 
 /// Runs `go build -v`, which prints the name of each package that it compiles, and shows how far it is.
@@ -245,7 +213,8 @@ fn kubernetes_module(module: &Path, release: Version) -> Result<String> {
         dir: PathBuf,
     }
     let wanted = format!("k8s.io/kubernetes@v{release}");
-    let downloaded = go::run(module, &["mod", "download", "-json", &wanted])?;
+    let mut download = command("go", ["mod", "download", "-json", &wanted]);
+    let downloaded = read(download.current_dir(module))?;
     let source = serde_json::from_str::<Download>(&downloaded)?.dir;
     let original = fs::read_to_string(source.join("go.mod"))?;
     fs::write(module.join("go.mod"), go_mod(&original, release))?;

@@ -5,10 +5,8 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::go;
-
 /// The patch releases that this project is run against, newest first: what `--kubernetes 1.37` means,
-/// and the first is the default. Any other release can be asked for too.
+/// and the first is the default. Any other can be asked for with its patch number.
 pub const KNOWN: &[Version] = &[Version { minor: 37, patch: 2 }, Version { minor: 34, patch: 4 }];
 
 /// The newest kubelet that runs on what stable distributions have: from 1.35 on the kubelet wants
@@ -23,12 +21,10 @@ const KUBELET_SKEW: u32 = 3;
 /// The etcd that goes with every one of them.
 pub const ETCD: &str = "3.7.3";
 
-/// A release of Kubernetes 1.
+/// A release of Kubernetes 1: of 1.37.2, the 37 and the 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// The 37 of 1.37.2.
     pub minor: u32,
-    /// The 2 of 1.37.2.
     pub patch: u32,
 }
 
@@ -58,62 +54,28 @@ impl fmt::Display for Version {
     }
 }
 
-/// A release as a person asks for it: `1.37` or `1.37.2`, with or without a `v`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    minor: u32,
-    patch: Option<u32>,
-}
-
-impl Wanted {
-    /// The release to use, with its patch number: the one this project knows, else the newest that the
-    /// Go module proxy has.
-    ///
-    /// # Errors
-    ///
-    /// The release is none that is known here, and Go can't say which patch releases there are.
-    pub fn resolve(self) -> Result<Version> {
-        let Self { minor, patch } = self;
-        if let Some(patch) = patch {
-            return Ok(Version { minor, patch });
-        }
-        if let Some(known) = KNOWN.iter().find(|known| known.minor == minor) {
-            return Ok(*known);
-        }
-        let listed = go::versions_of("k8s.io/kubernetes")?;
-        listed
-            .iter()
-            .filter_map(|version| version.parse::<Self>().ok())
-            .filter(|listed| listed.minor == minor)
-            .filter_map(|listed| listed.patch)
-            .max()
-            .map(|patch| Version { minor, patch })
-            .with_context(|| format!("there is no release of Kubernetes 1.{minor}"))
-    }
-}
-
-impl Default for Wanted {
+impl Default for Version {
     fn default() -> Self {
-        Self { minor: KNOWN[0].minor, patch: Some(KNOWN[0].patch) }
+        KNOWN[0]
     }
 }
 
-impl FromStr for Wanted {
+impl FromStr for Version {
     type Err = anyhow::Error;
 
+    /// Reads `1.37` or `1.37.2`, with or without a `v`.
     fn from_str(text: &str) -> Result<Self> {
         let unreadable = || format!("`{text}` is no release of Kubernetes: say 1.37 or 1.37.2");
-        let mut parts = text.trim_start_matches('v').split('.');
-        let mut number = || parts.next().map(str::parse::<u32>).transpose();
-        let (major, minor, patch) = (
-            number().with_context(unreadable)?,
-            number().with_context(unreadable)?,
-            number().with_context(unreadable)?,
-        );
-        let (Some(1), Some(minor), None) = (major, minor, parts.next()) else {
-            bail!(unreadable());
-        };
-        Ok(Self { minor, patch })
+        let parts = text.trim_start_matches('v').split('.').map(str::parse);
+        match *parts.collect::<Result<Vec<u32>, _>>().with_context(unreadable)? {
+            [1, minor, patch] => Ok(Self { minor, patch }),
+            [1, minor] => {
+                KNOWN.iter().find(|known| known.minor == minor).copied().with_context(|| {
+                    format!("say which release of 1.{minor} with its patch number: 1.{minor}.1")
+                })
+            }
+            _ => bail!(unreadable()),
+        }
     }
 }
 
@@ -129,12 +91,12 @@ mod tests {
             ("1.34", Version { minor: 34, patch: 4 }),
             ("1.36.1", Version { minor: 36, patch: 1 }),
         ] {
-            assert_eq!(text.parse::<Wanted>().unwrap().resolve().unwrap(), expected, "{text}");
+            assert_eq!(text.parse::<Version>().unwrap(), expected, "{text}");
         }
-        for text in ["", "1", "2.1", "1.x", "1.37.2.1", "1.37.2-rc.1", "latest"] {
-            assert!(text.parse::<Wanted>().is_err(), "{text}");
+        for text in ["", "1", "2.1", "1.x", "1.30", "1.37.2.1", "1.37.2-rc.1", "latest"] {
+            assert!(text.parse::<Version>().is_err(), "{text}");
         }
-        assert_eq!(Wanted::default().resolve().unwrap(), KNOWN[0]);
+        assert_eq!(Version::default(), KNOWN[0]);
     }
 
     #[test]

@@ -21,20 +21,16 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// All that an image is.
 #[derive(Clone, Debug)]
 pub struct Spec {
     /// The reference by which it is run, with a tag: `name:tag` or `registry/name:tag`.
     pub name: String,
-    /// What its binaries run on.
     pub architecture: Architecture,
     /// `uid:gid`, as numbers.
     pub user: String,
     /// The command; its first element is a path in the image.
     pub entrypoint: Vec<String>,
-    /// The whole content of the file system.
     pub files: Vec<File>,
-    /// Labels of the image's configuration.
     pub labels: BTreeMap<String, String>,
     /// The time in the configuration and on each file, in seconds since the epoch.
     pub created: u64,
@@ -43,18 +39,13 @@ pub struct Spec {
 /// One file in an image, owned by root.
 #[derive(Clone, Debug)]
 pub struct File {
-    /// Absolute path in the image.
     pub path: String,
-    /// Permission bits.
     pub mode: u32,
-    /// The bytes.
     pub content: Vec<u8>,
 }
 
-/// An image that now exists.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Image {
-    /// The reference by which it is run.
     pub name: String,
     /// `sha256:…` of its manifest or, from an engine that has none before a push, of its
     /// configuration.

@@ -18,10 +18,8 @@ pub struct Container<'a> {
     image: String,
 }
 
-/// How a container ended.
 #[derive(Clone, Copy, Debug)]
 pub struct End {
-    /// Its exit code.
     pub code: i64,
     /// From the signal to the end.
     pub took: Duration,
@@ -54,7 +52,6 @@ impl<'a> Container<'a> {
         }
     }
 
-    /// What Docker knows of its state.
     pub fn state(&self) -> Result<Value> {
         let text =
             read(&mut self.engine.command(["inspect", "--format={{json .State}}", &self.id]))?;
@@ -80,7 +77,6 @@ impl<'a> Container<'a> {
         Ok(End { code, took })
     }
 
-    /// Starts it again after its end.
     pub fn start(&self) -> Result<()> {
         read(&mut self.engine.command(["start", &self.id])).map(drop)
     }

@@ -75,7 +75,6 @@ impl Dockerd {
         Ok(daemon)
     }
 
-    /// The engine that talks to it.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }

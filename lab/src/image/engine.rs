@@ -12,7 +12,6 @@ use serde_json::Value;
 use super::{Architecture, Image, Spec};
 use crate::command::{command, read, show, succeeds};
 
-/// An engine that can be asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Engine {
     program: Program,
@@ -33,16 +32,11 @@ pub enum Program {
     Buildah,
 }
 
-/// What is built, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Build<'a> {
-    /// The reference that the image gets.
     pub name: &'a str,
-    /// The folder that the build sees.
     pub context: &'a Path,
-    /// The Dockerfile, relative to it.
     pub dockerfile: &'a str,
-    /// What it is to run on.
     pub architecture: Architecture,
     /// Handed on as `--build-arg NAME=VALUE`; `RUST_IMAGE=…` names another builder image.
     pub arguments: &'a [String],
@@ -51,7 +45,6 @@ pub struct Build<'a> {
 }
 
 impl Program {
-    /// As it is typed.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Docker => "docker",
@@ -97,7 +90,6 @@ impl Engine {
         command
     }
 
-    /// Builds a Dockerfile; progress goes to stderr.
     pub fn build(&self, build: &Build<'_>) -> Result<()> {
         let mut engine = self.command(["build", "--file", build.dockerfile]);
         engine.arg(format!("--tag={}", build.name));

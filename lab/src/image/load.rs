@@ -7,7 +7,6 @@ use clap::ValueEnum;
 
 use crate::command::{command, show};
 
-/// Where images are loaded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Target {
     /// A kind cluster's nodes.

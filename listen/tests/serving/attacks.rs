@@ -107,7 +107,8 @@ async fn six_hundred_requests_at_once_from_one_address() {
 #[ignore = "prints a table"]
 async fn table() {
     let address = |name| env::var(name).ok().map(|text| text.parse::<SocketAddr>().unwrap());
-    println!("| port | attack | | failed | longest |\n| --- | --- | --- | --- | --- |");
+    println!("| port | attack | fresh: failed, longest | kept: failed, longest |");
+    println!("| --- | --- | --- | --- |");
     for (tls, name) in [(true, "HTTPS"), (false, "HTTP")] {
         for (what, attack, _) in attacks(tls) {
             let limits = if tls { WEBHOOK } else { Limits::default() };
@@ -116,11 +117,11 @@ async fn table() {
                 || Target { address: address(name).unwrap(), tls },
                 |server| server.target,
             );
-            for (on, outcome) in measure(target, &attack).await {
+            let [fresh, kept] = measure(target, &attack).await.map(|(_, outcome)| {
                 let (failed, all) = (outcome.failures.len(), outcome.count());
-                let longest = outcome.max().as_millis();
-                println!("| {name} | {what} | {on} | {failed} of {all} | {longest} ms |");
-            }
+                format!("{failed} of {all}, {} ms", outcome.max().as_millis())
+            });
+            println!("| {name} | {what} | {fresh} | {kept} |");
         }
     }
 }

@@ -59,7 +59,6 @@ impl Seen {
             Event::AcceptFailed(_) => self.accepts_failed += 1,
             Event::BodyBytes(bytes) => self.body_bytes += bytes,
             Event::Refused(status) => self.refused.push(status.as_u16()),
-            _ => {}
         }
         self.most_open = self.most_open.max(self.open);
         self.most_body_bytes = self.most_body_bytes.max(self.body_bytes);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use certs::rotate::{CaTooShort, Settings};
 
-use super::pause;
+use super::duration::{HOUR, SECOND, within};
 
 /// Flags about certificates. Without files, the webhook keeps a CA and its own certificate, and
 /// publishes the CA in the caBundles.
@@ -34,16 +34,16 @@ pub struct CertificateArgs {
     pub configuration: String,
 
     /// How long a serving certificate lives; a new one is signed at two thirds of it
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = life)]
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = within(SECOND, CENTURY))]
     pub cert_life: Duration,
 
     /// How long a CA lives; the next one is added at two thirds of it
-    #[arg(long, value_name = "DURATION", default_value = "365d", value_parser = life)]
+    #[arg(long, value_name = "DURATION", default_value = "365d", value_parser = within(SECOND, CENTURY))]
     pub ca_life: Duration,
 
     /// How long a CA is in every caBundle before it signs: longer than the caches of API servers lag
     /// behind and clocks differ
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = life)]
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = within(SECOND, CENTURY))]
     pub ca_settle: Duration,
 
     /// Serve with the certificate chain in this PEM file, and take a new one into use when the file's
@@ -64,21 +64,11 @@ pub struct CertificateArgs {
     pub client_ca: Option<PathBuf>,
 
     /// How often the contents of --tls-cert, --tls-key and --client-ca are compared
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = pause)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = within(Duration::from_millis(1), HOUR))]
     pub tls_poll: Duration,
 }
 
-const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
-
-/// A duration as people write it. The limits keep every sum within bounds, and the webhook from signing
-/// all the time.
-fn life(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(life) if (Duration::from_secs(1)..=CENTURY).contains(&life) => Ok(life),
-        Ok(_) => Err("must be 1s to 100 years".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 impl CertificateArgs {
     /// How long everything lives.

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod certificates;
+mod duration;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub use certificates::CertificateArgs;
 use injection::Policy;
 
 use crate::log::Format;
+use duration::{HOUR, within};
 
 /// Serves the admission webhook that adds the handshake sidecar to pods that ask for it.
 #[derive(Clone, Debug, Parser)]
@@ -56,7 +58,7 @@ pub struct Args {
     /// sends any. An endpoint's removal reaches every node within a second or two; 0s for a webhook
     /// that is not behind a Service. Requests that are under way then get 10 s more, and both together
     /// should be less than the pod's terminationGracePeriodSeconds. A second signal ends it at once
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = within(Duration::ZERO, HOUR))]
     pub drain: Duration,
 
     /// Certificates
@@ -85,23 +87,6 @@ impl Args {
     }
 }
 
-/// A duration as people write it, such as `500ms` or `1m 30s`. The limit keeps every sum within bounds.
-fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if duration <= Duration::from_secs(3_600) => Ok(duration),
-        Ok(_) => Err("must be at most 1h".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// The same, and more than nothing.
-fn pause(text: &str) -> Result<Duration, String> {
-    duration(text).and_then(|pause| match pause {
-        Duration::ZERO => Err("must be more than zero".to_owned()),
-        pause => Ok(pause),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,17 +99,6 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn both_forms_of_a_flag_mean_the_same() {
-        let spaced = parse("--listen 127.0.0.1:0 --drain 0s --namespace a").unwrap();
-        let joined = parse("--listen=127.0.0.1:0 --drain=0s --namespace=a").unwrap();
-        for args in [spaced, joined] {
-            assert_eq!(args.listen, listen::Address::At(([127, 0, 0, 1], 0).into()));
-            assert_eq!(args.namespace.as_deref(), Some("a"));
-            assert_eq!(args.drain, Duration::ZERO);
-        }
     }
 
     #[test]

@@ -11,31 +11,28 @@ use crate::admin::Readiness;
 use crate::args::CertificateArgs;
 use crate::cluster::{self, ca_bundle};
 use crate::metrics::Metrics;
-use crate::tls::kept::Kept;
-use crate::tls::{Clients, Tls, files};
+use crate::tls::{Clients, Tls, files, kept};
 
 /// Work that goes on beside serving, for as long as the webhook serves.
 pub(super) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// TLS as the flags say, and the tasks that keep its certificates.
-pub(super) struct Certificates {
-    pub(super) tls: Tls,
-    pub(super) tasks: Vec<Task>,
-}
-
 pub(super) async fn prepare(
     args: CertificateArgs,
     namespace: Option<&str>,
     kubeconfig: Option<&Path>,
     readiness: &Readiness,
     metrics: &Metrics,
-) -> anyhow::Result<Certificates> {
+) -> anyhow::Result<(Tls, Vec<Task>)> {
     let clients = if args.client_ca.is_some() { Clients::WithCertificate } else { Clients::Anyone };
     let tls = Tls::new(clients, metrics.clone());
     let mut tasks: Vec<Task> = Vec::new();
     if let Some(file) = args.client_ca.clone() {
         let condition = readiness.condition("client-ca", "not read yet");
-        tasks.push(Box::pin(files::follow_client_ca(tls.clone(), file, args.tls_poll, condition)));
+        let tls = tls.clone();
+        tasks.push(Box::pin(files::follow([file], args.tls_poll, condition, move |[pem]| {
+            tls.demand(pem)
+        })));
     }
     let condition = readiness.condition("certificate", "not read yet");
     let (Some(certificate), Some(key)) = (args.tls_cert.clone(), args.tls_key.clone()) else {
@@ -43,11 +40,11 @@ pub(super) async fn prepare(
         let mut api_server = api_server(&args, namespace, kubeconfig).await.context(
             "the webhook can't keep certificates itself; --tls-cert and --tls-key give it one",
         )?;
+        let (serving, status) = (api_server.serving(), api_server.status());
         let metrics = metrics.certificates().clone();
-        let kept = Kept::of(&api_server);
-        tasks.push(Box::pin(kept.follow(tls.clone(), condition, metrics)));
+        tasks.push(Box::pin(kept::follow(serving, status, tls.clone(), condition, metrics)));
         tasks.push(Box::pin(async move { keep(&mut api_server, &settings).await }));
-        return Ok(Certificates { tls, tasks });
+        return Ok((tls, tasks));
     };
     if let Some(file) = args.ca_bundle.clone() {
         let api_server =
@@ -57,9 +54,12 @@ pub(super) async fn prepare(
         let follow = ca_bundle::follow(api_server, file, tls.clone(), name, condition);
         tasks.push(Box::pin(follow));
     }
+    let installed = tls.clone();
     let pair = [certificate, key];
-    tasks.push(Box::pin(files::follow_certificate(tls.clone(), pair, args.tls_poll, condition)));
-    Ok(Certificates { tls, tasks })
+    tasks.push(Box::pin(files::follow(pair, args.tls_poll, condition, move |[pem, key]| {
+        installed.install_pem(pem, key)
+    })));
+    Ok((tls, tasks))
 }
 
 async fn api_server(

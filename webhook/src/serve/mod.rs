@@ -38,7 +38,7 @@ use crate::namespace::Namespaces;
 use crate::review;
 use crate::routes::{self, AnswerFn};
 use crate::tls::Tls;
-use certificates::{Certificates, Task};
+use certificates::Task;
 
 /// For the API server's port: connections, and bytes of one body and of all. An API server sends objects
 /// of up to 3 MiB (its own limit for a request), and an update's review has the old object and the new.
@@ -168,7 +168,7 @@ pub async fn bind(args: Args, options: Options) -> anyhow::Result<Bound> {
         tracing::info!("settings are not read from Namespaces: pods and flags alone set something");
     }
     let kubeconfig = args.kubeconfig.as_deref();
-    let Certificates { tls, tasks: more } = certificates::prepare(
+    let (tls, more) = certificates::prepare(
         args.certificates,
         namespace.as_deref(),
         kubeconfig,
@@ -183,23 +183,22 @@ pub async fn bind(args: Args, options: Options) -> anyhow::Result<Bound> {
         .answer
         .unwrap_or_else(|| Arc::new(move |at, body, of| review::answer(at, body, of, &policy)));
     let limits = Limits { drain: args.drain, ..options.limits };
-    let webhook = port(args.listen, limits)?.observed_by({
-        let (count, tls) = (metrics.port("webhook"), tls.clone());
-        move |event| {
+    let observer = |port| {
+        let (count, tls) = (metrics.port(port), tls.clone());
+        move |event: Event<'_>| {
             count(&event);
-            warn_of_accepts(&event);
-            if let Event::HandshakeFailed(error) = event {
-                tls.handshake_failed(error);
+            match event {
+                Event::HandshakeFailed(error) => tls.handshake_failed(error),
+                Event::AcceptFailed(error) => tracing::warn!(
+                    %error,
+                    "can't accept connections: trying again (too many open files?)"
+                ),
+                _ => {}
             }
         }
-    });
-    let admin = port(args.admin_listen, Limits::default())?.observed_by({
-        let count = metrics.port("admin");
-        move |event| {
-            count(&event);
-            warn_of_accepts(&event);
-        }
-    });
+    };
+    let webhook = port(args.listen, limits)?.observed_by(observer("webhook"));
+    let admin = port(args.admin_listen, Limits::default())?.observed_by(observer("admin"));
     Ok(Bound {
         local_addr: webhook.local_addr(),
         admin_addr: admin.local_addr(),
@@ -224,12 +223,6 @@ fn port(address: listen::Address, limits: Limits) -> anyhow::Result<listen::Boun
     listen::bind(address, limits).with_context(|| {
         format!("can't listen on {address}: is another process there, or the port below 1024?")
     })
-}
-
-fn warn_of_accepts(event: &Event<'_>) {
-    if let Event::AcceptFailed(error) = event {
-        tracing::warn!(%error, "can't accept connections: trying again (too many open files?)");
-    }
 }
 
 async fn answer(routes: Router, request: Request<Bytes>) -> Response<Bytes> {

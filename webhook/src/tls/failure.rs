@@ -33,23 +33,17 @@ pub(super) fn cause(error: &io::Error) -> HandshakeFailure {
     }
 }
 
-/// Warns that clients do not trust the webhook: pods are being refused because of it.
-#[derive(Debug, Default)]
-pub(super) struct DistrustLog {
-    last: Mutex<Option<Instant>>,
-}
-
-impl DistrustLog {
-    pub(super) fn warn(&self, error: &io::Error) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|last| last.elapsed() >= QUIET) {
-            *last = Some(Instant::now());
-            tracing::warn!(
-                %error,
-                "a client does not trust the serving certificate: if it is the API server, the \
-                 caBundle in the MutatingWebhookConfiguration is not that of the certificate's CA"
-            );
-        }
+/// Warns that a client does not trust the webhook, since pods are being refused if it is the API server.
+/// `last` is when it did so last.
+pub(super) fn warn_of_distrust(last: &Mutex<Option<Instant>>, error: &io::Error) {
+    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.is_none_or(|last| last.elapsed() >= QUIET) {
+        *last = Some(Instant::now());
+        tracing::warn!(
+            %error,
+            "a client does not trust the serving certificate: if it is the API server, the \
+             caBundle in the MutatingWebhookConfiguration is not that of the certificate's CA"
+        );
     }
 }
 

@@ -9,23 +9,22 @@ use certs::certificate::{MAX_PEM, Validity};
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-use super::Tls;
+use super::Refused;
 use crate::admin::Condition;
 use crate::file::{self, Content};
 
-/// Keeps `tls` serving with the certificate in the two files. A pair that can't be used is logged once
-/// and left alone until it changes; the one before stays in use.
-pub(crate) async fn follow_certificate(
-    tls: Tls,
-    files: [PathBuf; 2],
+/// Hands the files' contents to `take` whenever they have changed. What it does not take is logged once;
+/// what it took before stays in use. `condition` is met while that is valid.
+pub(crate) async fn follow<const N: usize>(
+    files: [PathBuf; N],
     every: Duration,
     condition: Condition,
+    take: impl Fn(&[Content; N]) -> Result<Validity, Refused>,
 ) {
     let mut files = Files::new(files);
     let mut in_use: Option<Validity> = None;
     loop {
-        let install = |[pem, key]: &[Content; 2]| tls.install_pem(pem, key);
-        match files.read_and(install).await {
+        match files.read_and(&take).await {
             None => {}
             Some(Ok(validity)) => in_use = Some(validity),
             Some(Err(problem)) if in_use.is_some() => {
@@ -40,32 +39,6 @@ pub(crate) async fn follow_certificate(
                 files.names()
             )),
             None => {}
-        }
-        sleep(every).await;
-    }
-}
-
-/// Keeps `tls` demanding certificates of the CAs in the file. What can't be used is logged once; what
-/// held before still holds, and before the first one nobody is let in.
-pub(crate) async fn follow_client_ca(
-    tls: Tls,
-    file: PathBuf,
-    every: Duration,
-    condition: Condition,
-) {
-    let mut files = Files::new([file]);
-    let mut in_use = false;
-    loop {
-        match files.read_and(|[pem]: &[Content; 1]| tls.demand(pem)).await {
-            None => {}
-            Some(Ok(())) => {
-                in_use = true;
-                condition.met();
-            }
-            Some(Err(problem)) if in_use => {
-                tracing::error!(problem, "new client CA refused, the old one stays");
-            }
-            Some(Err(problem)) => condition.unmet(problem),
         }
         sleep(every).await;
     }

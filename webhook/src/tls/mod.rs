@@ -14,17 +14,18 @@ pub(crate) mod kept;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use certs::certificate::{CertificateError, Facts, Fingerprint, Validity, certificates, facts};
 use certs::serving::ServingCertificate;
+use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::server::NoClientAuth;
 use rustls::server::danger::ClientCertVerifier;
 
 use crate::metrics::{HandshakeFailure, Metrics};
 pub use config::Refused;
-use failure::DistrustLog;
 
 /// Which clients may speak to the webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub struct Tls {
     parts: Arc<Mutex<Parts>>,
     /// What the parts make up, when all are there.
     config: Arc<ArcSwapOption<ServerConfig>>,
-    distrust: Arc<DistrustLog>,
+    distrust_logged: Arc<Mutex<Option<Instant>>>,
     metrics: Metrics,
 }
 
@@ -62,7 +63,7 @@ impl Tls {
         Self {
             parts: Arc::new(Mutex::new(Parts { serving: None, clients })),
             config: Arc::default(),
-            distrust: Arc::default(),
+            distrust_logged: Arc::default(),
             metrics,
         }
     }
@@ -124,18 +125,19 @@ impl Tls {
         self.parts().serving.clone()
     }
 
-    /// From the next handshake on, lets in only clients with a certificate of a CA in `pem`.
+    /// From the next handshake on, lets in only clients with a certificate of a CA in `pem`. How long the
+    /// CA itself is valid is not looked at.
     ///
     /// # Errors
     /// [`Refused`], and then what held before still holds.
-    pub fn demand(&self, pem: &[u8]) -> Result<(), Refused> {
+    pub fn demand(&self, pem: &[u8]) -> Result<Validity, Refused> {
         certificates(pem)
             .map_err(Refused::from)
             .and_then(config::verifier)
             .and_then(|clients| self.change(|parts| parts.clients = Some(clients)))
             .inspect_err(|_| self.metrics.certificate_refused())?;
         tracing::info!("client CA in use");
-        Ok(())
+        Ok(Validity { not_before: Timestamp::MIN, not_after: Timestamp::MAX })
     }
 
     /// What a handshake goes by; `None` until there is a certificate, and a client CA if one is named.
@@ -154,7 +156,7 @@ impl Tls {
         self.metrics.handshake_failed(cause);
         tracing::debug!(?cause, %error, "TLS handshake failed");
         if cause == HandshakeFailure::Distrusted {
-            self.distrust.warn(error);
+            failure::warn_of_distrust(&self.distrust_logged, error);
         }
     }
 }

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use super::api::{Api, condition};
 use super::control_plane::Reach;
-use super::programs::{Program, Programs};
+use super::programs::Programs;
 use crate::daemon::Daemon;
 use crate::proc;
 use crate::state::State;
@@ -34,7 +34,6 @@ use machine::{find, path_for_root, run};
 /// How long a node may take to be ready, on a slow machine that is busy with other things.
 const START: Duration = Duration::from_secs(120);
 
-/// A running node.
 #[derive(Debug)]
 pub struct Node {
     dir: PathBuf,
@@ -58,7 +57,6 @@ impl Node {
         api: &Api,
     ) -> Result<Self> {
         let dir = state.path("node");
-        fs::create_dir_all(dir.join("cni"))?;
         let socket = dir.join("containerd.sock");
         ensure!(
             socket.as_os_str().len() < 100,
@@ -66,18 +64,14 @@ impl Node {
             socket.display()
         );
         machine::make_cgroup(state)?;
-        fs::write(dir.join("containerd.toml"), config::containerd(&dir)?)?;
-        fs::write(dir.join("cni").join("10-lab.conflist"), config::cni(&dir).to_string())?;
-        fs::write(dir.join("kubelet.json"), config::kubelet(state, &dir).to_string())?;
+        config::write(state, &dir)?;
         let mut containers = Daemon::start(state, "node", processes(programs, state, &dir)?)?;
 
         machine::undo_firewall(state)?;
-        let proxy_program = programs.path(Program::Proxy)?;
-        let proxy_config = dir.join("kube-proxy.json");
-        fs::write(&proxy_config, config::kube_proxy(state)?.to_string())?;
+        let proxy_program = programs.path("kube-proxy")?;
         state.note_undo(&[&proxy_program.display().to_string(), "--cleanup"])?;
         let mut proxy = Command::new(proxy_program);
-        proxy.arg("--config").arg(&proxy_config).env("PATH", path_for_root());
+        proxy.arg("--config").arg(dir.join("kube-proxy.yaml")).env("PATH", path_for_root());
         let mut proxy = Daemon::start(state, "kube-proxy", proxy)?;
 
         let unshare = containers.pid();
@@ -203,7 +197,7 @@ fn processes(programs: &Programs, state: &State, dir: &Path) -> Result<Command> 
             sleep 0.1
         done
         while :; do
-            "$1" --config="$0/kubelet.json" --kubeconfig="$2" --hostname-override="$3" \
+            "$1" --config="$0/kubelet.yaml" --kubeconfig="$2" --hostname-override="$3" \
                 --node-ip="$5" --root-dir="$0/kubelet" >>"$4/kubelet.log" 2>&1
             sleep 0.1
         done &
@@ -214,7 +208,7 @@ fn processes(programs: &Programs, state: &State, dir: &Path) -> Result<Command> 
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=slave"])
         .args(["/bin/sh", "-c", script])
         .arg(dir)
-        .arg(programs.path(Program::Kubelet)?)
+        .arg(programs.path("kubelet")?)
         .arg(state.path("kubelet.kubeconfig"))
         .arg(NAME)
         .arg(state.path("logs"))

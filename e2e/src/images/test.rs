@@ -1,9 +1,8 @@
-//! The demo's story with three containers in one network namespace, hardened as in a cluster.
+//! Webhook, Legacy and sidecar as three containers in one network namespace, hardened as in a cluster.
 //!
 //! The injection says what the pod looks like (`cli::inject`); the sidecar runs with
 //! just those arguments, limits and restrictions. Whatever is broken in an image (the user, the entry
-//! point, what it does as process 1, what it needs of memory and of a file system) ends the story with
-//! an error.
+//! point, what it does as process 1, what it needs of memory and of a file system) is an error.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -42,35 +41,28 @@ const FLOOD: usize = 5_000;
 /// Bytes of a request that never ends.
 const ENDLESS: usize = 1 << 20;
 
-/// The images' names in the engine.
-#[derive(Clone, Debug)]
-pub(super) struct Names {
-    /// The webhook's.
-    pub(super) webhook: String,
-    /// The sidecar's.
-    pub(super) sidecar: String,
-    /// The mock's.
-    pub(super) legacy: String,
-}
-
-/// Tells the story with the images that `engine` has under `names`; `say` gets a line for each step.
-///
-/// # Errors
-///
-/// At the first thing that isn't as it should be.
-pub(super) async fn tell(engine: &Engine, names: &Names, mut say: impl FnMut(&str)) -> Result<()> {
+/// Tests the images that `engine` has under the names that `name` gives; `say` gets a line for each
+/// step.
+pub(super) async fn run<'a>(
+    engine: &Engine,
+    name: impl Fn(Product) -> Result<&'a str>,
+    mut say: impl FnMut(&str),
+) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let pod = inject(names)?;
-    let sidecar = sidecar_of(&pod)?;
-    ensure!(sidecar.image.as_deref() == Some(&names.sidecar), "another image: {:?}", sidecar.image);
-    say("the webhook's image injects the sidecar into Legacy's manifest");
+    let image = name(Product::SIDECAR)?;
+    let pod = inject(image)?;
+    let mut containers = pod.containers.iter();
+    let sidecar = containers.find(|container| container.name == "secret-handshake");
+    let sidecar = sidecar.context("no container secret-handshake in what was injected")?;
+    ensure!(sidecar.image.as_deref() == Some(image), "another image: {:?}", sidecar.image);
+    say("the sidecar's image is injected into Legacy's manifest");
 
-    // The webhook stays up for the whole story, so the network namespace is its own.
-    let webhook = webhook(engine, names, folder.path())?;
+    // The webhook stays up all the time, so the network namespace is its own.
+    let webhook = webhook(engine, name(Product::WEBHOOK)?, folder.path())?;
     let network = Network::of(&webhook)?;
     network.answers(ADMIN, "/readyz", 200).await?;
     say("the webhook serves");
-    let legacy = legacy(engine, names, &webhook)?;
+    let legacy = legacy(engine, name(Product::LEGACY_MOCK)?, &webhook)?;
     network.answers(LEGACY, "/health", 200).await?;
     network.says(LEGACY, "/", (503, "Uninitialized")).await?;
     say("Legacy says 503 Uninitialized");
@@ -78,9 +70,9 @@ pub(super) async fn tell(engine: &Engine, names: &Names, mut say: impl FnMut(&st
     let sidecar = run_sidecar(engine, sidecar, &webhook, folder.path())?;
     initialised(&network).await?;
     say("the sidecar does the handshake: 200 It works!");
-    confined(&webhook, Product::Webhook)?;
-    confined(&sidecar, Product::Sidecar)?;
-    confined(&legacy, Product::LegacyMock)?;
+    confined(&webhook, Product::WEBHOOK)?;
+    confined(&sidecar, Product::SIDECAR)?;
+    confined(&legacy, Product::LEGACY_MOCK)?;
     say("all run as the users that their images name, with no capability and nothing to gain");
 
     let end = legacy.stop()?;
@@ -88,9 +80,7 @@ pub(super) async fn tell(engine: &Engine, names: &Names, mut say: impl FnMut(&st
     network.answers(SIDECAR, "/readyz", 503).await?;
     say("Legacy is stopped: not ready");
     network.inside(crowd).await?;
-    say(&format!(
-        "{HELD} probes held, {FLOOD} connections and an endless request on the sidecar's port"
-    ));
+    say(&format!("{HELD} probes, {FLOOD} connections and an endless request came to the sidecar"));
     legacy.start()?;
     initialised(&network).await?;
     let handshakes = "secret_handshake_handshakes_total 2";
@@ -98,10 +88,8 @@ pub(super) async fn tell(engine: &Engine, names: &Names, mut say: impl FnMut(&st
     ensure!(metrics.lines().any(|line| line == handshakes), "no {handshakes:?} in:\n{metrics}");
     let state = sidecar.state()?;
     ensure!(state["OOMKilled"] == false && state["Running"] == true, "the sidecar: {state}");
-    let peak = sidecar
-        .peak_memory()
-        .map_or_else(String::new, |bytes| format!(", {} KiB of memory at most", bytes / 1024));
-    say(&format!("Legacy is back: initialised again{peak}"));
+    let peak = sidecar.peak_memory().map(|bytes| format!(", {} KiB at most", bytes / 1024));
+    say(&format!("Legacy is back: initialised again{}", peak.unwrap_or_default()));
 
     secret_free(&[&sidecar, &webhook])?;
     legacy.stop()?;
@@ -114,7 +102,7 @@ pub(super) async fn tell(engine: &Engine, names: &Names, mut say: impl FnMut(&st
 }
 
 /// Legacy's Deployment, a Guaranteed one, with the sidecar.
-fn inject(names: &Names) -> Result<core::PodSpec> {
+fn inject(image: &str) -> Result<core::PodSpec> {
     let manifest = fs::read_to_string(workspace().join("deploy/demo/legacy.yaml"))?;
     let mut deployment: Value = manifest
         .split("\n---\n")
@@ -126,22 +114,17 @@ fn inject(names: &Names) -> Result<core::PodSpec> {
     let size = json!({"cpu": "1", "memory": "64Mi"});
     container["resources"] = json!({"requests": size, "limits": size});
     let args = InjectArgs { namespace_label: Some("true".to_owned()), ..InjectArgs::default() };
-    let policy = Policy { image: names.sidecar.clone(), ..Policy::default() };
+    let policy = Policy { image: image.to_owned(), ..Policy::default() };
     let manifests = cli::inject::inject(&deployment.to_string(), &args, policy)?.manifests;
     let deployment: Deployment = serde_saphyr::from_str(&manifests)?;
     deployment.spec.template.spec.context("a Deployment without a pod")
 }
 
-fn sidecar_of(pod: &core::PodSpec) -> Result<&core::Container> {
-    pod.containers
-        .iter()
-        .find(|container| container.name == "secret-handshake")
-        .context("no container secret-handshake in what the webhook returned")
-}
-
 /// The webhook with certificates from files, and with its own Deployment's limits.
-fn webhook<'a>(engine: &'a Engine, names: &Names, folder: &Path) -> Result<Container<'a>> {
-    let tls = certificates(folder)?;
+fn webhook<'a>(engine: &'a Engine, image: &str, folder: &Path) -> Result<Container<'a>> {
+    let tls = folder.join("tls");
+    fs::create_dir(&tls)?;
+    issue("secret-handshake-webhook.secret-handshake.svc", &tls)?;
     let manifest = fs::read_to_string(workspace().join("deploy/webhook/deployment.yaml"))?;
     let deployment: Deployment = serde_saphyr::from_str(&manifest)?;
     let pod = deployment.spec.template.spec.context("a Deployment without a pod")?;
@@ -157,20 +140,12 @@ fn webhook<'a>(engine: &'a Engine, names: &Names, folder: &Path) -> Result<Conta
         // Nobody sends it anything, so there is nothing to wait for at the end.
         "--drain=0s",
     ];
-    Container::run(engine, &names.webhook, &flags, &arguments.map(str::to_owned))
-}
-
-/// A folder with a pair of PEM files.
-fn certificates(folder: &Path) -> Result<PathBuf> {
-    let folder = folder.join("tls");
-    fs::create_dir(&folder)?;
-    issue("secret-handshake-webhook.secret-handshake.svc", &folder)?;
-    Ok(folder)
+    Container::run(engine, image, &flags, &arguments.map(str::to_owned))
 }
 
 /// The mock, with the operations half, so that it takes no other; confined as a namespace with the
 /// `restricted` Pod Security Standard would have it.
-fn legacy<'a>(engine: &'a Engine, names: &Names, network: &Container<'_>) -> Result<Container<'a>> {
+fn legacy<'a>(engine: &'a Engine, image: &str, network: &Container<'_>) -> Result<Container<'a>> {
     let flags = [
         network.network(),
         "--read-only".to_owned(),
@@ -178,7 +153,7 @@ fn legacy<'a>(engine: &'a Engine, names: &Names, network: &Container<'_>) -> Res
         "--security-opt=no-new-privileges".to_owned(),
         "--memory=64m".to_owned(),
     ];
-    Container::run(engine, &names.legacy, &flags, &[])
+    Container::run(engine, image, &flags, &[])
 }
 
 /// The sidecar as the pod says, with its two volumes from folders of this machine.
@@ -189,7 +164,7 @@ fn run_sidecar<'a>(
     folder: &Path,
 ) -> Result<Container<'a>> {
     let user = container.security_context.as_ref().and_then(|context| context.run_as_user);
-    let image = Product::Sidecar.user().split(':').next().and_then(|uid| uid.parse().ok());
+    let image = Product::SIDECAR.user.split(':').next().and_then(|uid| uid.parse().ok());
     ensure!(user.is_none() || user == image, "runAsUser is {user:?}, the image's user {image:?}");
     let mut flags = hardening(container)?;
     ensure!(flags.iter().any(|flag| flag.starts_with("--memory=")), "no memory limit: {flags:?}");
@@ -198,8 +173,9 @@ fn run_sidecar<'a>(
         let source = folder.join(&mount.name);
         fs::create_dir_all(&source)?;
         if mount.name == "secret-handshake" {
-            let half = fs::read(workspace().join("deploy/demo/half"))?;
-            readable(&source.join("half"), &half)?;
+            let half = source.join("half");
+            fs::copy(workspace().join("deploy/demo/half"), &half)?;
+            fs::set_permissions(&half, fs::Permissions::from_mode(0o444))?;
         }
         flags.push(format!("--volume={}:{}:ro", source.display(), mount.mount_path));
     }
@@ -207,12 +183,7 @@ fn run_sidecar<'a>(
     Container::run(engine, container.image.as_deref().unwrap_or_default(), &flags, &arguments)
 }
 
-fn readable(path: &Path, content: &[u8]) -> Result<()> {
-    fs::write(path, content)?;
-    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o444))?)
-}
-
-/// The network namespace that all containers of the story share.
+/// The network namespace that all three containers share.
 struct Network(PathBuf);
 
 impl Network {
@@ -258,27 +229,22 @@ async fn initialised(network: &Network) -> Result<()> {
 /// to new privileges.
 fn confined(container: &Container<'_>, product: Product) -> Result<()> {
     let status = fs::read_to_string(format!("/proc/{}/status", container.pid()?))?;
-    let (uid, gid) = product.user().split_once(':').context("a user without a group")?;
+    let (uid, gid) = product.user.split_once(':').context("a user without a group")?;
     for (field, expected) in
         [("Uid", uid), ("Gid", gid), ("CapEff", "0000000000000000"), ("NoNewPrivs", "1")]
     {
         let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_default();
-        let mut values = line.split_whitespace().skip(1);
-        ensure!(
-            values.next() == Some(expected),
-            "{}: {line:?} in /proc/PID/status, not {expected}",
-            product.image()
-        );
+        let found = line.split_whitespace().nth(1);
+        ensure!(found == Some(expected), "{}: {line:?}, not {expected}", product.image);
     }
     Ok(())
 }
 
 /// Asks as a kubelet does, and leaves the answer unread.
 async fn send_a_probe() -> Result<TcpStream> {
+    let request = b"GET /readyz HTTP/1.1\r\nHost: pod\r\nUser-Agent: kube-probe/1.34\r\n\r\n";
     let mut stream = TcpStream::connect(localhost(SIDECAR)).await?;
-    stream
-        .write_all(b"GET /readyz HTTP/1.1\r\nHost: pod\r\nUser-Agent: kube-probe/1.34\r\n\r\n")
-        .await?;
+    stream.write_all(request).await?;
     Ok(stream)
 }
 

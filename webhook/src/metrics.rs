@@ -1,22 +1,19 @@
 //! What the webhook counts, for Prometheus. Few labels, and few values for each: none of them is
 //! anything that a request says.
 
-mod certificates;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use certs::keeper::Status;
 use jiff::Timestamp;
 use listen::{Cut, Event};
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
-
-pub use certificates::CertificateMetrics;
 
 /// All names begin with it.
 const PREFIX: &str = "secret_handshake_webhook";
@@ -64,51 +61,25 @@ const fn cut_name(cut: Cut) -> &'static str {
         Cut::UnfinishedForNewcomer => "unfinished-for-newcomer",
         Cut::IdleForNewcomer => "idle-for-newcomer",
         Cut::Waiting => "waiting",
-        _ => "other",
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AdmissionLabels {
-    endpoint: &'static str,
-    outcome: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PortLabels {
-    port: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CutLabels {
-    port: &'static str,
-    cause: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct HandshakeLabels {
-    cause: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StatusLabels {
-    status: u16,
-}
+/// Names and values.
+type Labels<const N: usize, V = &'static str> = [(&'static str, V); N];
 
 /// The webhook's metrics. Cheap to clone; every clone counts into the same numbers.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Arc<Registry>,
-    admissions: Family<AdmissionLabels, Counter>,
+    admissions: Family<Labels<3>, Counter>,
     seconds: Histogram,
-    refusals: Family<StatusLabels, Counter>,
+    refusals: Family<Labels<1, u16>, Counter>,
     panics: Counter,
     body_bytes: Gauge,
-    connections: Family<PortLabels, Gauge>,
-    connections_opened: Family<PortLabels, Counter>,
-    connections_cut: Family<CutLabels, Counter>,
-    handshake_failures: Family<HandshakeLabels, Counter>,
+    connections: Family<Labels<1>, Gauge>,
+    connections_opened: Family<Labels<1>, Counter>,
+    connections_cut: Family<Labels<2>, Counter>,
+    handshake_failures: Family<Labels<1>, Counter>,
     certificate_not_after: Gauge,
     certificate_installs: Counter,
     certificate_refusals: Counter,
@@ -125,10 +96,9 @@ impl Metrics {
         let r = &mut registry;
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         r.register("build", "The running version", version);
-        let certificates = CertificateMetrics::default();
-        if keeps_certificates {
-            certificates.register(r);
-        }
+        let mut not_shown = Registry::default();
+        let certificates =
+            CertificateMetrics::new(if keeps_certificates { r } else { &mut not_shown });
         r.register(
             "log_lines_dropped",
             "Log lines that could not be written: whoever reads the log is slow, or gone",
@@ -182,13 +152,14 @@ impl Metrics {
         reason: &'static str,
         took: Duration,
     ) {
-        self.admissions.get_or_create(&AdmissionLabels { endpoint, outcome, reason }).inc();
+        let labels = [("endpoint", endpoint), ("outcome", outcome), ("reason", reason)];
+        self.admissions.get_or_create(&labels).inc();
         self.seconds.observe(took.as_secs_f64());
     }
 
     /// Counts a request that was answered with an HTTP error.
     pub(crate) fn refusal(&self, status: http::StatusCode) {
-        self.refusals.get_or_create(&StatusLabels { status: status.as_u16() }).inc();
+        self.refusals.get_or_create(&[("status", status.as_u16())]).inc();
     }
 
     pub(crate) fn panicked(&self) {
@@ -196,7 +167,7 @@ impl Metrics {
     }
 
     pub(crate) fn handshake_failed(&self, cause: HandshakeFailure) {
-        self.handshake_failures.get_or_create(&HandshakeLabels { cause: cause.as_str() }).inc();
+        self.handshake_failures.get_or_create(&[("cause", cause.as_str())]).inc();
     }
 
     /// Notes the end of the serving certificate that is now in use.
@@ -217,8 +188,8 @@ impl Metrics {
 
     /// Counts what happens on the port of this name.
     pub(crate) fn port(&self, port: &'static str) -> impl Fn(&Event<'_>) + Send + Sync + 'static {
-        let open = self.connections.get_or_create_owned(&PortLabels { port });
-        let opened = self.connections_opened.get_or_create_owned(&PortLabels { port });
+        let open = self.connections.get_or_create_owned(&[("port", port)]);
+        let opened = self.connections_opened.get_or_create_owned(&[("port", port)]);
         let (cut, body_bytes) = (self.connections_cut.clone(), self.body_bytes.clone());
         let refusals = self.refusals.clone();
         move |event| match event {
@@ -230,10 +201,10 @@ impl Metrics {
                 open.dec();
             }
             Event::Cut(cause) => {
-                cut.get_or_create(&CutLabels { port, cause: cut_name(*cause) }).inc();
+                cut.get_or_create(&[("port", port), ("cause", cut_name(*cause))]).inc();
             }
             Event::Refused(status) => {
-                refusals.get_or_create(&StatusLabels { status: status.as_u16() }).inc();
+                refusals.get_or_create(&[("status", status.as_u16())]).inc();
             }
             Event::BodyBytes(change) => {
                 body_bytes.inc_by(*change);
@@ -241,6 +212,56 @@ impl Metrics {
             _ => {}
         }
     }
+}
+
+/// What the [`Status`] of certificates says that the webhook keeps itself.
+#[derive(Clone, Debug)]
+pub struct CertificateMetrics {
+    ca_not_after: Gauge,
+    matches: Gauge,
+    renewals: Counter,
+    repairs: Counter,
+}
+
+impl CertificateMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        Self {
+            ca_not_after: new(
+                registry,
+                "ca_not_after_seconds",
+                "When the CA of the serving certificate ends, in seconds since 1970",
+            ),
+            matches: new(
+                registry,
+                "cabundle_matches",
+                "1 if the caBundle of every entry holds exactly the CAs that it should",
+            ),
+            renewals: new(
+                registry,
+                "cert_renewals",
+                "Serving certificates signed in place of an older one",
+            ),
+            repairs: new(
+                registry,
+                "cabundle_repairs",
+                "Times that caBundles were put right that somebody else had changed",
+            ),
+        }
+    }
+
+    /// Shows how things are.
+    pub(crate) fn show(&self, status: &Status) {
+        if let Some(end) = status.ca_not_after {
+            self.ca_not_after.set(end.as_second());
+        }
+        self.matches.set(status.bundles_match.into());
+        count_up_to(&self.renewals, status.renewals);
+        count_up_to(&self.repairs, status.repairs);
+    }
+}
+
+fn count_up_to(counter: &Counter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
 }
 
 fn new<M: Metric + Default + Clone>(registry: &mut Registry, name: &str, help: &str) -> M {

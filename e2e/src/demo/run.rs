@@ -1,4 +1,4 @@
-//! The story, from the first certificate to the last exit status.
+//! The demo, from the first certificate to the last exit status.
 
 use std::time::Instant;
 
@@ -9,16 +9,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::api_server::ApiServer;
-use super::curl::curl;
 use super::kubelet::Kubelet;
 use super::manifests::{Manifests, Secret};
 use super::ports::Ports;
 use super::probe::Readiness;
 use super::screen::{Who, heading, line, say};
 use super::selection::Entry;
-use super::{LIMIT, difference, manifests, replica_set, selection, webhook};
+use super::{LIMIT, manifests, replica_set, screen, selection, webhook};
 use crate::product::certificates::issue;
 use crate::{product, workspace};
+use lab::http::get;
+use lab::network::localhost;
 use lab::process::Process;
 
 /// The exit status of a Legacy that a signal has stopped.
@@ -38,7 +39,7 @@ pub struct Options {
     pub legacy: Vec<String>,
 }
 
-/// Tells the story.
+/// Runs the demo.
 ///
 /// # Errors
 ///
@@ -48,7 +49,7 @@ pub async fn run(options: &Options) -> Result<()> {
     let mut programs = product::programs().run(|text| say(text)).await?;
     programs.append(&mut product::sidecar().run(|text| say(text)).await?);
     let began = Instant::now();
-    let Scene { ports, secret, pod, entry } = Scene::set(options)?;
+    let Setup { ports, secret, pod, entry } = Setup::read(options)?;
 
     heading("Certificates for the webhook's Service");
     let certificates = tempfile::tempdir().context("there is no temporary folder")?;
@@ -88,16 +89,16 @@ pub async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// All there is before anything runs.
-struct Scene {
+/// What there is before anything runs.
+struct Setup {
     ports: Ports,
     secret: Secret,
     pod: Value,
     entry: Entry,
 }
 
-impl Scene {
-    fn set(options: &Options) -> Result<Self> {
+impl Setup {
+    fn read(options: &Options) -> Result<Self> {
         let deploy = workspace().join("deploy");
         let Manifests { namespace, mut deployment, secret } =
             Manifests::read(&deploy.join("demo"))?;
@@ -126,7 +127,7 @@ async fn create(api_server: &ApiServer, entry: &Entry, pod: &Value) -> Result<Po
     let milliseconds = admitted.took.as_secs_f64() * 1000.0;
     let operations = admitted.operations;
     say(format_args!("{operations} changes, in {milliseconds:.0} ms. The pod before and after:"));
-    difference::show(pod, &admitted.pod)?;
+    screen::difference(pod, &admitted.pod)?;
     serde_json::from_value(admitted.pod).context("it is no Pod any more")
 }
 
@@ -145,9 +146,15 @@ async fn start_legacy(kubelet: &Kubelet) -> Result<Process> {
     Ok(legacy)
 }
 
-/// Calls Legacy, whose answer must be this one.
+/// Calls Legacy, as its Service would send a caller, and shows what curl would show. The answer must be
+/// this one.
 async fn expect(port: u16, wanted: &str) -> Result<()> {
-    let (status, body) = curl(port).await?;
+    screen::command(format_args!(r"curl -sw '%{{http_code}}\n' http://localhost:{port}/"));
+    let answer = get(localhost(port), "/", LIMIT).await.context("Legacy can't be asked")?;
+    let (status, body) = (answer.status, answer.body.trim_end());
+    for line in [body, &status.to_string()] {
+        screen::output(line, status == 200);
+    }
     ensure!(body == wanted, "Legacy should answer {wanted:?}, not {status} {body:?}");
     Ok(())
 }
