@@ -36,7 +36,7 @@ fn container(annotations: &Value, restart_policy: &str) -> Value {
         },
     });
     let policy = Policy::default();
-    let answer = answer(Endpoint::Pods, review.to_string().as_bytes(), &policy).unwrap();
+    let answer = answer(Endpoint::Pods, review.to_string().as_bytes(), None, &policy).unwrap();
     let answer: Value = serde_json::from_slice(&answer.body).unwrap();
     let patch = answer["response"]["patch"].as_str().unwrap_or_else(|| panic!("{answer}"));
     let patch = BASE64_STANDARD.decode(patch).unwrap();
@@ -61,7 +61,8 @@ fn parsed(container: &Value) -> Args {
 fn without_annotations_all_is_as_the_sidecar_has_it_by_itself() {
     let container = container(&json!({}), "Always");
     let args = parsed(&container);
-    let wanted = Args { namespace: Some("demo".to_owned()), ..Args::default() };
+    let (secret, namespace) = (Some("secret-handshake".to_owned()), Some("demo".to_owned()));
+    let wanted = Args { secret, namespace, ..Args::default() };
     assert_eq!(args, wanted);
     let mounted = container["volumeMounts"][0]["mountPath"].as_str().unwrap();
     assert_eq!(args.half_file.parent(), Some(Path::new(mounted)), "the file is in the volume");
@@ -80,10 +81,24 @@ fn every_annotation_reaches_the_sidecar() {
     let args = parsed(&container);
     assert_eq!(args.legacy_port, 4000);
     assert_eq!(args.listen.to_string(), ":14000");
-    assert_eq!(args.secret, "other.secret");
+    assert_eq!(args.secret.as_deref(), Some("other.secret"));
     assert_eq!(args.secret_key, "operations-half");
     assert_eq!(args.log_level, Level::Debug);
     assert_eq!(container["ports"][0]["containerPort"], 14000);
+}
+
+#[test]
+fn a_half_from_elsewhere_is_no_secrets() {
+    for (annotations, file) in [
+        (json!({"secret-handshake/half-file": "/vault/secrets/half"}), "/vault/secrets/half"),
+        (
+            json!({"secret-handshake/secret-provider-class": "c", "secret-handshake/secret-key": "k"}),
+            "/etc/secret-handshake/k",
+        ),
+    ] {
+        let args = parsed(&container(&annotations, "Always"));
+        assert_eq!((args.half_file.as_path(), args.secret), (Path::new(file), None));
+    }
 }
 
 #[test]

@@ -14,6 +14,10 @@ pub const HEALTH_PORT: &str = "secret-handshake/health-port";
 pub const SECRET_NAME: &str = "secret-handshake/secret-name";
 /// The key in that Secret.
 pub const SECRET_KEY: &str = "secret-handshake/secret-key";
+/// A file with the operations half that somebody else brings into the sidecar's container.
+pub const HALF_FILE: &str = "secret-handshake/half-file";
+/// The `SecretProviderClass` of the Secrets Store CSI driver that has the operations half.
+pub const SECRET_PROVIDER_CLASS: &str = "secret-handshake/secret-provider-class";
 /// `auto`, `native` or `classic`.
 pub const MODE: &str = "secret-handshake/mode";
 /// How much the sidecar logs.
@@ -23,9 +27,19 @@ pub const CPU: &str = "secret-handshake/cpu";
 /// The sidecar's memory, request and limit.
 pub const MEMORY: &str = "secret-handshake/memory";
 
-/// What a pod's author may set.
-pub const SETTINGS: [&str; 8] =
-    [PORT, HEALTH_PORT, SECRET_NAME, SECRET_KEY, MODE, LOG_LEVEL, CPU, MEMORY];
+/// What can be set, on a pod and on its Namespace.
+pub const SETTINGS: [&str; 10] = [
+    PORT,
+    HEALTH_PORT,
+    SECRET_NAME,
+    SECRET_KEY,
+    HALF_FILE,
+    SECRET_PROVIDER_CLASS,
+    MODE,
+    LOG_LEVEL,
+    CPU,
+    MEMORY,
+];
 
 /// What the webhook did with a pod; its own.
 pub const STATUS: &str = "secret-handshake/status";

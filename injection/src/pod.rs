@@ -11,7 +11,7 @@ use crate::bounded::{List, Map};
 use crate::folded::{Entry, Folded};
 use crate::keys;
 use crate::quantity::Quantity;
-use crate::sidecar::{HALF_VOLUME, NAME, NO_TOKEN_VOLUME, is_sidecars_argument};
+use crate::sidecar::{CSI_DRIVER, HALF_VOLUME, Half, NAME, NO_TOKEN_VOLUME, is_sidecars_argument};
 
 /// What Windows is called in `os.name` and in the labels of nodes.
 const WINDOWS: &str = "windows";
@@ -111,12 +111,26 @@ pub(crate) struct Volume {
     secret: Option<SecretSource>,
     #[serde(rename = "downwardAPI")]
     downward_api: Option<IgnoredAny>,
+    csi: Option<CsiSource>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct SecretSource {
     secret_name: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct CsiSource {
+    driver: String,
+    volume_attributes: Option<CsiAttributes>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct CsiAttributes {
+    secret_provider_class: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -333,11 +347,18 @@ impl Container {
 
 impl Volume {
     /// Whether it holds what the sidecar's own volume of this name would.
-    pub(crate) fn is_sidecars(&self, secret_name: &str) -> bool {
-        let secret = self.secret.as_ref().and_then(|secret| secret.secret_name.as_deref());
-        match self.name.as_str() {
-            HALF_VOLUME => secret == Some(secret_name),
-            NO_TOKEN_VOLUME => self.downward_api.is_some(),
+    pub(crate) fn is_sidecars(&self, half: Half<'_>) -> bool {
+        match (self.name.as_str(), half) {
+            (HALF_VOLUME, Half::Secret { name, .. }) => {
+                let secret = self.secret.as_ref().and_then(|it| it.secret_name.as_deref());
+                secret == Some(name)
+            }
+            (HALF_VOLUME, Half::Provider { class, .. }) => {
+                let csi = self.csi.as_ref().filter(|csi| csi.driver == CSI_DRIVER);
+                let attributes = csi.and_then(|csi| csi.volume_attributes.as_ref());
+                attributes.and_then(|it| it.secret_provider_class.as_deref()) == Some(class)
+            }
+            (NO_TOKEN_VOLUME, _) => self.downward_api.is_some(),
             _ => false,
         }
     }

@@ -3,6 +3,8 @@ use std::fmt;
 use clap::ValueEnum;
 
 use crate::quantity::Quantity;
+use crate::setting;
+use crate::sidecar::Mode;
 
 /// The sidecar's uid in its image.
 pub(crate) const SIDECAR_UID: u32 = 65532;
@@ -10,6 +12,11 @@ pub(crate) const SIDECAR_UID: u32 = 65532;
 const IMAGE: &str = concat!("secret-handshake-sidecar:", env!("CARGO_PKG_VERSION"));
 const CPU: &str = "50m";
 const MEMORY: &str = "12Mi";
+const PORT: u16 = 3000;
+const HEALTH_PORT: u16 = 13300;
+const SECRET_NAME: &str = "secret-handshake";
+const SECRET_KEY: &str = "half";
+const LOG_LEVEL: &str = "info";
 
 /// What the operator decides for all pods, as flags; a pod's annotations adjust the rest.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,7 +35,7 @@ pub struct Policy {
         long = "sidecar-cpu",
         value_name = "QUANTITY",
         default_value = CPU,
-        value_parser = Quantity::cpu
+        value_parser = expected(Quantity::cpu)
     )]
     pub cpu: Quantity,
 
@@ -38,9 +45,86 @@ pub struct Policy {
         long = "sidecar-memory",
         value_name = "QUANTITY",
         default_value = MEMORY,
-        value_parser = Quantity::memory
+        value_parser = expected(Quantity::memory)
     )]
     pub memory: Quantity,
+
+    /// Legacy's port, where neither the pod nor its namespace has the annotation secret-handshake/port
+    #[arg(
+        long = "sidecar-port",
+        value_name = "PORT",
+        default_value_t = PORT,
+        value_parser = expected(setting::port)
+    )]
+    pub port: u16,
+
+    /// The sidecar's own port, where no annotation secret-handshake/health-port says another
+    #[arg(
+        long = "sidecar-health-port",
+        value_name = "PORT",
+        default_value_t = HEALTH_PORT,
+        value_parser = expected(setting::health_port)
+    )]
+    pub health_port: u16,
+
+    /// The Secret with the operations half, where no annotation secret-handshake/secret-name says
+    /// another
+    #[arg(
+        long = "sidecar-secret-name",
+        value_name = "NAME",
+        default_value = SECRET_NAME,
+        value_parser = owned(setting::object_name)
+    )]
+    pub secret_name: String,
+
+    /// The key in that Secret, where no annotation secret-handshake/secret-key says another
+    #[arg(
+        long = "sidecar-secret-key",
+        value_name = "KEY",
+        default_value = SECRET_KEY,
+        value_parser = owned(setting::secret_key)
+    )]
+    pub secret_key: String,
+
+    /// A file with the operations half that something else brings into the sidecar's container, instead
+    /// of the Secret: the annotation secret-handshake/half-file for all
+    #[arg(
+        long = "sidecar-half-file",
+        value_name = "FILE",
+        value_parser = owned(setting::half_file),
+        conflicts_with = "secret_provider_class"
+    )]
+    pub half_file: Option<String>,
+
+    /// The `SecretProviderClass` of the Secrets Store CSI driver that has the operations half, instead of
+    /// the Secret: the annotation secret-handshake/secret-provider-class for all
+    #[arg(
+        long = "sidecar-secret-provider-class",
+        value_name = "NAME",
+        value_parser = owned(setting::object_name)
+    )]
+    pub secret_provider_class: Option<String>,
+
+    /// As which kind of container the sidecar joins a pod, where no annotation secret-handshake/mode
+    /// says another: native, classic or auto, which is native for pods that end by themselves
+    #[arg(
+        long = "sidecar-mode",
+        value_name = "MODE",
+        default_value = "auto",
+        value_parser = expected(setting::mode)
+    )]
+    pub mode: OptionalMode,
+
+    /// How much the sidecar logs, where no annotation secret-handshake/log-level says another: error,
+    /// warn, info or debug
+    #[arg(
+        id = "sidecar_log_level",
+        long = "sidecar-log-level",
+        value_name = "LEVEL",
+        default_value = LOG_LEVEL,
+        value_parser = owned(setting::log_level)
+    )]
+    pub log_level: String,
 
     /// The uid that the sidecar runs as, or `none` to leave it to the cluster (OpenShift)
     #[arg(
@@ -61,8 +145,9 @@ pub struct Policy {
     pub own_namespace: Option<String>,
 }
 
-/// clap takes an `Option` by that name for a flag that may be left out; this one has a value for none.
+/// clap takes an `Option` by that name for a flag that may be left out; these have a value for none.
 type OptionalUid = Option<u32>;
+type OptionalMode = Option<Mode>;
 
 /// A container's `imagePullPolicy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -96,6 +181,14 @@ impl Default for Policy {
             pull_policy: None,
             cpu: Quantity::unchecked(CPU),
             memory: Quantity::unchecked(MEMORY),
+            port: PORT,
+            health_port: HEALTH_PORT,
+            secret_name: SECRET_NAME.to_owned(),
+            secret_key: SECRET_KEY.to_owned(),
+            half_file: None,
+            secret_provider_class: None,
+            mode: None,
+            log_level: LOG_LEVEL.to_owned(),
             run_as_user: Some(SIDECAR_UID),
             excluded_namespaces: Vec::new(),
             own_namespace: None,
@@ -107,6 +200,18 @@ impl fmt::Display for PullPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
+}
+
+fn expected<T>(
+    read: fn(&str) -> Result<T, &'static str>,
+) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| read(text).map_err(|allowed| format!("expected {allowed}"))
+}
+
+fn owned(
+    read: fn(&str) -> Result<&str, &'static str>,
+) -> impl Fn(&str) -> Result<String, String> + Clone {
+    move |text| read(text).map(str::to_owned).map_err(|allowed| format!("expected {allowed}"))
 }
 
 fn uid_or_none(text: &str) -> Result<OptionalUid, &'static str> {
@@ -134,15 +239,23 @@ mod tests {
     fn the_policy_is_what_the_flags_say() {
         let policy = parse(
             "--sidecar-image r/i:1 --sidecar-pull-policy Never --sidecar-cpu 5m \
-             --sidecar-memory 9Mi --sidecar-run-as-user none --exclude-namespace a \
-             --exclude-namespace b",
+             --sidecar-memory 9Mi --sidecar-port 8080 --sidecar-health-port 18080 \
+             --sidecar-secret-name s --sidecar-secret-key k --sidecar-half-file /vault/half \
+             --sidecar-mode native --sidecar-log-level debug --sidecar-run-as-user none \
+             --exclude-namespace a --exclude-namespace b",
         )
         .unwrap();
         let policy = Policy { own_namespace: Some("own".to_owned()), ..policy };
         assert_eq!(policy.image, "r/i:1");
         assert_eq!(policy.pull_policy, Some(PullPolicy::Never));
         assert_eq!((policy.cpu.as_str(), policy.memory.as_str()), ("5m", "9Mi"));
+        assert_eq!((policy.port, policy.health_port), (8080, 18080));
+        assert_eq!((policy.secret_name.as_str(), policy.secret_key.as_str()), ("s", "k"));
+        assert_eq!(policy.half_file.as_deref(), Some("/vault/half"));
+        assert_eq!((policy.mode, policy.log_level.as_str()), (Some(Mode::Native), "debug"));
         assert_eq!(policy.run_as_user, None);
+        let class = parse("--sidecar-secret-provider-class c").unwrap().secret_provider_class;
+        assert_eq!(class.as_deref(), Some("c"));
         for excluded in ["kube-system", "kube-public", "kube-node-lease", "a", "b", "own"] {
             assert!(policy.excludes(excluded), "{excluded}");
         }
@@ -164,6 +277,14 @@ mod tests {
             "--sidecar-pull-policy always",
             "--sidecar-memory 12m",
             "--sidecar-cpu 17",
+            "--sidecar-port 0",
+            "--sidecar-health-port 80",
+            "--sidecar-secret-name A",
+            "--sidecar-secret-key a/b",
+            "--sidecar-half-file half",
+            "--sidecar-mode Native",
+            "--sidecar-log-level trace",
+            "--sidecar-half-file /half --sidecar-secret-provider-class c",
         ] {
             assert!(parse(flags).is_err(), "{flags}");
         }

@@ -11,31 +11,26 @@ const MEBI: i128 = 1024 * 1024 * NANO;
 pub struct Quantity(String);
 
 impl Quantity {
-    /// What [`Self::cpu`] takes.
-    pub(crate) const CPU: &str = "CPU from 1m to 16, such as 50m";
-
-    /// What [`Self::memory`] takes.
-    pub(crate) const MEMORY: &str = "memory from 6Mi to 16Gi, such as 12Mi";
-
     /// An amount of CPU that the sidecar can have.
     ///
     /// # Errors
     /// If it isn't a quantity from 1m to 16.
-    pub fn cpu(text: &str) -> Result<Self, String> {
-        Self::within(text, NANO / 1000, 16 * NANO, Self::CPU)
+    pub fn cpu(text: &str) -> Result<Self, &'static str> {
+        Self::within(text, NANO / 1000, 16 * NANO).ok_or("CPU from 1m to 16, such as 50m")
     }
 
     /// An amount of memory that the sidecar can have.
     ///
     /// # Errors
     /// If it isn't a quantity from 6Mi, the least that a container runtime takes, to 16Gi.
-    pub fn memory(text: &str) -> Result<Self, String> {
-        Self::within(text, 6 * MEBI, 16 * 1024 * MEBI, Self::MEMORY)
+    pub fn memory(text: &str) -> Result<Self, &'static str> {
+        let amount = Self::within(text, 6 * MEBI, 16 * 1024 * MEBI);
+        amount.ok_or("memory from 6Mi to 16Gi, such as 12Mi")
     }
 
-    fn within(text: &str, least: i128, most: i128, expected: &str) -> Result<Self, String> {
+    fn within(text: &str, least: i128, most: i128) -> Option<Self> {
         let allowed = nanos(text).is_some_and(|amount| (least..=most).contains(&amount));
-        allowed.then(|| Self(text.to_owned())).ok_or_else(|| format!("expected {expected}"))
+        allowed.then(|| Self(text.to_owned()))
     }
 
     pub(crate) fn zero() -> Self {

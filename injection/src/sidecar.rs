@@ -1,9 +1,11 @@
 //! The sidecar's container and its volumes.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, DownwardAPIVolumeSource, HTTPGetAction, KeyToPath,
-    Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume,
-    VolumeMount,
+    CSIVolumeSource, Capabilities, Container, ContainerPort, DownwardAPIVolumeSource,
+    HTTPGetAction, KeyToPath, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
+    SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -21,6 +23,9 @@ const PORT_FLAG: &str = "--legacy-port=";
 
 const HALF_DIRECTORY: &str = "/etc/secret-handshake";
 const HALF_FILE: &str = "half";
+/// The Secrets Store CSI driver, and the attribute by which it knows what to bring.
+pub(crate) const CSI_DRIVER: &str = "secrets-store.csi.k8s.io";
+const PROVIDER_CLASS_ATTRIBUTE: &str = "secretProviderClass";
 /// Where the API server's ServiceAccount plugin mounts a token, unless something is there.
 const TOKEN_DIRECTORY: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -51,6 +56,17 @@ impl Mode {
     }
 }
 
+/// Where the operations half comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Half<'a> {
+    /// A Secret.
+    Secret { name: &'a str, key: &'a str },
+    /// The Secrets Store CSI driver, which makes files of what a `SecretProviderClass` lists.
+    Provider { class: &'a str, file: &'a str },
+    /// A file that somebody else brings into the container.
+    File(&'a str),
+}
+
 /// What differs from one pod's sidecar to another's.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Sidecar<'a> {
@@ -59,8 +75,7 @@ pub(crate) struct Sidecar<'a> {
     pub(crate) pull_policy: Option<PullPolicy>,
     pub(crate) legacy_port: u16,
     pub(crate) health_port: u16,
-    pub(crate) secret_name: &'a str,
-    pub(crate) secret_key: &'a str,
+    pub(crate) half: Half<'a>,
     /// For the log. A manifest may leave the namespace to `kubectl apply -n`.
     pub(crate) namespace: Option<&'a str>,
     pub(crate) log_level: &'a str,
@@ -84,10 +99,7 @@ impl Sidecar<'_> {
                 ..ContainerPort::default()
             }]),
             resources: self.resources.clone(),
-            volume_mounts: Some(vec![
-                mount(HALF_VOLUME, HALF_DIRECTORY),
-                mount(NO_TOKEN_VOLUME, TOKEN_DIRECTORY),
-            ]),
+            volume_mounts: Some(self.mounts()),
             readiness_probe: Some(self.readiness_probe()),
             // The last lines of the log, which name the cause, show up in `kubectl describe pod`.
             termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
@@ -97,16 +109,30 @@ impl Sidecar<'_> {
     }
 
     fn args(&self) -> Vec<String> {
+        let half_file = match self.half {
+            Half::Secret { .. } => format!("{HALF_DIRECTORY}/{HALF_FILE}"),
+            Half::Provider { file, .. } => format!("{HALF_DIRECTORY}/{file}"),
+            Half::File(path) => path.to_owned(),
+        };
         let mut args = vec![
             format!("{PORT_FLAG}{}", self.legacy_port),
-            format!("--half-file={HALF_DIRECTORY}/{HALF_FILE}"),
+            format!("--half-file={half_file}"),
             format!("--listen=:{}", self.health_port),
-            format!("--secret={}", self.secret_name),
-            format!("--secret-key={}", self.secret_key),
         ];
+        if let Half::Secret { name, key } = self.half {
+            args.extend([format!("--secret={name}"), format!("--secret-key={key}")]);
+        }
         args.extend(self.namespace.map(|namespace| format!("--namespace={namespace}")));
         args.push(format!("--log-level={}", self.log_level));
         args
+    }
+
+    fn mounts(&self) -> Vec<VolumeMount> {
+        let no_token = mount(NO_TOKEN_VOLUME, TOKEN_DIRECTORY);
+        match self.half {
+            Half::File(_) => vec![no_token],
+            _ => vec![mount(HALF_VOLUME, HALF_DIRECTORY), no_token],
+        }
     }
 
     /// A readinessProbe alone: with a startupProbe or a postStart hook Legacy could not start while
@@ -144,25 +170,7 @@ impl Sidecar<'_> {
         }
     }
 
-    pub(crate) fn volumes(&self) -> [Volume; 2] {
-        let half = Volume {
-            name: HALF_VOLUME.to_owned(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(self.secret_name.to_owned()),
-                items: Some(vec![KeyToPath {
-                    key: self.secret_key.to_owned(),
-                    path: HALF_FILE.to_owned(),
-                    ..KeyToPath::default()
-                }]),
-                // The sidecar is not root, and without an fsGroup the file belongs to root.
-                default_mode: Some(0o444),
-                // Without the Secret the pod starts all the same, and the sidecar's log says what
-                // to create.
-                optional: Some(true),
-                ..SecretVolumeSource::default()
-            }),
-            ..Volume::default()
-        };
+    pub(crate) fn volumes(&self) -> Vec<Volume> {
         // The ServiceAccount plugin runs again after a webhook changed the pod, and mounts a token
         // into each container that has nothing at that path. No emptyDir: `kubectl drain` would
         // refuse the pod.
@@ -171,7 +179,47 @@ impl Sidecar<'_> {
             downward_api: Some(DownwardAPIVolumeSource::default()),
             ..Volume::default()
         };
-        [half, no_token]
+        self.half.volume().into_iter().chain([no_token]).collect()
+    }
+}
+
+impl Half<'_> {
+    fn volume(self) -> Option<Volume> {
+        let volume = Volume { name: HALF_VOLUME.to_owned(), ..Volume::default() };
+        match self {
+            Self::Secret { name, key } => {
+                Some(Volume { secret: Some(secret(name, key)), ..volume })
+            }
+            Self::Provider { class, .. } => Some(Volume { csi: Some(csi(class)), ..volume }),
+            Self::File(_) => None,
+        }
+    }
+}
+
+fn secret(name: &str, key: &str) -> SecretVolumeSource {
+    SecretVolumeSource {
+        secret_name: Some(name.to_owned()),
+        items: Some(vec![KeyToPath {
+            key: key.to_owned(),
+            path: HALF_FILE.to_owned(),
+            ..KeyToPath::default()
+        }]),
+        // The sidecar is not root, and without an fsGroup the file belongs to root.
+        default_mode: Some(0o444),
+        // Without the Secret the pod starts all the same, and the sidecar's log says what to create.
+        optional: Some(true),
+        ..SecretVolumeSource::default()
+    }
+}
+
+/// There is no `optional` here: the pod waits for the provider.
+fn csi(class: &str) -> CSIVolumeSource {
+    let class = (PROVIDER_CLASS_ATTRIBUTE.to_owned(), class.to_owned());
+    CSIVolumeSource {
+        driver: CSI_DRIVER.to_owned(),
+        read_only: Some(true),
+        volume_attributes: Some(BTreeMap::from([class])),
+        ..CSIVolumeSource::default()
     }
 }
 

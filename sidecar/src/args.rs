@@ -23,7 +23,7 @@ Legacy:
   --request-timeout TIME  limit of each request to Legacy (default 2s)
 
 Named in the log, so that it says what to create and where:
-  --secret NAME           the Secret that the file comes from (default secret-handshake)
+  --secret NAME           the Secret that the file comes from, if it comes from one (no default)
   --secret-key KEY        its key (default half)
   --namespace NAMESPACE   its namespace (no default)
 
@@ -65,8 +65,8 @@ pub struct Args {
     pub half_file: PathBuf,
     /// The most time for each request to Legacy.
     pub request_timeout: Duration,
-    /// The Secret that the file comes from. It is only named in the log, never read.
-    pub secret: String,
+    /// The Secret that the file comes from, if it comes from one. It is only named in the log, never read.
+    pub secret: Option<String>,
     /// The key in the Secret.
     pub secret_key: String,
     /// The Secret's namespace, which is the pod's, where that is known.
@@ -91,7 +91,7 @@ impl Default for Args {
             legacy_port: 3000,
             half_file: PathBuf::from("/etc/secret-handshake/half"),
             request_timeout: Duration::from_secs(2),
-            secret: "secret-handshake".into(),
+            secret: None,
             secret_key: "half".into(),
             namespace: None,
             listen: Address::All(13300),
@@ -179,7 +179,7 @@ impl Args {
                     let allowed = "a time of more than 0, like 500ms, 4s or 1m";
                     args.request_timeout = value(parser, &flag, allowed, more)?;
                 }
-                "--secret" => args.secret = value(parser, &flag, NAME, name)?,
+                "--secret" => args.secret = Some(value(parser, &flag, NAME, name)?),
                 "--secret-key" => args.secret_key = value(parser, &flag, NAME, name)?,
                 "--namespace" => args.namespace = Some(value(parser, &flag, NAME, name)?),
                 "--listen" => {

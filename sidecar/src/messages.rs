@@ -171,50 +171,91 @@ impl Display for Trace {
 
 /// What to do about a failure: a sentence with a space after it, or nothing.
 fn remedy(args: &Args, failure: Failure) -> String {
-    let Args { secret, secret_key, namespace, half_file, legacy_port, .. } = args;
-    let in_namespace = namespace.as_ref().map(|it| format!("{it}/")).unwrap_or_default();
-    let from = format!(
-        "read from {}, which comes from the key {secret_key} of the Secret {in_namespace}{secret}",
-        half_file.display()
-    );
-    let option = namespace.as_ref().map(|it| format!("-n {it} ")).unwrap_or_default();
-    let create =
-        format!("kubectl create secret generic {secret} {option}--from-file={secret_key}=FILE");
-    let replace = format!("{create} --dry-run=client -o yaml | kubectl apply -f -");
     let error = match failure {
         Failure::Half(error) => {
-            let remedy = match error {
-                HalfError::Missing => format!(
-                    "Create it: {create}; the pod has it within about a minute, without a restart. "
-                ),
-                HalfError::Empty | HalfError::TooLarge => format!("Correct it: {replace}. "),
-                HalfError::NotAFile => {
-                    "Mount the Secret's key as a file: items with this key and a path. ".into()
-                }
-                HalfError::Denied => {
-                    "Mount it with a mode that lets everybody read (0444). ".into()
-                }
-                HalfError::Unreadable(_) => String::new(),
-            };
+            let from = Half::of(args);
+            let remedy = from.remedy(error);
             return format!("It is {from}. {remedy}");
         }
         Failure::Request(error) => error,
         Failure::Unverified(_) => return String::new(),
     };
     match error.cause {
-        Cause::WrongHalf => format!(
-            "The operations half is not the one this Legacy expects; it is {from}. Correct it: \
-             {replace}. "
-        ),
+        Cause::WrongHalf => {
+            let from = Half::of(args);
+            let correct = from.correct();
+            format!(
+                "The operations half is not the one this Legacy expects; it is {from}. {correct}"
+            )
+        }
         Cause::Status(500) if error.request == Request::Secret => {
             "Legacy could not read the secret. ".into()
         }
         Cause::Silent(_) | Cause::Broken => "Legacy may still be starting. ".into(),
         Cause::NotHttp | Cause::Key(_) | Cause::Status(_) => format!(
-            "Is it Legacy that listens on port {legacy_port}? Another port is chosen with the \
-             annotation secret-handshake/port. "
+            "Is it Legacy that listens on port {}? Another port is chosen with the annotation \
+             secret-handshake/port. ",
+            args.legacy_port
         ),
         Cause::Refused => String::new(),
+    }
+}
+
+/// Where the operations half comes from.
+struct Half<'a> {
+    args: &'a Args,
+    /// The command that creates the Secret, if it comes from one.
+    create: Option<String>,
+}
+
+impl<'a> Half<'a> {
+    fn of(args: &'a Args) -> Self {
+        let Args { secret, secret_key, namespace, .. } = args;
+        let option = namespace.as_ref().map(|it| format!("-n {it} ")).unwrap_or_default();
+        let create = secret.as_ref().map(|secret| {
+            format!("kubectl create secret generic {secret} {option}--from-file={secret_key}=FILE")
+        });
+        Self { args, create }
+    }
+
+    fn correct(&self) -> String {
+        match &self.create {
+            Some(create) => {
+                format!("Correct it: {create} --dry-run=client -o yaml | kubectl apply -f -. ")
+            }
+            None => "Correct it where the file comes from. ".into(),
+        }
+    }
+
+    fn remedy(&self, error: HalfError) -> String {
+        match (error, &self.create) {
+            (HalfError::Missing, Some(create)) => format!(
+                "Create it: {create}; the pod has it within about a minute, without a restart. "
+            ),
+            (HalfError::Missing, None) => {
+                "Have it brought there: it is used as soon as it is there, without a restart. "
+                    .into()
+            }
+            (HalfError::Empty | HalfError::TooLarge, _) => self.correct(),
+            (HalfError::NotAFile, Some(_)) => {
+                "Mount the Secret's key as a file: items with this key and a path. ".into()
+            }
+            (HalfError::NotAFile, None) => "Name a file. ".into(),
+            (HalfError::Denied, _) => {
+                "Mount it with a mode that lets everybody read (0444). ".into()
+            }
+            (HalfError::Unreadable(_), _) => String::new(),
+        }
+    }
+}
+
+impl Display for Half<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Args { secret, secret_key, namespace, half_file, .. } = self.args;
+        write!(out, "read from {}", half_file.display())?;
+        let Some(secret) = secret else { return Ok(()) };
+        let in_namespace = namespace.as_ref().map(|it| format!("{it}/")).unwrap_or_default();
+        write!(out, ", which comes from the key {secret_key} of the Secret {in_namespace}{secret}")
     }
 }
 

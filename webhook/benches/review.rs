@@ -41,7 +41,7 @@ fn typed_with_diff(body: &[u8], container: &Container, volumes: &[Volume]) -> Ve
 
 /// The container and the volumes that the webhook itself adds.
 fn additions(policy: &Policy) -> (Container, Vec<Volume>) {
-    let answer = review::answer(Endpoint::Pods, REVIEW, policy).expect("an answer");
+    let answer = review::answer(Endpoint::Pods, REVIEW, None, policy).expect("an answer");
     let answer: Value = serde_json::from_slice(&answer.body).expect("JSON");
     let patch = answer["response"]["patch"].as_str().expect("a patch");
     let patch: Vec<Value> =
@@ -67,7 +67,8 @@ fn review_of_a_pod(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("review of a pod");
     group.throughput(Throughput::Bytes(REVIEW.len() as u64));
     group.bench_function("answer", |bencher| {
-        bencher.iter(|| review::answer(Endpoint::Pods, black_box(REVIEW), black_box(&policy)));
+        bencher
+            .iter(|| review::answer(Endpoint::Pods, black_box(REVIEW), None, black_box(&policy)));
     });
     group.bench_function("reference: skip the JSON", |bencher| {
         bencher.iter(|| serde_json::from_slice::<IgnoredAny>(black_box(REVIEW)));

@@ -6,6 +6,7 @@
 //!   ▼
 //! listen ─▶ routes ─▶ review ─▶ injection      and back again
 //!   ▲        HTTP      JSON      decision, patch
+//!   │          └─▶ namespace    settings
 //!  tls
 //!   ▲ certificates: files, or the certs crate
 //!
@@ -18,6 +19,7 @@ pub mod cluster;
 mod file;
 pub mod log;
 pub mod metrics;
+pub mod namespace;
 pub mod review;
 pub mod routes;
 pub mod serve;

@@ -141,30 +141,46 @@ struct Status {
     message: String,
 }
 
-/// Answers the AdmissionReview in `body`.
+/// The namespace of the pod in `body`, if it is a new pod that asks for a sidecar: then the settings on
+/// its Namespace count. What [`answer`] finds unreadable has none.
+#[must_use]
+pub fn asking_namespace(endpoint: Endpoint, body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Head {
+        metadata: Option<Metadata>,
+    }
+    let request = read_request(body).ok()?;
+    let is_new_pod = endpoint == Endpoint::Pods
+        && request.is_pod()
+        && !request.is_for_subresource()
+        && request.operation == "CREATE";
+    let object = request.object.filter(|_| is_new_pod)?;
+    let pod: Head = read(object, "Pod").ok()?;
+    injection::asks(pod.metadata.as_ref(), context(&request, None)).ok()?;
+    request.namespace().map(str::to_owned)
+}
+
+/// Answers the AdmissionReview in `body`; `namespace` is the metadata of its pod's Namespace, if it was
+/// read.
 ///
 /// # Errors
 ///
 /// If the body is not an AdmissionReview v1 with a request, or its object not what it is said to be.
-pub fn answer(endpoint: Endpoint, body: &[u8], policy: &Policy) -> Result<Answer, Unreadable> {
-    // Checked as a whole, which is quicker than string by string.
-    let body = std::str::from_utf8(body)
-        .map_err(|error| Unreadable::Encoding { at: error.valid_up_to() })?;
-    let review: Review<'_> =
-        serde_json::from_str(body).map_err(|error| unreadable_review(&error))?;
-    if review.api_version != API_VERSION || review.kind != KIND {
-        return Err(Unreadable::Version);
-    }
-    let request = review.request.filter(|request| !request.uid.is_empty());
-    let request = request.ok_or(Unreadable::NoRequest)?;
+pub fn answer(
+    endpoint: Endpoint,
+    body: &[u8],
+    namespace: Option<&Metadata>,
+    policy: &Policy,
+) -> Result<Answer, Unreadable> {
+    let request = read_request(body)?;
 
     let skip = |reason| Ok(reply(&request, None, Decision::skip(reason)));
-    if request.sub_resource.as_deref().is_some_and(|name| !name.is_empty()) {
+    if request.is_for_subresource() {
         return skip(Reason::Subresource);
     }
     match (endpoint, request.is_pod(), request.workload_kind()) {
         (Endpoint::Pods, true, _) => match (&*request.operation, request.object) {
-            ("CREATE", Some(object)) => answer_pod(&request, object, policy),
+            ("CREATE", Some(object)) => answer_pod(&request, object, namespace, policy),
             ("CREATE", None) => skip(Reason::NoObject),
             _ => skip(Reason::OtherOperation),
         },
@@ -177,19 +193,39 @@ pub fn answer(endpoint: Endpoint, body: &[u8], policy: &Policy) -> Result<Answer
     }
 }
 
+fn read_request(body: &[u8]) -> Result<Request<'_>, Unreadable> {
+    // Checked as a whole, which is quicker than string by string.
+    let body = std::str::from_utf8(body)
+        .map_err(|error| Unreadable::Encoding { at: error.valid_up_to() })?;
+    let review: Review<'_> =
+        serde_json::from_str(body).map_err(|error| unreadable_review(&error))?;
+    if review.api_version != API_VERSION || review.kind != KIND {
+        return Err(Unreadable::Version);
+    }
+    let request = review.request.filter(|request| !request.uid.is_empty());
+    request.ok_or(Unreadable::NoRequest)
+}
+
+/// That a pod without a label comes at all says what its namespace asks for, unless the webhook itself
+/// reads a no there in a spelling that the selector doesn't know.
+fn context<'a>(request: &'a Request<'_>, namespace: Option<&'a Metadata>) -> Context<'a> {
+    let label = namespace.and_then(Metadata::label);
+    Context {
+        namespace: request.namespace(),
+        workload_label: None,
+        namespace_asks: Some(label.is_none_or(injection::says_yes)),
+        namespace_metadata: namespace,
+    }
+}
+
 fn answer_pod(
     request: &Request<'_>,
     object: &RawValue,
+    namespace: Option<&Metadata>,
     policy: &Policy,
 ) -> Result<Answer, Unreadable> {
     let pod: Pod = read(object, "Pod")?;
-    // That a pod without a label comes at all says what its namespace asks for.
-    let context = Context {
-        namespace: request.namespace(),
-        namespace_asks: Some(true),
-        ..Context::default()
-    };
-    let decision = decide_pod(&pod, context, policy, &[]);
+    let decision = decide_pod(&pod, context(request, namespace), policy, &[]);
     Ok(reply(request, pod.metadata.as_ref(), decision))
 }
 
@@ -277,6 +313,10 @@ impl Request<'_> {
 
     fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref().filter(|namespace| !namespace.is_empty())
+    }
+
+    fn is_for_subresource(&self) -> bool {
+        self.sub_resource.as_deref().is_some_and(|name| !name.is_empty())
     }
 
     fn kind_name(&self) -> &'static str {

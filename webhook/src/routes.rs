@@ -3,7 +3,7 @@
 //! ```text
 //! POST /mutate/pods ──────┐                            ┌▶ 200 AdmissionReview, one log line, metrics
 //! POST /mutate/workloads ─┴▶ path, method, type ─▶ review ─▶ 400 that says where it is unreadable
-//!                                │                     └▶ 500 after a panic
+//!                                │                     └▶ 500 after a panic, or without the pod's Namespace
 //!                                └▶ 404, 405, 415
 //! ```
 //!
@@ -21,23 +21,33 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use http::StatusCode;
 use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use injection::Metadata;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::log;
 use crate::metrics::Metrics;
-use crate::review::{Answer, Endpoint, Unreadable};
+use crate::namespace::{Namespaces, Unavailable};
+use crate::review::{Answer, Endpoint, Unreadable, asking_namespace};
 
-/// Turns the body of a request into an answer: [`crate::review::answer`] with the webhook's policy.
-pub type AnswerFn = dyn Fn(Endpoint, &[u8]) -> Result<Answer, Unreadable> + Send + Sync;
+/// Turns the body of a request, and what is known of its pod's Namespace, into an answer:
+/// [`crate::review::answer`] with the webhook's policy.
+pub type AnswerFn =
+    dyn Fn(Endpoint, &[u8], Option<&Metadata>) -> Result<Answer, Unreadable> + Send + Sync;
 
 #[derive(Clone)]
 struct Admissions {
     answer: Arc<AnswerFn>,
+    namespaces: Option<Namespaces>,
     metrics: Arc<Metrics>,
 }
 
-/// The webhook's paths. A panic in `answer` costs the request that caused it, which gets a 500.
-pub fn router(answer: Arc<AnswerFn>, metrics: Arc<Metrics>) -> Router {
+/// The webhook's paths. A panic in `answer` costs the request that caused it, which gets a 500. Without
+/// `namespaces` only pods and flags set anything.
+pub fn router(
+    answer: Arc<AnswerFn>,
+    namespaces: Option<Namespaces>,
+    metrics: Arc<Metrics>,
+) -> Router {
     let panicked = {
         let metrics = Arc::clone(&metrics);
         move |_: Box<dyn Any + Send>| {
@@ -52,7 +62,7 @@ pub fn router(answer: Arc<AnswerFn>, metrics: Arc<Metrics>) -> Router {
         .fallback(async || Refusal::Path)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(map_response_with_state(Arc::clone(&metrics), count_refusals))
-        .with_state(Admissions { answer, metrics })
+        .with_state(Admissions { answer, namespaces, metrics })
 }
 
 fn admit(endpoint: Endpoint) -> MethodRouter<Admissions> {
@@ -60,7 +70,14 @@ fn admit(endpoint: Endpoint) -> MethodRouter<Admissions> {
         let start = Instant::now();
         check_type(request.headers())?;
         let body = to_bytes(request.into_body(), usize::MAX).await.map_err(Refusal::BrokenOff)?;
-        let answer = (admissions.answer)(endpoint, &body).map_err(Refusal::Unreadable)?;
+        // Of the pod nothing is kept while its Namespace is read: it can be larger than its JSON.
+        let mut namespace = None;
+        if let Some(namespaces) = &admissions.namespaces
+            && let Some(name) = asking_namespace(endpoint, &body)
+        {
+            namespace = Some(namespaces.get(&name).await?);
+        }
+        let answer = (admissions.answer)(endpoint, &body, namespace.as_deref())?;
         let took = start.elapsed();
         let name = endpoint_name(endpoint);
         let outcome = &answer.outcome;
@@ -116,7 +133,9 @@ enum Refusal {
     #[error("the body can't be read: {0}")]
     BrokenOff(axum::Error),
     #[error(transparent)]
-    Unreadable(Unreadable),
+    Unreadable(#[from] Unreadable),
+    #[error(transparent)]
+    Namespace(#[from] Unavailable),
     #[error("internal error: the webhook's log says where")]
     Panicked,
 }
@@ -128,7 +147,7 @@ impl Refusal {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotJson | Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BrokenOff(_) | Self::Unreadable(_) => StatusCode::BAD_REQUEST,
-            Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Namespace(_) | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }

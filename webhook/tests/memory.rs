@@ -82,7 +82,7 @@ fn a_body_costs_little_more_memory_than_itself() {
     let body = review(&spec(case.parse().unwrap()).unwrap());
     assert!(body.len() < BODY + (1 << 10));
     // Answered or refused: of a list in a list every entry is read.
-    let answered = answer(Endpoint::Pods, body.as_bytes(), &Policy::default());
+    let answered = answer(Endpoint::Pods, body.as_bytes(), None, &Policy::default());
     // The test itself takes some 22 MiB for the making of the body.
     assert!(peak() < 40 << 10, "{} KiB: {answered:?}", peak());
 }

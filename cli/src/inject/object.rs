@@ -3,13 +3,12 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, anyhow};
 use injection::{
-    Context, HALF_VOLUME, NO_TOKEN_VOLUME, Outcome, Pod, Policy, Reason, Workload, WorkloadKind,
-    decide_pod, misplaced_annotation, printable, says_yes,
+    Context, HALF_VOLUME, Metadata, NO_TOKEN_VOLUME, Outcome, Pod, Policy, Reason, Workload,
+    WorkloadKind, decide_pod, misplaced_annotation, printable, says_yes,
 };
 use serde::Deserialize;
 
 use super::label::{self, Labels};
-use super::namespace::Namespace;
 use super::report::{Line, Treatment};
 use super::{list, previous};
 use crate::manifest::{Value, patch::apply};
@@ -21,8 +20,8 @@ pub(super) struct Offline {
     pub(super) namespace: Option<String>,
     /// What objects without a label inherit from a namespace that is not among the manifests.
     pub(super) inherited: Option<bool>,
-    /// The Namespaces among the manifests.
-    pub(super) namespaces: HashMap<String, Namespace>,
+    /// The metadata of the Namespaces among the manifests, or why it can't be read.
+    pub(super) namespaces: HashMap<String, Result<Metadata, String>>,
     pub(super) report: Vec<Line>,
 }
 
@@ -77,7 +76,14 @@ impl Offline {
         let own = metadata.and_then(|it| it.get("namespace")).and_then(Value::as_str);
         let namespace = own.filter(|own| !own.is_empty()).or(self.namespace.as_deref());
         let labels = label::of(object, kind)?;
-        if let Some(reason) = self.not_asked(&labels, namespace) {
+        let of_namespace = namespace.and_then(|name| self.namespaces.get(name));
+        let of_namespace = of_namespace.map(Result::as_ref).transpose();
+        let of_namespace = of_namespace.map_err(|error| anyhow!("{error}"))?;
+        let namespace_asks = match of_namespace {
+            Some(metadata) => metadata.label().map(says_yes),
+            None => self.inherited,
+        };
+        if let Some(reason) = self.not_asked(&labels, namespace, namespace_asks) {
             line.reason = reason.to_string();
             return Ok(None);
         }
@@ -105,7 +111,8 @@ impl Offline {
         let context = Context {
             namespace,
             workload_label: labels.workload.as_deref(),
-            namespace_asks: self.inherited(namespace),
+            namespace_asks,
+            namespace_metadata: of_namespace,
         };
         let decision = decide_pod(pod, context, &self.policy, place);
         line.warnings.splice(0..0, decision.warnings);
@@ -130,22 +137,20 @@ impl Offline {
     }
 
     /// Why an object is not looked at any further, if so.
-    fn not_asked(&self, labels: &Labels, namespace: Option<&str>) -> Option<Reason> {
+    fn not_asked(
+        &self,
+        labels: &Labels,
+        namespace: Option<&str>,
+        namespace_asks: Option<bool>,
+    ) -> Option<Reason> {
         if namespace.is_some_and(|namespace| self.policy.excludes(namespace)) {
             return Some(Reason::ExcludedNamespace);
         }
         let label = labels.pod.as_deref().or(labels.workload.as_deref());
-        match label.map(says_yes).or(self.inherited(namespace)) {
+        match label.map(says_yes).or(namespace_asks) {
             Some(true) => None,
             Some(false) => Some(Reason::OptedOut),
             None => Some(Reason::NotAsked),
-        }
-    }
-
-    fn inherited(&self, namespace: Option<&str>) -> Option<bool> {
-        match namespace.and_then(|name| self.namespaces.get(name)) {
-            Some(namespace) => namespace.label.as_deref().map(says_yes),
-            None => self.inherited,
         }
     }
 }
@@ -191,7 +196,7 @@ fn with_claims(object: &Value) -> Cow<'_, Value> {
 }
 
 /// Reads the fields that matter; an error names the one that it is about.
-fn read<'v, T: Deserialize<'v>>(json: &'v serde_json::Value) -> anyhow::Result<T> {
+pub(super) fn read<'v, T: Deserialize<'v>>(json: &'v serde_json::Value) -> anyhow::Result<T> {
     serde_path_to_error::deserialize(json).map_err(|error| {
         let path = printable(&error.path().to_string(), 253);
         // It quotes the value that it doesn't expect, of whatever length.

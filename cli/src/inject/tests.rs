@@ -379,6 +379,60 @@ fn a_namespace_among_the_manifests_counts_wherever_it_stands() {
 }
 
 #[test]
+fn what_a_namespace_among_the_manifests_sets_counts() {
+    let text = case("namespace-in-stream.yaml");
+    let set = |annotations: &str| {
+        text.replace("{name: shop,", &format!("{{name: shop, annotations: {annotations},"))
+    };
+    let arguments = |text: &str, policy: Policy| {
+        let out = inject_all(&inputs(&[text]), &args(), policy).unwrap();
+        let path = "spec.template.spec.containers.1.args";
+        strings(at(&values(&out.manifests)[1], path).unwrap()).join(" ")
+    };
+    let flags = || Policy { port: 81, log_level: "warn".to_owned(), ..Policy::default() };
+    let found = arguments(&set("{secret-handshake/port: \"82\"}"), flags());
+    assert!(found.contains("--legacy-port=82 ") && found.contains("--log-level=warn"), "{found}");
+    assert!(arguments(&text, flags()).contains("--legacy-port=81 "));
+    let pods = "metadata: {annotations: {secret-handshake/port: \"83\"}, labels: {app: l}}";
+    let pods = set("{secret-handshake/port: \"82\"}").replace("metadata: {labels: {app: l}}", pods);
+    assert!(arguments(&pods, flags()).contains("--legacy-port=83 "));
+    let file = arguments(&set("{secret-handshake/half-file: /vault/secrets/half}"), flags());
+    assert!(file.contains("--half-file=/vault/secrets/half "), "{file}");
+
+    // Errors say where the value stands.
+    for (annotations, expected) in [
+        (
+            "{secret-handshake/port: http}",
+            "the namespace's annotation secret-handshake/port is \"http\"",
+        ),
+        (
+            "{secret-handshake/port: 82}",
+            "Namespace/shop: metadata.annotations.secret-handshake/port: invalid type",
+        ),
+    ] {
+        let line = &report(&injected(&set(annotations)))[1];
+        assert!(line.contains(expected), "{line}");
+    }
+}
+
+#[test]
+fn a_half_from_elsewhere_has_no_secret_of_ours() {
+    let with = |annotations: &str| {
+        let text = POD.replace("  labels:", &format!("  annotations: {annotations}\n  labels:"));
+        let out = injected(&text);
+        (values(&out.manifests).remove(0), report(&out).remove(0))
+    };
+    let (pod, _) = with("{secret-handshake/half-file: /vault/secrets/half}");
+    assert_eq!(names(&pod, "spec.volumes"), ["secret-handshake-no-token"]);
+    let (pod, _) = with("{secret-handshake/secret-provider-class: vault}");
+    let class = at(&pod, "spec.volumes.0.csi.volumeAttributes.secretProviderClass");
+    assert_eq!(class.and_then(Value::as_str), Some("vault"));
+    let (_, line) =
+        with("{secret-handshake/half-file: /half, secret-handshake/secret-provider-class: vault}");
+    assert!(line.contains("both say where the half comes from"), "{line}");
+}
+
+#[test]
 fn a_workloads_label_counts_as_its_pods_own() {
     let deployment = |label: &str, template: &str| {
         format!(

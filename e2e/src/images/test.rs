@@ -133,6 +133,7 @@ fn webhook<'a>(engine: &'a Engine, image: &str, folder: &Path) -> Result<Contain
     flags.push("--network=none".to_owned());
     flags.push(format!("--volume={}:/tls:ro", tls.display()));
     let arguments = [
+        "--no-namespace-settings",
         "--tls-cert=/tls/tls.crt",
         "--tls-key=/tls/tls.key",
         "--namespace=secret-handshake",

@@ -24,7 +24,7 @@ pub(crate) async fn serve(
     let mut command = Command::new(program);
     command.args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
     command.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);
-    command.arg("--namespace=secret-handshake").args(flags);
+    command.args(["--namespace=secret-handshake", "--no-namespace-settings"]).args(flags);
     let webhook = Process::start("webhook", command, watcher)?;
     let said = webhook.line("serving", LIMIT, |line| addresses(line).is_some()).await?;
     let (serving, admin) = addresses(&said).context("it serves nowhere")?;

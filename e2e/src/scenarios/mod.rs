@@ -26,6 +26,7 @@ pub(crate) mod running;
 pub(crate) mod scene;
 mod secret;
 mod selection;
+mod settings;
 pub(crate) mod stage;
 
 use std::pin::Pin;
@@ -74,7 +75,7 @@ enum Schedule {
 }
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    let topics: [&'static [Scenario]; 16] = [
+    let topics: [&'static [Scenario]; 17] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
         calls::SCENARIOS,
@@ -85,6 +86,8 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         replicas::SCENARIOS,
         certificates::SCENARIOS,
         rights::SCENARIOS,
+        // One of them takes a right away, which those before it find nowhere.
+        settings::SCENARIOS,
         legacy::SCENARIOS,
         probe::SCENARIOS,
         secret::SCENARIOS,

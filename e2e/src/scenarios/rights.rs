@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use super::certificates::{SHORT_LIVES, from_nothing};
+use super::objects::{NAME, pod};
 use super::scenarios;
 use super::scene::{PATIENCE, Scene};
 use crate::product::install::{self, NAMESPACE, WEBHOOK};
@@ -27,8 +28,10 @@ async fn used_and_enough(scene: &Scene) -> Result<()> {
         let wildcard = [group, resource, verb].iter().any(|part| *part == "*");
         ensure!(!wildcard, "a wildcard: {group} {resource} {verb}");
     }
-    // The other scenarios have used most of them. Alone, this one has to see to it: a start from nothing
-    // fills the Secret, and a rotation changes it.
+    // The other scenarios have used most of them. Alone, this one has to see to it: a pod's Namespace is
+    // read, a start from nothing fills the Secret, and a rotation changes it.
+    let namespace = scene.namespace(&[(NAME, "true")]).await?;
+    scene.api().create(&pod(&namespace, "legacy")).await?;
     if unused(scene, &rights)?.is_empty() {
         return Ok(());
     }

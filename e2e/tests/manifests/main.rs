@@ -14,6 +14,7 @@ mod webhook_pod;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::flowcontrol::v1::FlowSchema;
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
@@ -35,6 +36,7 @@ fn every_object_is_what_its_kind_says() {
             "ClusterRole" => round::<ClusterRole>(object),
             "ClusterRoleBinding" => round::<ClusterRoleBinding>(object),
             "Deployment" => round::<Deployment>(object),
+            "FlowSchema" => round::<FlowSchema>(object),
             "Ingress" => round::<Ingress>(object),
             "MutatingWebhookConfiguration" => round::<MutatingWebhookConfiguration>(object),
             "Namespace" => round::<core::Namespace>(object),

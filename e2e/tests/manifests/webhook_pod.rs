@@ -174,10 +174,11 @@ fn the_webhook_may_do_what_it_does_and_no_more() {
     let configurations = rule(
         "admissionregistration.k8s.io",
         "mutatingwebhookconfigurations",
-        &["secret-handshake"],
+        &["handshake.secret-handshake.dev"],
         &["get", "watch", "patch"],
     );
-    assert_eq!(role.rules.unwrap(), [configurations]);
+    let namespaces = rule("", "namespaces", &[], &["get"]);
+    assert_eq!(role.rules.unwrap(), [configurations, namespaces]);
 
     let account: core::ServiceAccount = find(objects, "ServiceAccount");
     assert_eq!(account.metadata.name.as_deref(), Some(NAME));

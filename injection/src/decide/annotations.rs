@@ -1,17 +1,18 @@
-use super::reason::Reason;
+use super::reason::{Place, Reason};
 use crate::keys;
-use crate::pod::{Metadata, Pod};
+use crate::pod::Metadata;
+use crate::policy::Policy;
 use crate::printable::printable;
 use crate::quantity::Quantity;
-use crate::sidecar::Mode;
+use crate::setting;
+use crate::sidecar::{Half, Mode};
 
-/// What a pod's annotations say, or leave at its default.
+/// What is set for a pod's sidecar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Settings<'a> {
     pub(super) legacy_port: u16,
     pub(super) health_port: u16,
-    pub(super) secret_name: &'a str,
-    pub(super) secret_key: &'a str,
+    pub(super) half: Half<'a>,
     /// `None` is `auto`.
     pub(super) mode: Option<Mode>,
     pub(super) log_level: &'a str,
@@ -19,45 +20,39 @@ pub(super) struct Settings<'a> {
     pub(super) memory: Option<Quantity>,
 }
 
-/// Reads the settings of a pod; the first annotation with an invalid value is the reason.
-pub(super) fn settings(pod: &Pod) -> Result<Settings<'_>, Reason> {
-    let legacy_port = read(pod, keys::PORT, "a port from 1 to 65535", |text| port(text, 1))?;
-    // Below 1024 a process without capabilities may not listen on every runtime.
-    let health_port =
-        read(pod, keys::HEALTH_PORT, "a port from 1024 to 65535", |text| port(text, 1024))?;
-    let secret_name = read(
-        pod,
-        keys::SECRET_NAME,
-        "the name of a Secret: lower-case letters, digits, '-' and '.'",
-        |text| is_subdomain(text).then_some(text),
-    )?;
-    let secret_key = read(
-        pod,
-        keys::SECRET_KEY,
-        "the key of a Secret: letters, digits, '-', '_' and '.'",
-        |text| is_data_key(text).then_some(text),
-    )?;
-    let mode = read(pod, keys::MODE, "auto, native or classic", |text| match text {
-        "auto" => Some(None),
-        "native" => Some(Some(Mode::Native)),
-        "classic" => Some(Some(Mode::Classic)),
-        _ => None,
-    })?;
-    let log_level = read(pod, keys::LOG_LEVEL, "error, warn, info or debug", |text| {
-        matches!(text, "error" | "warn" | "info" | "debug").then_some(text)
-    })?;
-    let cpu = read(pod, keys::CPU, Quantity::CPU, |text| Quantity::cpu(text).ok())?;
-    let memory = read(pod, keys::MEMORY, Quantity::MEMORY, |text| Quantity::memory(text).ok())?;
+/// The annotations in one place.
+#[derive(Clone, Copy)]
+struct Annotations<'a> {
+    place: Place,
+    metadata: Option<&'a Metadata>,
+}
 
+/// Reads the settings of a pod: from its own annotations, else from those of its Namespace, else from
+/// the flags. The first annotation with an invalid value is the reason.
+pub(super) fn settings<'a>(
+    pod: Option<&'a Metadata>,
+    namespace: Option<&'a Metadata>,
+    policy: &'a Policy,
+) -> Result<Settings<'a>, Reason> {
+    let pod = Annotations { place: Place::Pod, metadata: pod };
+    let namespace = Annotations { place: Place::Namespace, metadata: namespace };
+    let places = [pod, namespace];
+    let health_port = nearest(places, keys::HEALTH_PORT, setting::health_port)?;
+    let key = nearest(places, keys::SECRET_KEY, setting::secret_key)?;
+    let key = key.unwrap_or(&policy.secret_key);
+    let half = match half(pod, key)? {
+        None => half(namespace, key)?,
+        of_pod => of_pod,
+    };
     let settings = Settings {
-        legacy_port: legacy_port.unwrap_or(3000),
-        health_port: health_port.unwrap_or(13300),
-        secret_name: secret_name.unwrap_or("secret-handshake"),
-        secret_key: secret_key.unwrap_or("half"),
-        mode: mode.flatten(),
-        log_level: log_level.unwrap_or("info"),
-        cpu,
-        memory,
+        legacy_port: nearest(places, keys::PORT, setting::port)?.unwrap_or(policy.port),
+        health_port: health_port.unwrap_or(policy.health_port),
+        half: half.unwrap_or_else(|| half_by_flags(policy, key)),
+        mode: nearest(places, keys::MODE, setting::mode)?.unwrap_or(policy.mode),
+        log_level: nearest(places, keys::LOG_LEVEL, setting::log_level)?
+            .unwrap_or(&policy.log_level),
+        cpu: nearest(places, keys::CPU, Quantity::cpu)?,
+        memory: nearest(places, keys::MEMORY, Quantity::memory)?,
     };
     if settings.legacy_port == settings.health_port {
         return Err(Reason::SamePort { port: settings.legacy_port });
@@ -65,53 +60,71 @@ pub(super) fn settings(pod: &Pod) -> Result<Settings<'_>, Reason> {
     Ok(settings)
 }
 
-/// Finds a setting and reads it; `None` if nobody set it.
-fn read<'a, T>(
-    pod: &'a Pod,
+/// The value in the first place that has one.
+fn nearest<'a, T>(
+    places: [Annotations<'a>; 2],
     name: &'static str,
-    allowed: &'static str,
-    parse: impl FnOnce(&'a str) -> Option<T>,
+    parse: impl FnOnce(&'a str) -> Result<T, &'static str>,
 ) -> Result<Option<T>, Reason> {
-    let Some(value) = pod.annotation(name) else {
-        return Ok(None);
-    };
-    parse(value).map(Some).ok_or_else(|| {
-        // kubectl may cut a warning after 256 characters.
-        let value = value.chars().take(48).collect();
-        Reason::InvalidAnnotation { name, value, allowed }
-    })
+    let place = places.into_iter().find(|place| place.get(name).is_some());
+    place.map_or(Ok(None), |place| place.read(name, parse))
 }
 
-fn port(text: &str, least: u16) -> Option<u16> {
-    // Rust's own parser would take a plus sign as well.
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|port| digits && *port >= least)
+/// Where the half comes from, if this place says so: three annotations do, and one of them alone can
+/// be meant.
+fn half<'a>(place: Annotations<'a>, key: &'a str) -> Result<Option<Half<'a>>, Reason> {
+    let file = place.read(keys::HALF_FILE, setting::half_file)?.map(Half::File);
+    let class = place.read(keys::SECRET_PROVIDER_CLASS, setting::object_name)?;
+    let provider = class.map(|class| Half::Provider { class, file: key });
+    let name = place.read(keys::SECRET_NAME, setting::object_name)?;
+    let secret = name.map(|name| Half::Secret { name, key });
+    let mut said = [
+        (keys::HALF_FILE, file),
+        (keys::SECRET_PROVIDER_CLASS, provider),
+        (keys::SECRET_NAME, secret),
+    ]
+    .into_iter()
+    .filter_map(|(name, half)| Some((name, half?)));
+    match (said.next(), said.next()) {
+        (Some((one, _)), Some((other, _))) => {
+            Err(Reason::AmbiguousHalf { place: place.place, names: [one, other] })
+        }
+        (said, _) => Ok(said.map(|(_, half)| half)),
+    }
 }
 
-/// A DNS-1123 subdomain (RFC 1123, as apimachinery's `IsDNS1123Subdomain` reads it): what the name
-/// of a Secret must be.
-fn is_subdomain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(is_subdomain_part)
+fn half_by_flags<'a>(policy: &'a Policy, key: &'a str) -> Half<'a> {
+    match (&policy.half_file, &policy.secret_provider_class) {
+        (Some(file), _) => Half::File(file),
+        (None, Some(class)) => Half::Provider { class, file: key },
+        (None, None) => Half::Secret { name: &policy.secret_name, key },
+    }
 }
 
-fn is_subdomain_part(part: &str) -> bool {
-    let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = part.as_bytes();
-    bytes.first().copied().is_some_and(alphanumeric)
-        && bytes.last().copied().is_some_and(alphanumeric)
-        && bytes.iter().all(|byte| alphanumeric(*byte) || *byte == b'-')
-}
+impl<'a> Annotations<'a> {
+    fn get(self, name: &str) -> Option<&'a str> {
+        self.metadata?.annotation(name)
+    }
 
-/// What the key of a Secret must be (apimachinery's `IsConfigMapKey`).
-fn is_data_key(text: &str) -> bool {
-    (1..=253).contains(&text.len())
-        && text != "."
-        && !text.starts_with("..")
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+    /// `None` if it isn't there.
+    fn read<T>(
+        self,
+        name: &'static str,
+        parse: impl FnOnce(&'a str) -> Result<T, &'static str>,
+    ) -> Result<Option<T>, Reason> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        parse(value).map(Some).map_err(|allowed| {
+            // kubectl may cut a warning after 256 characters.
+            let value = value.chars().take(48).collect();
+            Reason::InvalidAnnotation { place: self.place, name, value, allowed }
+        })
+    }
 }
 
 /// One warning for all annotations that look like ours and are not, if there are any.
-pub(crate) fn unknown_annotations(metadata: Option<&Metadata>) -> Option<String> {
+pub(crate) fn unknown_annotations(metadata: Option<&Metadata>, place: Place) -> Option<String> {
     let known = |key: &str| {
         keys::SETTINGS.contains(&key) || matches!(key, keys::STATUS | keys::LABEL_COPIED)
     };
@@ -120,78 +133,179 @@ pub(crate) fn unknown_annotations(metadata: Option<&Metadata>) -> Option<String>
     let first = unknown.next()?;
     if first == keys::LABEL {
         return Some(format!(
-            "{first} is an annotation here and has no effect: it must be a label"
+            "{first} is an annotation of the {place} and has no effect: it must be a label"
         ));
     }
     let more = unknown.count();
     let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
     let settings = keys::SETTINGS.map(|key| &key[keys::PREFIX.len()..]).join(", ");
     let first = printable(first, 64);
-    Some(format!("unknown annotation {first}{more}; known settings: {settings}"))
+    Some(format!("unknown annotation {first}{more} on the {place}; known settings: {settings}"))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn pod_json(annotations: &serde_json::Value) -> String {
-        json!({"metadata": {"annotations": annotations}}).to_string()
+    fn verdict(key: &str, value: &str) -> Result<(), String> {
+        set(&json!({ key: value }), &json!({}), &Policy::default()).map(drop)
     }
 
-    fn verdict(key: &str, value: &str) -> Result<(), String> {
-        let json = pod_json(&json!({key: value}));
-        let pod = serde_json::from_str(&json).unwrap();
-        settings(&pod).map(|_| ()).map_err(|reason| reason.to_string())
+    /// What is set with these annotations on the pod and on its Namespace, or why it can't be.
+    fn set(pod: &Value, namespace: &Value, policy: &Policy) -> Result<String, String> {
+        let [pod, namespace] = [pod, namespace].map(|annotations| {
+            serde_json::from_value::<Metadata>(json!({ "annotations": annotations })).unwrap()
+        });
+        let settings = settings(Some(&pod), Some(&namespace), policy);
+        settings.map(|settings| format!("{settings:?}")).map_err(|reason| reason.to_string())
     }
 
     #[test]
-    fn without_annotations_everything_has_its_default() {
-        let pod = Pod::default();
-        let settings = settings(&pod).unwrap();
+    fn without_annotations_the_flags_count() {
+        let policy = Policy::default();
         assert_eq!(
-            settings,
-            Settings {
+            settings(None, None, &policy),
+            Ok(Settings {
                 legacy_port: 3000,
                 health_port: 13300,
-                secret_name: "secret-handshake",
-                secret_key: "half",
+                half: Half::Secret { name: "secret-handshake", key: "half" },
                 mode: None,
                 log_level: "info",
                 cpu: None,
                 memory: None,
-            }
+            })
         );
+        let policy = Policy { port: 80, secret_name: "s".to_owned(), ..policy };
+        let policy = Policy { mode: Some(Mode::Native), log_level: "warn".to_owned(), ..policy };
+        let settings = settings(None, None, &policy).unwrap();
+        assert_eq!((settings.legacy_port, settings.log_level), (80, "warn"));
+        assert_eq!(settings.half, Half::Secret { name: "s", key: "half" });
+        assert_eq!(settings.mode, Some(Mode::Native));
     }
 
     #[test]
-    fn each_annotation_is_read() {
-        let json = pod_json(&json!({
+    fn each_annotation_is_read_from_the_pod_then_from_its_namespace() {
+        let near = json!({
             keys::PORT: "8080", keys::HEALTH_PORT: "1024", keys::SECRET_NAME: "a.b-c", keys::SECRET_KEY: "K_1.txt",
             keys::MODE: "native", keys::LOG_LEVEL: "debug", keys::CPU: "100m", keys::MEMORY: "32Mi",
-        }));
-        let pod = serde_json::from_str(&json).unwrap();
-        assert_eq!(
-            settings(&pod).unwrap(),
-            Settings {
-                legacy_port: 8080,
-                health_port: 1024,
-                secret_name: "a.b-c",
-                secret_key: "K_1.txt",
-                mode: Some(Mode::Native),
-                log_level: "debug",
-                cpu: Some(Quantity::unchecked("100m")),
-                memory: Some(Quantity::unchecked("32Mi")),
-            }
-        );
+        });
+        let far = json!({
+            keys::PORT: "80", keys::HEALTH_PORT: "1025", keys::SECRET_NAME: "far", keys::SECRET_KEY: "far",
+            keys::MODE: "classic", keys::LOG_LEVEL: "error", keys::CPU: "1", keys::MEMORY: "1Gi",
+        });
+        let policy = Policy::default();
+        let expected = Settings {
+            legacy_port: 8080,
+            health_port: 1024,
+            half: Half::Secret { name: "a.b-c", key: "K_1.txt" },
+            mode: Some(Mode::Native),
+            log_level: "debug",
+            cpu: Some(Quantity::unchecked("100m")),
+            memory: Some(Quantity::unchecked("32Mi")),
+        };
+        let expected = Ok(format!("{expected:?}"));
+        assert_eq!(set(&near, &json!({}), &policy), expected);
+        assert_eq!(set(&json!({}), &near, &policy), expected);
+        assert_eq!(set(&near, &far, &policy), expected);
+        // One by one.
+        for (key, value) in near.as_object().unwrap() {
+            let mut others = far.clone();
+            others.as_object_mut().unwrap().remove(key);
+            let mut together = others.clone();
+            together[key] = value.clone();
+            let expected = set(&together, &json!({}), &policy);
+            assert_eq!(set(&json!({ key: value }), &far, &policy), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_place_that_names_a_source_says_where_the_half_comes_from() {
+        let (file, class, name) = (keys::HALF_FILE, keys::SECRET_PROVIDER_CLASS, keys::SECRET_NAME);
+        let flag = Policy { half_file: Some("/flag".to_owned()), ..Policy::default() };
+        let provider =
+            Policy { secret_provider_class: Some("flag".to_owned()), ..Policy::default() };
+        let none = json!({});
+        for (pod, namespace, policy, expected) in [
+            (json!({ file: "/v/half" }), json!({ class: "p" }), &flag, Half::File("/v/half")),
+            (
+                json!({ class: "p", keys::SECRET_KEY: "k" }),
+                json!({ file: "/v/half" }),
+                &flag,
+                Half::Provider { class: "p", file: "k" },
+            ),
+            (
+                json!({ name: "s" }),
+                json!({ file: "/v/half", keys::SECRET_KEY: "k" }),
+                &flag,
+                Half::Secret { name: "s", key: "k" },
+            ),
+            (
+                none.clone(),
+                json!({ class: "p" }),
+                &flag,
+                Half::Provider { class: "p", file: "half" },
+            ),
+            (json!({ keys::SECRET_KEY: "k" }), none.clone(), &flag, Half::File("/flag")),
+            (
+                json!({ keys::SECRET_KEY: "k" }),
+                none.clone(),
+                &provider,
+                Half::Provider { class: "flag", file: "k" },
+            ),
+        ] {
+            let found = set(&pod, &namespace, policy).unwrap();
+            assert!(found.contains(&format!("{expected:?}")), "{pod} {namespace}: {found}");
+        }
+        for two in [
+            json!({ file: "/v/half", class: "p" }),
+            json!({ file: "/v/half", name: "s" }),
+            json!({ class: "p", name: "s" }),
+        ] {
+            let error = set(&two, &none, &flag).unwrap_err();
+            assert!(error.starts_with("the pod's annotations "), "{error}");
+            assert!(two.as_object().unwrap().keys().all(|key| error.contains(key)), "{error}");
+            let error = set(&none, &two, &flag).unwrap_err();
+            assert!(error.starts_with("the namespace's annotations "), "{error}");
+            // A nearer place that decides makes it nobody's business.
+            assert!(set(&json!({ name: "s" }), &two, &flag).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_error_says_where_the_value_stands() {
+        let (bad, good, none) =
+            (json!({ keys::PORT: "http" }), json!({ keys::PORT: "80" }), json!({}));
+        let policy = Policy::default();
+        for (pod, namespace, expected) in [
+            (
+                &bad,
+                &good,
+                Some(
+                    "the pod's annotation secret-handshake/port is \"http\": expected a port from 1 to 65535",
+                ),
+            ),
+            (
+                &none,
+                &bad,
+                Some(
+                    "the namespace's annotation secret-handshake/port is \"http\": expected a port from 1 to 65535",
+                ),
+            ),
+            (&good, &bad, None),
+        ] {
+            let error = set(pod, namespace, &policy).err();
+            assert_eq!(error.as_deref(), expected);
+        }
     }
 
     #[test]
     fn values_that_can_be_used_and_values_that_cannot() {
         let long_name = "a".repeat(253);
         let too_long_name = "a".repeat(254);
-        let cases: [(&str, &[&str], &[&str]); 8] = [
+        let long_path = "/a".repeat(513);
+        let cases: [(&str, &[&str], &[&str]); 10] = [
             (
                 keys::PORT,
                 &["1", "3001", "65535"],
@@ -222,6 +336,28 @@ mod tests {
                 &["half", ".half", "A_b-c.d", "a..b", &long_name],
                 &["", ".", "..", "..half", "a/b", "../../etc", "ä", "a b", "a\n", &too_long_name],
             ),
+            (
+                keys::HALF_FILE,
+                &["/half", "/vault/secrets/half", "/a/..data/b_c-d.e"],
+                &[
+                    "",
+                    "/",
+                    "half",
+                    "./half",
+                    "/a/",
+                    "//a",
+                    "/a//b",
+                    "/../etc",
+                    "/a/..",
+                    "/a/./b",
+                    "/a b",
+                    "/$(HOME)/half",
+                    "/ä",
+                    "/a\n",
+                    &long_path,
+                ],
+            ),
+            (keys::SECRET_PROVIDER_CLASS, &["a", "vault.half-1"], &["", "A", "a_b", "a/b"]),
             (keys::MODE, &["auto", "native", "classic"], &["", "Native", "sidecar", "auto "]),
             (
                 keys::LOG_LEVEL,
@@ -256,14 +392,14 @@ mod tests {
 
     #[test]
     fn an_unknown_annotation_draws_a_warning_that_lists_the_known_ones() {
-        let warning = |annotations: serde_json::Value| {
-            let json = pod_json(&annotations);
-            let pod: Pod = serde_json::from_str(&json).unwrap();
-            unknown_annotations(pod.metadata.as_ref())
+        let warning = |annotations: Value| {
+            let json = json!({ "annotations": annotations });
+            let metadata: Metadata = serde_json::from_value(json).unwrap();
+            unknown_annotations(Some(&metadata), Place::Namespace)
         };
         let one = warning(json!({"secret-handshake/prot": "80", keys::PORT: "80"})).unwrap();
         assert!(
-            one.contains("unknown annotation secret-handshake/prot;")
+            one.starts_with("unknown annotation secret-handshake/prot on the namespace;")
                 && one.contains("port, health-port"),
             "{one}"
         );

@@ -2,10 +2,10 @@ use super::annotations::{self, Settings};
 use super::reason::Reason;
 use super::{mode, resources};
 use crate::keys;
-use crate::pod::{Container, Pod, PodSpec};
+use crate::pod::{Container, Metadata, Pod, PodSpec};
 use crate::policy::{Policy, SIDECAR_UID};
 use crate::printable::printable;
-use crate::sidecar::{HALF_VOLUME, NAME, NO_TOKEN_VOLUME, Sidecar};
+use crate::sidecar::{HALF_VOLUME, Half, NAME, NO_TOKEN_VOLUME, Sidecar};
 
 /// What is known about a pod beside the pod itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,6 +17,8 @@ pub struct Context<'a> {
     pub workload_label: Option<&'a str>,
     /// What the label of the namespace says, if it has one.
     pub namespace_asks: Option<bool>,
+    /// The Namespace's metadata, if it is at hand: its annotations set what the pod's don't.
+    pub namespace_metadata: Option<&'a Metadata>,
 }
 
 /// The values of the label that refuse a sidecar, in whatever case: YAML and people write `False` too.
@@ -28,6 +30,27 @@ pub fn says_yes(label: &str) -> bool {
     !NO.iter().any(|no| label.eq_ignore_ascii_case(no))
 }
 
+/// Whether a pod with this metadata asks for a sidecar, or why not.
+///
+/// # Errors
+/// With the reason, which is never an obstacle.
+pub fn asks(metadata: Option<&Metadata>, context: Context<'_>) -> Result<(), Reason> {
+    let own_label = metadata.and_then(Metadata::label).or(context.workload_label);
+    match own_label.map(says_yes).or(context.namespace_asks) {
+        Some(true) => {}
+        Some(false) => return Err(Reason::OptedOut),
+        None => return Err(Reason::NotAsked),
+    }
+    let annotated = |key| metadata.is_some_and(|metadata| metadata.annotation(key).is_some());
+    if annotated(keys::MIRROR) {
+        return Err(Reason::MirrorPod);
+    }
+    if annotated(keys::DONE) {
+        return Err(Reason::Done);
+    }
+    Ok(())
+}
+
 /// The sidecar that a pod gets, or why it gets none.
 pub(crate) fn decide<'a>(
     pod: &'a Pod,
@@ -37,25 +60,14 @@ pub(crate) fn decide<'a>(
     if context.namespace.is_some_and(|namespace| policy.excludes(namespace)) {
         return Err(Reason::ExcludedNamespace);
     }
-    let own_label = pod.label().or(context.workload_label);
-    match own_label.map(says_yes).or(context.namespace_asks) {
-        Some(true) => {}
-        Some(false) => return Err(Reason::OptedOut),
-        None => return Err(Reason::NotAsked),
-    }
-    if pod.annotation(keys::MIRROR).is_some() {
-        return Err(Reason::MirrorPod);
-    }
-    if pod.annotation(keys::DONE).is_some() {
-        return Err(Reason::Done);
-    }
-    sidecar(pod, context.namespace, policy)
+    asks(pod.metadata.as_ref(), context)?;
+    sidecar(pod, context, policy)
 }
 
 /// The sidecar for a pod that asks for one, or why it can't have one.
 pub(super) fn sidecar<'a>(
     pod: &'a Pod,
-    namespace: Option<&'a str>,
+    context: Context<'a>,
     policy: &'a Policy,
 ) -> Result<Sidecar<'a>, Reason> {
     let spec = pod.spec.as_ref().ok_or(Reason::NoContainers)?;
@@ -75,9 +87,10 @@ pub(super) fn sidecar<'a>(
     if spec.containers().is_empty() {
         return Err(Reason::NoContainers);
     }
-    let settings = annotations::settings(pod)?;
+    let settings =
+        annotations::settings(pod.metadata.as_ref(), context.namespace_metadata, policy)?;
     let mode = mode::choose(settings.mode, spec.ends())?;
-    check_volumes(spec, settings.secret_name)?;
+    check_volumes(spec, settings.half)?;
     check_port(spec, &settings)?;
 
     Ok(Sidecar {
@@ -86,9 +99,8 @@ pub(super) fn sidecar<'a>(
         pull_policy: policy.pull_policy,
         legacy_port: settings.legacy_port,
         health_port: settings.health_port,
-        secret_name: settings.secret_name,
-        secret_key: settings.secret_key,
-        namespace,
+        half: settings.half,
+        namespace: context.namespace,
         log_level: settings.log_level,
         resources: resources::follow(spec, &settings, policy),
         run_as_user: run_as_user(spec, policy),
@@ -98,10 +110,10 @@ pub(super) fn sidecar<'a>(
 
 /// A volume of the sidecar's, without the container, is what `kubectl debug --copy-to` or an edit leaves:
 /// it is used.
-fn check_volumes(spec: &PodSpec, secret_name: &str) -> Result<(), Reason> {
+fn check_volumes(spec: &PodSpec, half: Half<'_>) -> Result<(), Reason> {
     for name in [HALF_VOLUME, NO_TOKEN_VOLUME] {
         let mut volumes = spec.volumes().iter().filter(|volume| volume.name == name);
-        if volumes.any(|volume| !volume.is_sidecars(secret_name)) {
+        if volumes.any(|volume| !volume.is_sidecars(half)) {
             return Err(Reason::VolumeTaken { volume: name });
         }
     }

@@ -1,4 +1,23 @@
+use std::fmt;
+
 use thiserror::Error;
+
+/// Where a setting stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Place {
+    Pod,
+    Namespace,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pod => "pod",
+            Self::Namespace => "namespace",
+        })
+    }
+}
 
 /// Why an object is left as it is, or refused: the same in the admission warning, in the annotation
 /// `secret-handshake/status`, in the metric and in the log.
@@ -38,10 +57,15 @@ pub enum Reason {
     Windows,
     #[error("the pod has no containers")]
     NoContainers,
-    #[error("the annotation {name} is {value:?}: expected {allowed}")]
-    InvalidAnnotation { name: &'static str, value: String, allowed: &'static str },
+    #[error("the {place}'s annotation {name} is {value:?}: expected {allowed}")]
+    InvalidAnnotation { place: Place, name: &'static str, value: String, allowed: &'static str },
     #[error(
-        "the annotations secret-handshake/port and secret-handshake/health-port both mean port {port}"
+        "the {place}'s annotations {} and {} both say where the half comes from: one has to go",
+        names[0], names[1]
+    )]
+    AmbiguousHalf { place: Place, names: [&'static str; 2] },
+    #[error(
+        "Legacy's port (secret-handshake/port) and the sidecar's own (secret-handshake/health-port) are both {port}"
     )]
     SamePort { port: u16 },
     #[error(
@@ -51,7 +75,7 @@ pub enum Reason {
     #[error("the pod has a volume {volume} of its own: the sidecar needs that name")]
     VolumeTaken { volume: &'static str },
     #[error(
-        "the annotation secret-handshake/mode is \"classic\", and the restartPolicy says that the pod ends: a classic sidecar would keep it running; \"auto\" or \"native\" lets it end"
+        "secret-handshake/mode is \"classic\", and the restartPolicy says that the pod ends: a classic sidecar would keep it running; \"auto\" or \"native\" lets it end"
     )]
     ClassicInPodThatEnds,
     #[error("it is being deleted")]
@@ -84,6 +108,7 @@ impl Reason {
             Self::Windows => "windows",
             Self::NoContainers => "no-containers",
             Self::InvalidAnnotation { .. } => "invalid-annotation",
+            Self::AmbiguousHalf { .. } => "ambiguous-half",
             Self::SamePort { .. } => "same-port",
             Self::PortTaken { .. } => "port-taken",
             Self::VolumeTaken { .. } => "volume-taken",
@@ -105,9 +130,21 @@ impl Reason {
                 | Self::Windows
                 | Self::NoContainers
                 | Self::InvalidAnnotation { .. }
+                | Self::AmbiguousHalf { .. }
                 | Self::SamePort { .. }
                 | Self::PortTaken { .. }
                 | Self::ContainerTaken
+                | Self::VolumeTaken { .. }
+                | Self::ClassicInPodThatEnds
+        )
+    }
+
+    /// Whether an annotation of the pod's Namespace can take it away.
+    pub(crate) const fn is_about_settings(&self) -> bool {
+        matches!(
+            self,
+            Self::SamePort { .. }
+                | Self::PortTaken { .. }
                 | Self::VolumeTaken { .. }
                 | Self::ClassicInPodThatEnds
         )

@@ -121,8 +121,9 @@ mod tests {
         });
         let pod = pod.to_string();
         let pod: Pod = serde_json::from_str(&pod).unwrap();
-        let settings = super::super::annotations::settings(&pod).unwrap();
         let policy = Policy::default();
+        let settings = super::super::annotations::settings(pod.metadata.as_ref(), None, &policy);
+        let settings = settings.unwrap();
         let resources = follow(pod.spec.as_ref().unwrap(), &settings, &policy);
         serde_json::to_value(resources.unwrap_or_default()).unwrap()
     }

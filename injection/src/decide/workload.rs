@@ -1,4 +1,5 @@
-use super::reason::Reason;
+use super::pod::Context;
+use super::reason::{Place, Reason};
 use super::{annotations, pod};
 use crate::keys;
 use crate::pod::Workload;
@@ -121,11 +122,18 @@ pub(crate) fn warnings(
     if !pod::says_yes(label) {
         return Vec::new();
     }
-    let refused = pod::sidecar(template, namespace, policy)
-        .err()
-        .filter(Reason::is_obstacle)
-        .map(|reason| format!("the pods of this workload will be refused: {reason}"));
-    let unknown = annotations::unknown_annotations(template.metadata.as_ref());
+    let context = Context { namespace, ..Context::default() };
+    let reason = pod::sidecar(template, context, policy).err().filter(Reason::is_obstacle);
+    let refused = reason.map(|reason| {
+        // The Namespace is read for pods alone.
+        let unless = if reason.is_about_settings() {
+            ", unless their namespace's annotations help"
+        } else {
+            ""
+        };
+        format!("the pods of this workload will be refused{unless}: {reason}")
+    });
+    let unknown = annotations::unknown_annotations(template.metadata.as_ref(), Place::Pod);
     refused.into_iter().chain(misplaced_annotation(workload)).chain(unknown).collect()
 }
 

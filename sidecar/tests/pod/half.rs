@@ -17,6 +17,7 @@ fn insists_on(half: &[u8]) -> Config {
 fn pod_with_half(config: Config, content: &[u8]) -> Pod {
     let pod = Pod::reserve(config, |args| {
         soon(args);
+        args.secret = Some("secret-handshake".into());
         args.namespace = Some("demo".into());
     });
     fs::write(&pod.half, content).unwrap();
@@ -28,6 +29,7 @@ fn pod_with_half(config: Config, content: &[u8]) -> Pod {
 async fn a_missing_half_is_waited_for() {
     let pod = Pod::reserve(insists_on(HALF.as_bytes()), |args| {
         soon(args);
+        args.secret = Some("secret-handshake".into());
         args.namespace = Some("demo".into());
     });
     fs::remove_file(&pod.half).unwrap();
@@ -49,10 +51,26 @@ async fn a_missing_half_is_waited_for() {
 async fn a_missing_half_is_told_while_legacy_is_still_awaited() {
     let pod = Pod::reserve(Config::default(), |args| {
         args.half_file = "/nonexistent/half".into();
+        args.secret = Some("secret-handshake".into());
     });
     pod.sidecar.log.until("It is needed as soon as Legacy listens").await;
     let create = "kubectl create secret generic secret-handshake --from-file=half=FILE";
     assert_eq!(pod.sidecar.log.count(create), 1, "{}", pod.sidecar.log.text());
+}
+
+#[tokio::test]
+async fn a_half_that_comes_from_no_secret_has_a_remedy_without_one() {
+    let pod = Pod::reserve(insists_on(HALF.as_bytes()), soon);
+    fs::remove_file(&pod.half).unwrap();
+    pod.legacy.listen().unwrap();
+    pod.sidecar.log.until("Have it brought there").await;
+    fs::write(&pod.half, "-wrong").unwrap();
+    pod.sidecar.log.until("Correct it where the file comes from").await;
+    fs::write(&pod.half, HALF).unwrap();
+    pod.ready().await;
+    for word in ["Secret", "kubectl"] {
+        assert_eq!(pod.sidecar.log.count(word), 0, "{word}: {}", pod.sidecar.log.text());
+    }
 }
 
 #[tokio::test]

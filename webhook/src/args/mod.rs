@@ -49,6 +49,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
 
+    /// Read no settings from the annotations of Namespaces, for a webhook that runs outside of the cluster
+    /// that calls it. Where no API server is known (see --kubeconfig) none are read either
+    #[arg(long)]
+    pub no_namespace_settings: bool,
+
     /// After SIGTERM or SIGINT: time for which new connections are still served, until no API server
     /// sends any. An endpoint's removal reaches every node within a second or two; 0s for a webhook
     /// that is not behind a Service. Requests that are under way then get 10 s more, and both together

@@ -34,6 +34,7 @@ use crate::admin::{self, Condition, Readiness};
 use crate::args::Args;
 use crate::cluster;
 use crate::metrics::Metrics;
+use crate::namespace::Namespaces;
 use crate::review;
 use crate::routes::{self, AnswerFn};
 use crate::tls::Tls;
@@ -159,8 +160,13 @@ pub async fn bind(args: Args, options: Options) -> anyhow::Result<Bound> {
     let mut tasks: Vec<Task> = Vec::new();
     // Without access to the cluster there is nobody to ask: then certificates come from files, and
     // the webhook may as well be far from any cluster.
-    if let Ok(client) = cluster::client(args.kubeconfig.as_deref()).await {
+    let client = cluster::client(args.kubeconfig.as_deref()).await.ok();
+    if let Some(client) = client.clone() {
         tasks.push(Box::pin(version::warn_if_too_old(client)));
+    }
+    let namespaces = client.filter(|_| !args.no_namespace_settings).map(Namespaces::new);
+    if namespaces.is_none() {
+        tracing::info!("settings are not read from Namespaces: pods and flags alone set something");
     }
     let kubeconfig = args.kubeconfig.as_deref();
     let (tls, more) = certificates::prepare(
@@ -176,7 +182,7 @@ pub async fn bind(args: Args, options: Options) -> anyhow::Result<Bound> {
     let policy = Policy { own_namespace: namespace, ..args.sidecar };
     let answer = options
         .answer
-        .unwrap_or_else(|| Arc::new(move |endpoint, body| review::answer(endpoint, body, &policy)));
+        .unwrap_or_else(|| Arc::new(move |at, body, of| review::answer(at, body, of, &policy)));
     let limits = Limits { drain: args.drain, ..options.limits };
     let observer = |port| {
         let (count, tls) = (metrics.port(port), tls.clone());
@@ -200,7 +206,11 @@ pub async fn bind(args: Args, options: Options) -> anyhow::Result<Bound> {
         webhook,
         admin,
         tls,
+<<<<<<< HEAD
         webhook_routes: routes::router(answer, Arc::clone(&metrics)),
+=======
+        webhook_routes: routes::router(answer, namespaces, metrics.clone()),
+>>>>>>> cluster
         admin_routes: admin::router(readiness.clone(), metrics),
         tasks,
         listening: readiness.condition("listener", "not serving yet"),

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use injection::Policy;
+use injection::{Metadata, Policy};
 use serde_json::{Value, json};
 use webhook::review::{self, Answer, Endpoint};
 
@@ -18,9 +18,14 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// Sends a review, and checks what holds for every answer.
-    pub(crate) fn of(endpoint: Endpoint, review: &Value, policy: &Policy) -> Self {
+    pub(crate) fn of(
+        endpoint: Endpoint,
+        review: &Value,
+        namespace: Option<&Metadata>,
+        policy: &Policy,
+    ) -> Self {
         let body = serde_json::to_vec(review).unwrap();
-        let answer = review::answer(endpoint, &body, policy)
+        let answer = review::answer(endpoint, &body, namespace, policy)
             .unwrap_or_else(|unreadable| panic!("{unreadable}: {review:#}"));
         let mut reply: Value = serde_json::from_slice(&answer.body).expect("the answer is JSON");
         assert_eq!(reply["apiVersion"], "admission.k8s.io/v1");
@@ -49,7 +54,7 @@ impl Exchange {
 
     /// Sends a pod as the API server does when it is created.
     pub(crate) fn of_pod(pod: &Value, policy: &Policy) -> Self {
-        Self::of(Endpoint::Pods, &pod_review(pod), policy)
+        Self::of(Endpoint::Pods, &pod_review(pod), None, policy)
     }
 
     pub(crate) fn allowed(&self) -> bool {

@@ -8,20 +8,49 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use injection::{Policy, PullPolicy};
+use injection::{Metadata, Policy, PullPolicy};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use webhook::review::Endpoint;
 
 use crate::exchange::{Exchange, policy};
 
-/// Reviews that are answered under other policies too, each with a golden file of its own.
-const VARIANTS: [(&str, &str); 2] =
-    [("pod-create-own-label", "openshift"), ("pod-create-root", "openshift")];
+/// Reviews that are answered under other policies too, or with settings on the pod's Namespace, each
+/// with a golden file of its own.
+const VARIANTS: [(&str, &str); 7] = [
+    ("pod-create-own-label", "openshift"),
+    ("pod-create-root", "openshift"),
+    ("pod-create-own-label", "namespace"),
+    ("pod-create-all-settings", "namespace"),
+    ("pod-create-own-label", "namespace-invalid"),
+    ("pod-create-bare", "namespace-false"),
+    ("pod-create-own-label", "flags"),
+];
 
-fn variant(name: &str) -> Policy {
+fn variant(name: &str) -> (Policy, Option<Metadata>) {
+    let namespace = |metadata: Value| Some(Metadata::deserialize(metadata).unwrap());
     match name {
         "openshift" => {
-            Policy { run_as_user: None, pull_policy: Some(PullPolicy::Always), ..policy() }
+            (Policy { run_as_user: None, pull_policy: Some(PullPolicy::Always), ..policy() }, None)
+        }
+        "flags" => {
+            let class = Some("flag".to_owned());
+            (Policy { port: 8080, secret_provider_class: class, ..policy() }, None)
+        }
+        "namespace" => {
+            let annotations = json!({
+                "secret-handshake/port": "8080", "secret-handshake/half-file": "/vault/secrets/half",
+                "secret-handshake/prot": "1",
+            });
+            (policy(), namespace(json!({ "annotations": annotations })))
+        }
+        "namespace-invalid" => {
+            let annotations = json!({ "secret-handshake/port": "http" });
+            (policy(), namespace(json!({ "annotations": annotations })))
+        }
+        // No selector knows this spelling.
+        "namespace-false" => {
+            (policy(), namespace(json!({ "labels": { "secret-handshake": "fALSE" } })))
         }
         _ => unreachable!("no such variant: {name}"),
     }
@@ -39,11 +68,11 @@ fn stems(name: &str) -> BTreeSet<String> {
 }
 
 /// The answer as people review it: the verdict, the patch, and the object that comes of it.
-fn rendered(review: &str, policy: &Policy) -> String {
+fn rendered(review: &str, namespace: Option<&Metadata>, policy: &Policy) -> String {
     let text = fs::read_to_string(folder("reviews").join(format!("{review}.json"))).unwrap();
     let request: Value = serde_json::from_str(&text).unwrap();
     let endpoint = if review.starts_with("pod-") { Endpoint::Pods } else { Endpoint::Workloads };
-    let mut exchange = Exchange::of(endpoint, &request, policy);
+    let mut exchange = Exchange::of(endpoint, &request, namespace, policy);
 
     if let Some(metadata) = exchange.object.get_mut("metadata").and_then(Value::as_object_mut) {
         // Half of the text, and never looked at.
@@ -67,16 +96,16 @@ fn rendered(review: &str, policy: &Policy) -> String {
 fn answers_are_as_reviewed() {
     let cases = stems("reviews")
         .into_iter()
-        .map(|review| (review.clone(), review, policy()))
+        .map(|review| (review.clone(), review, (policy(), None)))
         .chain(VARIANTS.iter().map(|(review, name)| {
             (format!("{review}@{name}"), (*review).to_owned(), variant(name))
         }));
     let bless = env::var_os("BLESS").is_some();
     let mut golden = BTreeSet::new();
     let mut differences = String::new();
-    for (name, review, policy) in cases {
+    for (name, review, (policy, namespace)) in cases {
         let path = folder("golden").join(format!("{name}.yaml"));
-        let actual = rendered(&review, &policy);
+        let actual = rendered(&review, namespace.as_ref(), &policy);
         let expected = fs::read_to_string(&path).unwrap_or_default();
         if bless && actual != expected {
             fs::write(&path, &actual).unwrap();

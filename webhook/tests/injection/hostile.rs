@@ -12,7 +12,7 @@ use crate::exchange::{pod_review, policy};
 const ENDPOINTS: [Endpoint; 2] = [Endpoint::Pods, Endpoint::Workloads];
 
 fn answer(body: &[u8]) -> [Result<review::Answer, Unreadable>; 2] {
-    ENDPOINTS.map(|endpoint| review::answer(endpoint, body, &policy()))
+    ENDPOINTS.map(|endpoint| review::answer(endpoint, body, None, &policy()))
 }
 
 fn real_reviews() -> Vec<Vec<u8>> {

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use injection::Policy;
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, DownwardAPIVolumeSource, HTTPGetAction, KeyToPath, Pod,
-    PodSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
-    Volume, VolumeMount,
+    CSIVolumeSource, Capabilities, Container, ContainerPort, DownwardAPIVolumeSource,
+    HTTPGetAction, KeyToPath, Pod, PodSpec, Probe, ResourceRequirements, SeccompProfile,
+    SecretVolumeSource, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -28,7 +28,11 @@ pub(crate) enum Expected {
 }
 
 /// What must come of a pod that is sent for review, in the namespace `legacy`.
-pub(crate) fn expected(pod: &Pod, policy: &Policy) -> Expected {
+pub(crate) fn expected(
+    pod: &Pod,
+    namespace: &BTreeMap<String, String>,
+    policy: &Policy,
+) -> Expected {
     let label = pod.metadata.labels.as_ref().and_then(|labels| labels.get("secret-handshake"));
     let annotations = pod.metadata.annotations.clone().unwrap_or_default();
     let spec = pod.spec.clone().unwrap_or_default();
@@ -42,7 +46,7 @@ pub(crate) fn expected(pod: &Pod, policy: &Policy) -> Expected {
     if left_alone {
         return Expected::Unchanged;
     }
-    match injected(pod, &spec, &annotations, policy) {
+    match injected(pod, &spec, &[annotations, namespace.clone()], policy) {
         Ok(pod) => Expected::Injected(Box::new(pod)),
         Err(reason) if label.is_some() => Expected::Denied(reason),
         Err(reason) => Expected::Noted(reason),
@@ -54,12 +58,19 @@ fn is_sidecar(container: &Container) -> bool {
     container.name == "secret-handshake" && args.any(|arg| arg.starts_with("--legacy-port="))
 }
 
+/// Where the half comes from: a Secret, a `SecretProviderClass`, or a file.
+enum Half {
+    Secret(String),
+    Provider(String),
+    File(String),
+}
+
 /// What a pod gets, as its annotations and its spec have it.
 struct Sidecar {
     native: bool,
     port: i32,
     health_port: i32,
-    secret_name: String,
+    half: Half,
     secret_key: String,
     log_level: String,
     cpu: String,
@@ -69,7 +80,7 @@ struct Sidecar {
 fn injected(
     pod: &Pod,
     spec: &PodSpec,
-    annotations: &BTreeMap<String, String>,
+    places: &[BTreeMap<String, String>; 2],
     policy: &Policy,
 ) -> Result<Pod, &'static str> {
     let init = spec.init_containers.clone().unwrap_or_default();
@@ -85,12 +96,20 @@ fn injected(
     if spec.containers.is_empty() {
         return Err("no-containers");
     }
-    let wanted = wanted(spec, annotations)?;
+    let wanted = wanted(spec, places)?;
     let volumes = spec.volumes.clone().unwrap_or_default();
     let is_other = |volume: &Volume| match volume.name.as_str() {
         "secret-handshake" => {
-            volume.secret.as_ref().and_then(|secret| secret.secret_name.as_ref())
-                != Some(&wanted.secret_name)
+            let secret = volume.secret.as_ref().and_then(|secret| secret.secret_name.clone());
+            let class = volume.csi.clone().and_then(|csi| {
+                assert_eq!(csi.driver, "secrets-store.csi.k8s.io");
+                csi.volume_attributes?.remove("secretProviderClass")
+            });
+            match &wanted.half {
+                Half::Secret(name) => secret.as_ref() != Some(name),
+                Half::Provider(name) => class.as_ref() != Some(name),
+                Half::File(_) => true,
+            }
         }
         "secret-handshake-no-token" => volume.downward_api.is_none(),
         _ => false,
@@ -129,9 +148,8 @@ fn injected(
     };
     list.push(container);
     let there: Vec<_> = volumes.iter().map(|volume| volume.name.as_str()).collect();
-    let missing = volumes_for(wanted.secret_name, wanted.secret_key)
-        .into_iter()
-        .filter(|volume| !there.contains(&volume.name.as_str()));
+    let missing =
+        volumes_for(&wanted).into_iter().filter(|volume| !there.contains(&volume.name.as_str()));
     spec.volumes.get_or_insert_default().extend(missing);
     Ok(pod)
 }
@@ -169,24 +187,47 @@ fn is_for_windows(spec: &PodSpec) -> bool {
     by_name || by_selector || by_affinity || by_options
 }
 
-fn wanted(spec: &PodSpec, annotations: &BTreeMap<String, String>) -> Result<Sidecar, &'static str> {
+fn wanted(spec: &PodSpec, places: &[BTreeMap<String, String>; 2]) -> Result<Sidecar, &'static str> {
     // The generator's values: these are the bad ones among them.
-    let setting = |name: &str, usual: &str, bad: &[&str]| {
-        let value = annotations.get(&format!("secret-handshake/{name}")).cloned();
+    let in_place = |place: &BTreeMap<String, String>, name: &str, bad: &[&str]| {
+        let value = place.get(&format!("secret-handshake/{name}")).cloned();
         match value {
             Some(value) if bad.contains(&value.as_str()) => Err("invalid-annotation"),
-            value => Ok(value.unwrap_or_else(|| usual.to_owned())),
+            value => Ok(value),
         }
     };
+    let setting = |name: &str, usual: &str, bad: &[&str]| -> Result<String, &'static str> {
+        let [pod, namespace] = places;
+        match in_place(pod, name, bad)? {
+            Some(value) => Ok(value),
+            None => Ok(in_place(namespace, name, bad)?.unwrap_or_else(|| usual.to_owned())),
+        }
+    };
+    let health_port = setting("health-port", "13300", &["80"])?;
+    let secret_key = setting("secret-key", "half", &["../half"])?;
+    let mut half = None;
+    for place in places {
+        let mut here = Vec::new();
+        here.extend(in_place(place, "half-file", &["half"])?.map(Half::File));
+        here.extend(in_place(place, "secret-provider-class", &["A"])?.map(Half::Provider));
+        here.extend(in_place(place, "secret-name", &["-"])?.map(Half::Secret));
+        if here.len() > 1 {
+            return Err("ambiguous-half");
+        }
+        half = here.pop();
+        if half.is_some() {
+            break;
+        }
+    }
     let mode = setting("mode", "auto", &["both"])?;
     let ends = spec.restart_policy.as_deref().is_some_and(|policy| policy != "Always");
     let native = mode == "native" || (mode == "auto" && ends);
     let wanted = Sidecar {
         native,
         port: setting("port", "3000", &["0", "http"])?.parse().expect("a number"),
-        health_port: setting("health-port", "13300", &["80"])?.parse().expect("a number"),
-        secret_name: setting("secret-name", "secret-handshake", &["-"])?,
-        secret_key: setting("secret-key", "half", &["../half"])?,
+        health_port: health_port.parse().expect("a number"),
+        half: half.unwrap_or_else(|| Half::Secret("secret-handshake".to_owned())),
+        secret_key,
         log_level: setting("log-level", "info", &["trace"])?,
         cpu: setting("cpu", "", &["0"])?,
         memory: setting("memory", "", &["12m"])?,
@@ -201,21 +242,33 @@ fn wanted(spec: &PodSpec, annotations: &BTreeMap<String, String>) -> Result<Side
 }
 
 fn container(wanted: &Sidecar, spec: &PodSpec, policy: &Policy) -> Container {
-    let args = vec![
+    let file = match &wanted.half {
+        Half::Secret(_) => "/etc/secret-handshake/half".to_owned(),
+        Half::Provider(_) => format!("/etc/secret-handshake/{}", wanted.secret_key),
+        Half::File(path) => path.clone(),
+    };
+    let mut args = vec![
         format!("--legacy-port={}", wanted.port),
-        "--half-file=/etc/secret-handshake/half".to_owned(),
+        format!("--half-file={file}"),
         format!("--listen=:{}", wanted.health_port),
-        format!("--secret={}", wanted.secret_name),
-        format!("--secret-key={}", wanted.secret_key),
-        "--namespace=legacy".to_owned(),
-        format!("--log-level={}", wanted.log_level),
     ];
+    if let Half::Secret(name) = &wanted.half {
+        args.push(format!("--secret={name}"));
+        args.push(format!("--secret-key={}", wanted.secret_key));
+    }
+    args.push("--namespace=legacy".to_owned());
+    args.push(format!("--log-level={}", wanted.log_level));
     let mount = |name: &str, path: &str| VolumeMount {
         name: name.to_owned(),
         mount_path: path.to_owned(),
         read_only: Some(true),
         ..VolumeMount::default()
     };
+    let mut mounts =
+        vec![mount("secret-handshake-no-token", "/var/run/secrets/kubernetes.io/serviceaccount")];
+    if !matches!(wanted.half, Half::File(_)) {
+        mounts.insert(0, mount("secret-handshake", "/etc/secret-handshake"));
+    }
     Container {
         name: "secret-handshake".to_owned(),
         image: Some(policy.image.clone()),
@@ -228,10 +281,7 @@ fn container(wanted: &Sidecar, spec: &PodSpec, policy: &Policy) -> Container {
             ..ContainerPort::default()
         }]),
         resources: resources(spec, &wanted.cpu, &wanted.memory, policy),
-        volume_mounts: Some(vec![
-            mount("secret-handshake", "/etc/secret-handshake"),
-            mount("secret-handshake-no-token", "/var/run/secrets/kubernetes.io/serviceaccount"),
-        ]),
+        volume_mounts: Some(mounts),
         readiness_probe: Some(Probe {
             http_get: Some(HTTPGetAction {
                 path: Some("/readyz".to_owned()),
@@ -265,22 +315,42 @@ fn security_context(spec: &PodSpec, policy: &Policy) -> SecurityContext {
     }
 }
 
-fn volumes_for(secret_name: String, key: String) -> [Volume; 2] {
-    let secret = SecretVolumeSource {
-        secret_name: Some(secret_name),
-        optional: Some(true),
-        default_mode: Some(0o444),
-        items: Some(vec![KeyToPath { key, path: "half".to_owned(), ..KeyToPath::default() }]),
-        ..SecretVolumeSource::default()
+fn volumes_for(wanted: &Sidecar) -> Vec<Volume> {
+    let mut half = Volume { name: "secret-handshake".to_owned(), ..Volume::default() };
+    let no_token = Volume {
+        name: "secret-handshake-no-token".to_owned(),
+        downward_api: Some(DownwardAPIVolumeSource::default()),
+        ..Volume::default()
     };
-    [
-        Volume { name: "secret-handshake".to_owned(), secret: Some(secret), ..Volume::default() },
-        Volume {
-            name: "secret-handshake-no-token".to_owned(),
-            downward_api: Some(DownwardAPIVolumeSource::default()),
-            ..Volume::default()
-        },
-    ]
+    match &wanted.half {
+        Half::Secret(name) => {
+            let key = wanted.secret_key.clone();
+            half.secret = Some(SecretVolumeSource {
+                secret_name: Some(name.clone()),
+                optional: Some(true),
+                default_mode: Some(0o444),
+                items: Some(vec![KeyToPath {
+                    key,
+                    path: "half".to_owned(),
+                    ..KeyToPath::default()
+                }]),
+                ..SecretVolumeSource::default()
+            });
+        }
+        Half::Provider(class) => {
+            half.csi = Some(CSIVolumeSource {
+                driver: "secrets-store.csi.k8s.io".to_owned(),
+                read_only: Some(true),
+                volume_attributes: Some(BTreeMap::from([(
+                    "secretProviderClass".to_owned(),
+                    class.clone(),
+                )])),
+                ..CSIVolumeSource::default()
+            });
+        }
+        Half::File(_) => return vec![no_token],
+    }
+    vec![half, no_token]
 }
 
 fn resources(

@@ -1,6 +1,8 @@
 //! Arbitrary pods: valid to Kubernetes' own types, with lists and maps that are there, empty, null
 //! or left out, and with everything in them that the webhook may stumble over.
 
+use std::collections::BTreeMap;
+
 use injection::{Policy, PullPolicy};
 use proptest::collection::vec;
 use proptest::option::{self, of};
@@ -52,43 +54,63 @@ fn labels() -> BoxedStrategy<Value> {
     entries(label.prop_map(|label| vec![("secret-handshake", label)]).boxed())
 }
 
-fn annotations() -> BoxedStrategy<Value> {
-    let own = (
+/// What is set in one place, well or badly.
+fn settings() -> impl Strategy<Value = Vec<(&'static str, Member)>> {
+    (
         rarely(4, one_of(&["8080", "1", "65535", "3000", "0", "http"])),
         rarely(4, one_of(&["18080", "1024", "3000", "80"])),
         rarely(4, one_of(&["other", "a.b-c", "-"])),
+        rarely(6, one_of(&["/vault/secrets/half", "half"])),
+        rarely(6, one_of(&["class", "A"])),
         rarely(4, one_of(&["key", "K_2.txt", "../half"])),
         rarely(2, one_of(&["auto", "native", "classic", "both"])),
         rarely(4, one_of(&["error", "debug", "trace"])),
         rarely(5, one_of(&["100m", "1", "0"])),
         rarely(5, one_of(&["32Mi", "1Gi", "12m"])),
+    )
+        .prop_map(|(port, health, name, file, class, key, mode, level, cpu, memory)| {
+            vec![
+                ("secret-handshake/port", port),
+                ("secret-handshake/health-port", health),
+                ("secret-handshake/secret-name", name),
+                ("secret-handshake/half-file", file),
+                ("secret-handshake/secret-provider-class", class),
+                ("secret-handshake/secret-key", key),
+                ("secret-handshake/mode", mode),
+                ("secret-handshake/log-level", level),
+                ("secret-handshake/cpu", cpu),
+                ("secret-handshake/memory", memory),
+            ]
+        })
+}
+
+fn annotations() -> BoxedStrategy<Value> {
+    let others = (
         rarely(8, one_of(&["injected", "not injected (host-network): x"])),
-        (
-            rarely(15, text()),
-            rarely(15, text()),
-            rarely(6, one_of(&["c0", "elsewhere"])),
-            rarely(6, text()),
-        ),
+        rarely(15, text()),
+        rarely(15, text()),
+        rarely(6, one_of(&["c0", "elsewhere"])),
+        rarely(6, text()),
     );
-    let own = own.prop_map(|(port, health, name, key, mode, level, cpu, memory, status, rest)| {
-        let (done, mirror, default_container, unknown) = rest;
-        vec![
-            ("secret-handshake/port", port),
-            ("secret-handshake/health-port", health),
-            ("secret-handshake/secret-name", name),
-            ("secret-handshake/secret-key", key),
-            ("secret-handshake/mode", mode),
-            ("secret-handshake/log-level", level),
-            ("secret-handshake/cpu", cpu),
-            ("secret-handshake/memory", memory),
+    let own = (settings(), others).prop_map(|(mut all, others)| {
+        let (status, done, mirror, default_container, unknown) = others;
+        all.extend([
             ("secret-handshake/status", status),
             ("secret-handshake-done", done),
             ("kubernetes.io/config.mirror", mirror),
             ("kubectl.kubernetes.io/default-container", default_container),
             ("secret-handshake/unknown", unknown),
-        ]
+        ]);
+        all
     });
     entries(own.boxed())
+}
+
+/// The annotations of any Namespace, half of which set nothing.
+pub(crate) fn namespace() -> impl Strategy<Value = BTreeMap<String, String>> {
+    let set = entries(settings().boxed())
+        .prop_map(|annotations| serde_json::from_value(annotations).expect("texts"));
+    prop_oneof![Just(BTreeMap::new()), set]
 }
 
 fn amounts() -> BoxedStrategy<Value> {
@@ -198,6 +220,10 @@ fn spec() -> impl Strategy<Value = Value> {
     let secret = json!({"secretName": "secret-handshake", "optional": true});
     let sidecars = select(vec![
         json!({"name": "secret-handshake", "secret": secret}),
+        json!({"name": "secret-handshake", "csi": {
+            "driver": "secrets-store.csi.k8s.io", "readOnly": true,
+            "volumeAttributes": {"secretProviderClass": "class"},
+        }}),
         json!({"name": "secret-handshake-no-token", "downwardAPI": {"defaultMode": 420}}),
     ]);
     let volumes = vec(prop_oneof![30 => volume, 1 => sidecars], 0..3);

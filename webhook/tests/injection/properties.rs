@@ -1,12 +1,13 @@
 //! What holds for every pod and every workload.
 
+use injection::Metadata;
 use k8s_openapi::api::core::v1::Pod;
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use webhook::review::Endpoint;
 
-use crate::exchange::{Exchange, policy, workload_review};
+use crate::exchange::{Exchange, pod_review, policy, workload_review};
 use crate::oracle::{self, Expected};
 use crate::pods;
 
@@ -53,7 +54,7 @@ fn is_restricted(container: &Value) -> bool {
 }
 
 /// Whether nothing of a service account can be in a container: something without content is where
-/// the API server would mount a token, and no other volume but the half's is there at all.
+/// the API server would mount a token, and no other volume but the half's, if there is one, is there at all.
 fn has_no_token(container: &Value, pod: &Value) -> bool {
     let mounts: Vec<&Value> = container["volumeMounts"].as_array().into_iter().flatten().collect();
     let volume = |name: &Value| {
@@ -64,19 +65,27 @@ fn has_no_token(container: &Value, pod: &Value) -> bool {
     let empty = at_token.and_then(|mount| volume(&mount["name"])).is_some_and(|volume| {
         volume["downwardAPI"].is_object() && volume["downwardAPI"]["items"].is_null()
     });
-    empty && mounts.len() == 2 && container["env"].is_null() && container["envFrom"].is_null()
+    let half =
+        usize::from(mounts.iter().any(|mount| mount["mountPath"] == "/etc/secret-handshake"));
+    empty
+        && mounts.len() == 1 + half
+        && container["env"].is_null()
+        && container["envFrom"].is_null()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_answer_is_what_the_rules_say(pod in pods::pod(), policy in pods::policies()) {
-        let exchange = Exchange::of_pod(&pod, &policy);
+    fn the_answer_is_what_the_rules_say(
+        pod in pods::pod(), namespace in pods::namespace(), policy in pods::policies(),
+    ) {
+        let metadata = Metadata::deserialize(json!({"annotations": namespace})).expect("metadata");
+        let exchange = Exchange::of(Endpoint::Pods, &pod_review(&pod), Some(&metadata), &policy);
         let before = Pod::deserialize(&pod).expect("the generator makes valid pods");
         let after = Pod::deserialize(&exchange.object).expect("a valid pod");
         let reason = exchange.answer.outcome.reason();
-        match oracle::expected(&before, &policy) {
+        match oracle::expected(&before, &namespace, &policy) {
             Expected::Unchanged => {
                 prop_assert!(exchange.allowed() && exchange.patch.is_none(), "{reason}");
                 prop_assert_eq!(exchange.answer.outcome.as_str(), "skipped");
@@ -140,7 +149,7 @@ proptest! {
     fn a_workload_keeps_all_but_a_copied_label((group, workload) in pods::workload(), update in any::<bool>()) {
         let operation = if update { "UPDATE" } else { "CREATE" };
         let send = |object: &Value| {
-            Exchange::of(Endpoint::Workloads, &workload_review(operation, group, object), &policy())
+            Exchange::of(Endpoint::Workloads, &workload_review(operation, group, object), None, &policy())
         };
         let exchange = send(&workload);
         prop_assert!(exchange.allowed());

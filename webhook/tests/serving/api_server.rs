@@ -33,6 +33,8 @@ const TOKEN: &str = "t0p";
 pub(crate) struct Cluster {
     pub(crate) secret: Value,
     pub(crate) configuration: Value,
+    /// The annotations of the namespace `legacy`.
+    pub(crate) annotations: Value,
     /// Answers everything with this.
     pub(crate) refuses: Option<StatusCode>,
     /// How often each thing was asked for.
@@ -77,6 +79,7 @@ impl ApiServer {
         let router = Router::new()
             .route("/version", get(async || Json(json!({ "major": "1", "minor": "33" }))))
             .route(&format!("{secrets}/secret-handshake-ca"), get(read).patch(update))
+            .route("/api/v1/namespaces/legacy", get(namespace))
             .route(configurations, get(follow))
             .route(&format!("{configurations}/{CONFIGURATION}"), get(configuration).patch(publish))
             .layer(from_fn_with_state(shared.clone(), admit))
@@ -191,6 +194,11 @@ async fn update(State(shared): State<Shared>, body: axum::body::Bytes) -> Respon
         }
         Json(cluster.secret.clone()).into_response()
     })
+}
+
+async fn namespace(State(shared): State<Shared>) -> Response {
+    let annotations = shared.lock().annotations.clone();
+    Json(json!({ "metadata": { "name": "legacy", "annotations": annotations } })).into_response()
 }
 
 async fn configuration(State(shared): State<Shared>) -> Response {

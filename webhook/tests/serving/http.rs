@@ -26,7 +26,7 @@ fn post(body: impl Into<Body>) -> Request<Body> {
 
 #[tokio::test]
 async fn what_is_refused_and_how() {
-    let router = router(echo(), metrics());
+    let router = router(echo(), None, metrics());
     let json = Some("application/json");
     for (method, path, content_type, expected) in [
         (Method::POST, "/mutate/pods", json, 200),
@@ -70,7 +70,7 @@ async fn what_is_refused_and_how() {
 
 #[tokio::test]
 async fn a_compressed_body_is_refused() {
-    let router = router(echo(), metrics());
+    let router = router(echo(), None, metrics());
     for (encoding, expected) in [("gzip", 415), ("identity", 200)] {
         let mut request = post("{}");
         request.headers_mut().insert("Content-Encoding", encoding.parse().unwrap());
@@ -81,9 +81,11 @@ async fn a_compressed_body_is_refused() {
 #[tokio::test]
 async fn an_unreadable_body_is_a_400_with_a_reason_that_quotes_nothing() {
     let policy = injection::Policy::default();
-    let answer = move |endpoint, body: &[u8]| webhook::review::answer(endpoint, body, &policy);
+    let answer = move |endpoint, body: &[u8], namespace: Option<&injection::Metadata>| {
+        webhook::review::answer(endpoint, body, namespace, &policy)
+    };
     let metrics = metrics();
-    let router = router(Arc::new(answer), metrics.clone());
+    let router = router(Arc::new(answer), None, metrics.clone());
     let deep = "[".repeat(100_000);
     for body in ["", "tell-nobody", "{\"tell-nobody\":", "[]", "\u{0}", &deep] {
         let (status, _, reason) = ask(&router, post(body.to_owned())).await;
@@ -96,7 +98,7 @@ async fn an_unreadable_body_is_a_400_with_a_reason_that_quotes_nothing() {
 #[tokio::test]
 async fn a_panic_costs_the_request_that_caused_it() {
     let metrics = metrics();
-    let router = router(echo(), metrics.clone());
+    let router = router(echo(), None, metrics.clone());
     let (status, _, body) = ask(&router, post("panic")).await;
     assert_eq!(status, 500);
     assert_eq!(body, "internal error: the webhook's log says where\n");

@@ -15,6 +15,7 @@ mod kept;
 mod limits;
 mod load;
 mod memory;
+mod namespaces;
 mod process;
 mod running;
 mod shutdown;

@@ -197,7 +197,7 @@ pub(crate) fn metrics() -> Arc<Metrics> {
 
 /// Answers with the length of the body. A body that says `panic` is answered with a panic.
 pub(crate) fn echo() -> Arc<AnswerFn> {
-    Arc::new(|_, body| {
+    Arc::new(|_, body, _| {
         assert_ne!(body, b"panic", "as asked for");
         Ok(Answer {
             body: body.len().to_string().into_bytes(),
@@ -247,8 +247,20 @@ impl Running {
         Self::start_bound(all, Options::default()).await
     }
 
+    /// With real answers, and ready.
+    pub(crate) async fn start_answering(files: &Files, flags: &[&str]) -> Self {
+        let own = files.flags();
+        let all: Vec<&str> = own.iter().map(String::as_str).chain(flags.iter().copied()).collect();
+        let running = Self::start_real(&all, Options::default()).await;
+        eventually("ready", async || running.ready().await).await;
+        running
+    }
+
     async fn start_bound(all: &[&str], options: Options) -> Self {
-        let options = Options { answer: Some(echo()), ..options };
+        Self::start_real(all, Options { answer: Some(echo()), ..options }).await
+    }
+
+    async fn start_real(all: &[&str], options: Options) -> Self {
         let bound = bind(args(all), options).await.unwrap();
         let (webhook, admin) = (bound.local_addr, bound.admin_addr);
         let (stop, stopped) = oneshot::channel();

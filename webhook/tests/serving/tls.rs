@@ -79,7 +79,7 @@ async fn two_hundred_swaps_while_fifty_connections_post() {
         fingerprint
     };
     swap();
-    let router = router(echo(), metrics());
+    let router = router(echo(), None, metrics());
     let server = serve_router(tls.clone(), router);
     let address = server.address;
     let client = move |ca: &Authority| Client::new(address, ca);
