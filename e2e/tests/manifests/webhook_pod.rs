@@ -174,7 +174,7 @@ fn the_webhook_may_do_what_it_does_and_no_more() {
     let configurations = rule(
         "admissionregistration.k8s.io",
         "mutatingwebhookconfigurations",
-        &["secret-handshake"],
+        &["handshake.secret-handshake.dev"],
         &["get", "watch", "patch"],
     );
     assert_eq!(role.rules.unwrap(), [configurations]);
