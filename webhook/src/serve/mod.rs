@@ -206,11 +206,7 @@ pub async fn bind(args: Args, options: Options) -> anyhow::Result<Bound> {
         webhook,
         admin,
         tls,
-<<<<<<< HEAD
-        webhook_routes: routes::router(answer, Arc::clone(&metrics)),
-=======
-        webhook_routes: routes::router(answer, namespaces, metrics.clone()),
->>>>>>> cluster
+        webhook_routes: routes::router(answer, namespaces, Arc::clone(&metrics)),
         admin_routes: admin::router(readiness.clone(), metrics),
         tasks,
         listening: readiness.condition("listener", "not serving yet"),
