@@ -2,9 +2,9 @@ use std::fmt;
 
 use json_patch::Patch;
 
-use crate::decide::annotations::unknown_annotations;
 use crate::decide::pod::{self, Context};
 use crate::decide::reason::{Place, Reason};
+use crate::decide::unknown::unknown_annotations;
 use crate::decide::workload::{self, Change, LabelCopy};
 use crate::keys;
 use crate::patch;

@@ -5,9 +5,10 @@
 //! workload ─▶ LabelCopy, or a reason
 //! ```
 
-pub(crate) mod annotations;
+mod annotations;
 mod mode;
 pub(crate) mod pod;
 pub(crate) mod reason;
 mod resources;
+pub(crate) mod unknown;
 pub(crate) mod workload;

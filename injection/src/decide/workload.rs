@@ -1,6 +1,7 @@
+use super::pod;
 use super::pod::Context;
 use super::reason::{Place, Reason};
-use super::{annotations, pod};
+use super::unknown::unknown_annotations;
 use crate::keys;
 use crate::pod::Workload;
 use crate::policy::Policy;
@@ -133,7 +134,7 @@ pub(crate) fn warnings(
         };
         format!("the pods of this workload will be refused{unless}: {reason}")
     });
-    let unknown = annotations::unknown_annotations(template.metadata.as_ref(), Place::Pod);
+    let unknown = unknown_annotations(template.metadata.as_ref(), Place::Pod);
     refused.into_iter().chain(misplaced_annotation(workload)).chain(unknown).collect()
 }
 

@@ -1,9 +1,17 @@
 //! Settings on Namespaces, which the webhook reads from the API server.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::StatusCode;
+use http::{Request, Response, StatusCode};
+use kube::client::Body;
 use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use webhook::namespace::Namespaces;
 
 use crate::api_server::ApiServer;
 use crate::client::Client;
@@ -98,4 +106,90 @@ async fn a_namespace_is_read_for_pods_that_ask_alone() {
     let running = Running::start_answering(&files, &outside).await;
     let (status, patch) = ask(&files, &running, &json!({})).await;
     assert_eq!((status, asked()), (StatusCode::OK, 1), "{patch}");
+}
+
+const SHOP: &str = r#"{"metadata": {"name": "shop", "labels": {"secret-handshake": "yes"}}}"#;
+
+/// An API server without a socket, which answers when it is told to, and how often it was asked.
+fn fake(
+    status: u16,
+    body: &'static str,
+    go: watch::Receiver<bool>,
+) -> (Namespaces, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let answer = move |request: Request<Body>| {
+        let accept = request.headers()["accept"].to_str().unwrap();
+        assert!(accept.contains("PartialObjectMetadata"), "{accept}");
+        assert_eq!(request.uri(), "/api/v1/namespaces/shop");
+        count.fetch_add(1, Ordering::Relaxed);
+        let mut go = go.clone();
+        async move {
+            go.wait_for(|go| *go).await.unwrap();
+            let response = Response::builder().status(status);
+            Ok::<_, Infallible>(response.body(Body::from(body.as_bytes().to_vec())).unwrap())
+        }
+    };
+    (Namespaces::new(kube::Client::new(tower::service_fn(answer), "default")), asked)
+}
+
+fn at_once(status: u16, body: &'static str) -> (Namespaces, Arc<AtomicUsize>) {
+    fake(status, body, watch::Sender::new(true).subscribe())
+}
+
+#[tokio::test]
+async fn identical_gets_at_the_same_time_are_one() {
+    let (answers, go) = watch::channel(false);
+    let (namespaces, asked) = fake(200, SHOP, go);
+    let get = || {
+        let namespaces = namespaces.clone();
+        async move { namespaces.get("shop").await.map(|found| found.label() == Some("yes")) }
+    };
+    let first = tokio::spawn(get());
+    while asked.load(Ordering::Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let others: tokio::task::JoinSet<_> = (0..10).map(|_| get()).collect();
+    tokio::task::yield_now().await;
+    // The one who asked leaves, and the others still get their answer.
+    first.abort();
+    answers.send(true).unwrap();
+    assert!(others.join_all().await.into_iter().all(|found| found.unwrap()));
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    // Nothing is kept: what is annotated now counts for the next pod.
+    assert!(get().await.unwrap());
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_namespace_that_cannot_be_read_is_named_with_the_reason() {
+    let large = format!(r#"{{"metadata": {{}}, "padding": "{}"}}"#, "x".repeat(1 << 19));
+    let forbidden = r#"{"message": "namespaces \"shop\" is forbidden"}"#;
+    for (status, body, expected) in [
+        (403, forbidden, "403 Forbidden: namespaces \"shop\" is forbidden"),
+        (404, "", "404 Not Found"),
+        (200, "[]", "not as expected"),
+        (200, r#"{"metadata": {"annotations": {"a": 1}}}"#, "not as expected"),
+        (200, large.leak(), "broke off: length limit exceeded"),
+    ] {
+        let error = at_once(status, body).0.get("shop").await.unwrap_err().to_string();
+        assert!(error.starts_with("can't read the Namespace shop, whose annotations"), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+    // Somebody who is no API server.
+    for name in ["", "../secrets/x", "a/b", "a?b", "A", "ä", &"x".repeat(64)] {
+        let (namespaces, asked) = at_once(200, SHOP);
+        assert!(namespaces.get(name).await.is_err(), "{name}");
+        assert_eq!(asked.load(Ordering::Relaxed), 0, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_does_not_answer_is_given_up() {
+    let (_answers, go) = watch::channel(false);
+    let (namespaces, _) = fake(200, SHOP, go);
+    let start = Instant::now();
+    let error = namespaces.get("shop").await.unwrap_err().to_string();
+    assert!(error.ends_with("no answer within 2 s"), "{error}");
+    assert_eq!(start.elapsed().as_secs(), 2);
 }
