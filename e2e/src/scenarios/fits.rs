@@ -190,12 +190,12 @@ async fn everything(scene: &Scene) -> Result<()> {
         "value": 1000,
     });
     scene.api().create(&priority).await?;
-    let done = stays(scene, &namespace, &class).await;
+    let done = kept_as_sent(scene, &namespace, &class).await;
     scene.api().delete("PriorityClass", "", &class).await?;
     done
 }
 
-async fn stays(scene: &Scene, namespace: &str, class: &str) -> Result<()> {
+async fn kept_as_sent(scene: &Scene, namespace: &str, class: &str) -> Result<()> {
     for mode in MODES {
         let sent = in_mode(rich_pod(namespace, mode, class)?, mode);
         let stored = scene.api().create(&sent).await?;

@@ -106,7 +106,7 @@ async fn demo(scene: &Scene) -> Result<()> {
     }
     let answers = caller.count(Seen::Works).await;
     drop(caller);
-    told(scene).await?;
+    check_logs(scene).await?;
     times.sort();
     scene
         .note(format!(
@@ -119,7 +119,7 @@ async fn demo(scene: &Scene) -> Result<()> {
 }
 
 /// What the demo's operator reads: the sidecar's log, and Legacy's where nothing else is asked for.
-async fn told(scene: &Scene) -> Result<()> {
+async fn check_logs(scene: &Scene) -> Result<()> {
     let pod = ready_app(scene, DEMO, "legacy-mock").await?;
     the_sidecar(&pod)?;
     let name = pod["metadata"]["name"].as_str().context("no name")?;

@@ -68,9 +68,9 @@ fn unused(scene: &Scene, rights: &BTreeSet<Right>) -> Result<BTreeSet<Right>> {
             ensure!(path == "/version", "it asked for {path}");
             continue;
         }
-        ensure!(event.response_status.code != 403, "it was forbidden: {}", told(&event));
+        ensure!(event.response_status.code != 403, "it was forbidden: {}", describe(&event));
         let Some(right) = rights.iter().find(|right| covers(right, &event)) else {
-            bail!("no rule is for {}", told(&event));
+            bail!("no rule is for {}", describe(&event));
         };
         unused.remove(right);
     }
@@ -86,7 +86,7 @@ fn covers((group, resource, verb, name): &Right, event: &Event) -> bool {
         && name.as_ref().is_none_or(|name| *name == about.name)
 }
 
-fn told(event: &Event) -> String {
+fn describe(event: &Event) -> String {
     format!("{} {} ({})", event.verb, event.request_uri, event.response_status.code)
 }
 

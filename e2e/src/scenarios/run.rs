@@ -41,7 +41,7 @@ impl From<Result<String>> for Ended {
 }
 
 pub(crate) fn list(args: &Args) {
-    for scenario in all().filter(|scenario| asked(scenario, args)) {
+    for scenario in all().filter(|scenario| is_wanted(scenario, args)) {
         print(&format!("{:<40} {}\n", scenario.name, scenario.shows));
     }
 }
@@ -49,7 +49,8 @@ pub(crate) fn list(args: &Args) {
 /// Runs the scenarios that `args` ask for, prints a line for each, and the sums as the last. Says
 /// whether none failed.
 pub(crate) fn run(args: &Args, runtime: &Handle) -> Result<bool> {
-    let chosen: Vec<&'static Scenario> = all().filter(|scenario| asked(scenario, args)).collect();
+    let chosen: Vec<&'static Scenario> =
+        all().filter(|scenario| is_wanted(scenario, args)).collect();
     ensure!(
         !chosen.is_empty(),
         "no scenario is called {}: `cargo e2e -- --list` names them all",
@@ -74,7 +75,7 @@ pub(crate) fn run(args: &Args, runtime: &Handle) -> Result<bool> {
     Ok(failed == 0)
 }
 
-fn asked(scenario: &Scenario, args: &Args) -> bool {
+fn is_wanted(scenario: &Scenario, args: &Args) -> bool {
     let long = args.long || !args.patterns.is_empty() || scenario.schedule != Schedule::Long;
     let level = args.level.is_none_or(|level| level == scenario.level);
     long && level && wanted(scenario.name, &args.patterns)
