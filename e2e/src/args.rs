@@ -50,11 +50,6 @@ pub struct Args {
     #[arg(long)]
     pub long: bool,
 
-    /// How many scenarios run at the same time [default: 4]. Those that stop, restart or measure
-    /// something run alone in any case.
-    #[arg(long, value_name = "N", default_value_t = 4, hide_default_value = true)]
-    pub threads: usize,
-
     /// Print the names of the scenarios and what each shows, and run none.
     #[arg(long)]
     pub list: bool,

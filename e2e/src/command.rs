@@ -8,14 +8,14 @@ use anyhow::{Context as _, Result, ensure};
 use lab::cluster::node::missing;
 use lab::progress::say;
 use lab::state;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Args, Bench, Command, Level};
 use crate::bench::{admission, node, scale, start};
+use crate::command_line::asked_to_end;
+use crate::folders::{self, workspace};
 use crate::product::Product;
 use crate::scenarios::scene::Scene;
 use crate::scenarios::{run, stage};
-use crate::workspace;
 
 /// Does what `args` say. The exit code is 0 if all went well, and 1 if not; 130 after a signal.
 #[must_use]
@@ -54,19 +54,7 @@ fn carry_out(args: &Args) -> Result<bool> {
 
 /// Ends all clusters of this process when it is asked to end, and then the process.
 async fn end_on_signals() {
-    let caught = |kind| signal(kind).context("signals can't be caught here");
-    let ended = async {
-        let mut interrupt = caught(SignalKind::interrupt())?;
-        let mut terminate = caught(SignalKind::terminate())?;
-        let mut hangup = caught(SignalKind::hangup())?;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-        anyhow::Ok(())
-    };
-    if let Err(error) = ended.await {
+    if let Err(error) = asked_to_end().await {
         return say(&format!("{error:#}: the guard will clean up"));
     }
     say("ending: cleaning up");
@@ -141,7 +129,6 @@ async fn bench(args: &Args, what: &Bench) -> Result<String> {
     }
 }
 
-/// Measures something on a cluster with a node.
 async fn on_a_node(
     args: &Args,
     measure: impl AsyncFnOnce(&Scene) -> Result<String>,
@@ -155,7 +142,7 @@ async fn on_a_node(
 }
 
 fn down() -> Result<()> {
-    let dir = stage::up_dir()?;
+    let dir = folders::up()?;
     if !dir.exists() {
         say("there is no cluster of `up`");
     }

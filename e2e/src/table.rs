@@ -7,7 +7,6 @@ use std::fmt;
 pub(crate) struct Table(Vec<Vec<String>>);
 
 impl Table {
-    /// One with these columns.
     pub(crate) fn new(head: &[&str]) -> Self {
         Self(vec![head.iter().map(|name| (*name).to_owned()).collect()])
     }
@@ -45,7 +44,6 @@ pub(crate) fn percentile<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
     sorted.get(rank - 1).copied()
 }
 
-/// The middle one of the values.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     percentile(&values, 50).unwrap_or(f64::NAN)

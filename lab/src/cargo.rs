@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-/// From this time on a build is worth a word.
+use crate::command::{command, succeeds};
+
 const WORTH_MENTIONING: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +27,7 @@ pub struct Build<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Linkage {
     Host,
-    /// For this target, with everything in one file. Whatever folder it is built in, the same sources
+    /// For this target of musl, with everything in one file. Whatever folder it is built in, the same sources
     /// and the same toolchain give the same bytes; with cargo-auditable, where it is installed, the
     /// list of its crates is among them (its own path counts, but no other does).
     Static(&'static str),
@@ -51,18 +52,11 @@ impl Build<'_> {
         let programs = self.programs.join(", ");
         say(&format!("building {programs}"));
         let began = Instant::now();
-        let output =
-            tokio::process::Command::from(self.command()).kill_on_drop(true).output().await;
-        let found = self.built(output)?;
+        let mut cargo = tokio::process::Command::from(self.command());
+        let output = cargo.kill_on_drop(true).output().await.context("can't run cargo")?;
         if began.elapsed() >= WORTH_MENTIONING {
             say(&format!("built {programs} in {:.1} s", began.elapsed().as_secs_f64()));
         }
-        Ok(found)
-    }
-
-    fn built(&self, output: std::io::Result<Output>) -> Result<BTreeMap<String, PathBuf>> {
-        let programs = self.programs.join(", ");
-        let output = output.context("can't run cargo")?;
         if !output.status.success() {
             let remedy = match self.linkage {
                 Linkage::Static(target) if !has_target(target) => {
@@ -99,7 +93,7 @@ impl Build<'_> {
             command.arg("--quiet");
         }
         if let Linkage::Static(target) = self.linkage {
-            let flags = static_flags(target, &cargo_home());
+            let flags = static_flags(&cargo_home());
             command.args(["--target", target]);
             // Added to what `.cargo/config.toml` says for the target; RUSTFLAGS would replace it.
             command.arg(format!("--config=target.{target}.rustflags={flags}"));
@@ -115,22 +109,14 @@ impl Build<'_> {
 }
 
 fn has_auditable() -> bool {
-    let asked = Command::new("cargo-auditable")
-        .args(["auditable", "--version"])
-        .stdin(Stdio::null())
-        .output();
-    asked.is_ok_and(|said| said.status.success())
+    succeeds(&mut command("cargo-auditable", ["auditable", "--version"]))
 }
 
 /// The compiler's flags for a static program, as TOML: the folder of the dependencies' sources is taken
 /// out of panic messages, which is where rustc puts it (cargo names the workspace's own sources relative
-/// to it), and glibc's targets have to be told what musl's do by themselves.
-fn static_flags(target: &str, cargo_home: &Path) -> String {
-    let mut flags = vec![format!("--remap-path-prefix={}=/cargo", cargo_home.display())];
-    if !target.ends_with("-musl") {
-        flags.push("-Ctarget-feature=+crt-static".to_owned());
-    }
-    format!("{flags:?}")
+/// to it).
+fn static_flags(cargo_home: &Path) -> String {
+    format!("{:?}", [format!("--remap-path-prefix={}=/cargo", cargo_home.display())])
 }
 
 /// Where cargo keeps the sources of dependencies; see
@@ -145,9 +131,8 @@ fn cargo_home() -> PathBuf {
 /// Whether cargo sets this variable for the program that it runs: build scripts would take another
 /// package's values for a change, and everything that depends on them would be built again.
 fn is_about_this_package(variable: &str) -> bool {
-    ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_"]
-        .iter()
-        .any(|prefix| variable.starts_with(prefix))
+    let prefixes = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_"];
+    prefixes.iter().any(|prefix| variable.starts_with(prefix))
 }
 
 /// The programs in cargo's messages, one JSON object a line:
@@ -211,12 +196,10 @@ mod tests {
         assert_eq!(packages, 1, "{arguments:?}");
         assert!(arguments.windows(2).any(|pair| pair == ["--profile", "small"]));
     }
+
     #[test]
     fn a_static_program_has_no_folder_of_this_machine_in_it() {
-        let home = Path::new("/home/x/.cargo");
-        let musl = static_flags("x86_64-unknown-linux-musl", home);
-        assert_eq!(musl, r#"["--remap-path-prefix=/home/x/.cargo=/cargo"]"#);
-        let glibc = static_flags("x86_64-unknown-linux-gnu", home);
-        assert!(glibc.ends_with(r#""-Ctarget-feature=+crt-static"]"#), "{glibc}");
+        let flags = static_flags(Path::new("/home/x/.cargo"));
+        assert_eq!(flags, r#"["--remap-path-prefix=/home/x/.cargo=/cargo"]"#);
     }
 }

@@ -41,7 +41,6 @@ pub fn read(command: &mut Command) -> Result<String> {
     Ok(text.trim_end_matches('\n').to_owned())
 }
 
-/// Whether `command` can be run and ends with 0.
 pub fn succeeds(command: &mut Command) -> bool {
     command
         .stdout(Stdio::null())
@@ -72,7 +71,6 @@ pub async fn feed(command: Command, input: &str, limit: Duration) -> Result<Outp
     Ok(output.with_context(|| format!("{line} has not ended within {limit:?}"))??)
 }
 
-/// The command as a person would type it.
 fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")

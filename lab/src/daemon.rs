@@ -11,9 +11,8 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal};
 
 use crate::state::State;
-use crate::until::{Hopeless, until};
+use crate::until::{Permanent, until};
 
-/// How many of a log's last lines a message carries.
 const TAIL: usize = 15;
 
 #[derive(Debug)]
@@ -48,11 +47,11 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// It has ended: [`Hopeless`], with the end of its log.
+    /// It has ended: [`Permanent`], with the end of its log.
     pub fn alive(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             let log = tail(&self.log);
-            bail!(Hopeless(format!(
+            bail!(Permanent(format!(
                 "{} has ended ({status}); its log ends with\n{log}",
                 self.name
             )));
@@ -60,7 +59,6 @@ impl Daemon {
         Ok(())
     }
 
-    /// Kills it, as `kill -9` does.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;

@@ -1,16 +1,17 @@
 //! Objects created as fast as the API server takes them, and what became of each.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::cluster::api::Api;
-use crate::until::until;
 
 /// How many clients create objects at the same time, where there is no end to it.
 const CLIENTS: usize = 4;
@@ -18,7 +19,7 @@ const CLIENTS: usize = 4;
 /// A load that runs until it is stopped. Each refused object is tried again until it is there, as a
 /// controller does.
 pub struct Load {
-    counted: Arc<Mutex<Counted>>,
+    counted: watch::Sender<Counted>,
     stop: Arc<AtomicBool>,
     clients: JoinSet<()>,
 }
@@ -32,7 +33,6 @@ pub struct Counted {
     pub retried: u64,
     /// Objects that were created and are not as they should be.
     pub wrong: u64,
-    /// What the last refusal said.
     pub last_refusal: String,
 }
 
@@ -51,11 +51,11 @@ impl Load {
     /// Starts creating copies of `object`, each with a name of its own. `is_right` says whether one that
     /// was created is as it should be.
     pub fn start(api: &Api, object: &Value, is_right: fn(&Value) -> bool) -> Self {
-        let counted = Arc::new(Mutex::new(Counted::default()));
+        let counted = watch::Sender::new(Counted::default());
         let stop = Arc::new(AtomicBool::new(false));
         let mut clients = JoinSet::new();
         for client in 0..CLIENTS {
-            let (api, counted, stop) = (api.clone(), Arc::clone(&counted), Arc::clone(&stop));
+            let (api, counted, stop) = (api.clone(), counted.clone(), Arc::clone(&stop));
             let mut object = object.clone();
             clients.spawn(async move {
                 let mut number = 0_u64;
@@ -63,21 +63,19 @@ impl Load {
                 while !stop.load(Ordering::Relaxed) {
                     object["metadata"]["name"] = format!("load-{client}-{number}").into();
                     let created = api.create(&object).await;
-                    let mut counted = lock(&counted);
-                    match created {
+                    counted.send_modify(|counted| match &created {
                         Ok(created) => {
                             counted.created += 1;
                             counted.retried += u64::from(refused);
-                            counted.wrong += u64::from(!is_right(&created));
-                            refused = false;
-                            number += 1;
+                            counted.wrong += u64::from(!is_right(created));
                         }
                         Err(error) => {
                             counted.refused += 1;
                             counted.last_refusal = format!("{error:#}");
-                            refused = true;
                         }
-                    }
+                    });
+                    refused = created.is_err();
+                    number += u64::from(!refused);
                 }
             });
         }
@@ -86,25 +84,18 @@ impl Load {
 
     /// Waits until `more` objects have been created from now on.
     pub async fn more(&self, more: u64) -> Result<()> {
-        let wanted = lock(&self.counted).created + more;
-        until("more objects", Duration::from_secs(120), async || {
-            let counted = lock(&self.counted);
-            ensure!(counted.created >= wanted, "{counted}");
-            Ok(())
-        })
-        .await
+        let mut counted = self.counted.subscribe();
+        let wanted = counted.borrow().created + more;
+        let enough = counted.wait_for(|counted| counted.created >= wanted);
+        let in_time = timeout(Duration::from_secs(120), enough).await.is_ok();
+        in_time.then_some(()).with_context(|| format!("not {wanted}: {}", *self.counted.borrow()))
     }
 
-    /// Ends the load and tells what became of the objects.
-    pub async fn stop(mut self) -> Counted {
+    pub async fn stop(self) -> Counted {
         self.stop.store(true, Ordering::Relaxed);
-        while self.clients.join_next().await.is_some() {}
-        lock(&self.counted).clone()
+        self.clients.join_all().await;
+        self.counted.borrow().clone()
     }
-}
-
-fn lock(counted: &Mutex<Counted>) -> MutexGuard<'_, Counted> {
-    counted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Clone, Debug)]
@@ -116,10 +107,6 @@ pub struct Created {
 }
 
 /// Creates `count` copies of `object`, `clients` at a time, each with a name of its own.
-///
-/// # Errors
-///
-/// One is refused.
 pub async fn create_many(
     api: &Api,
     object: &Value,
@@ -143,13 +130,11 @@ pub async fn create_many(
             anyhow::Ok((times, last))
         });
     }
-    let mut created =
-        Created { elapsed: Duration::ZERO, times: Vec::with_capacity(count), last: Value::Null };
+    let (mut times, mut last) = (Vec::with_capacity(count), Value::Null);
     while let Some(done) = running.join_next().await {
-        let (times, last) = done??;
-        created.times.extend(times);
-        created.last = last;
+        let (more, object) = done??;
+        times.extend(more);
+        last = object;
     }
-    created.elapsed = started.elapsed();
-    Ok(created)
+    Ok(Created { elapsed: started.elapsed(), times, last })
 }

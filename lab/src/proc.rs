@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Memory of a process at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// All resident pages, those that it shares with other copies of itself among them.
@@ -52,7 +51,6 @@ pub fn program(pid: u32) -> Result<String> {
     Ok(arguments.split('\0').next().unwrap_or_default().to_owned())
 }
 
-/// The cgroups that it is in, one a line.
 pub fn cgroups(pid: u32) -> Result<String> {
     Ok(fs::read_to_string(format!("/proc/{pid}/cgroup"))?)
 }

@@ -15,7 +15,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// How many lines an error message quotes.
 const QUOTED: usize = 10;
 
 /// Called with each line as it comes; see [`Process::start`].
@@ -73,10 +72,6 @@ impl Process {
 
     /// The first line that `wanted` accepts, among those written already and those to come. `what`
     /// names it in messages.
-    ///
-    /// # Errors
-    ///
-    /// There is none within `limit`, or the program ends before.
     pub async fn line(
         &self,
         what: &str,
@@ -94,10 +89,6 @@ impl Process {
         }
     }
 
-    ///
-    /// # Errors
-    ///
-    /// It has ended already.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = self.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| self.error("has ended already"))?;
@@ -106,10 +97,6 @@ impl Process {
     }
 
     /// Waits for its end and for its last line.
-    ///
-    /// # Errors
-    ///
-    /// It is still running after `limit`.
     pub async fn ended(&mut self, limit: Duration) -> Result<ExitStatus> {
         let ended = async {
             let status = self.child.wait().await?;

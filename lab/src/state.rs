@@ -10,6 +10,7 @@
 //! every Unix, and ends processes that have changed their parent, which `prctl(PR_SET_PDEATHSIG)` does
 //! not. The guard is this same program, run as `PROGRAM guard DIR`: its `main` has to call [`guard`] then.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -26,7 +27,6 @@ use rustix::process::{Pid, Signal};
 use crate::progress::say;
 use crate::until::retry;
 
-/// How long killed processes may take to be gone.
 const END: Duration = Duration::from_secs(10);
 /// A file that says that the logs stay.
 const KEEP_LOGS: &str = "logs/keep";
@@ -83,7 +83,6 @@ impl State {
         self.dir.join(name)
     }
 
-    /// Where the log of the process `name` is.
     pub fn log(&self, name: &str) -> PathBuf {
         self.dir.join("logs").join(format!("{name}.log"))
     }
@@ -98,7 +97,6 @@ impl State {
         lock(&self.locks).push(file);
     }
 
-    /// Notes a process that ends with the cluster.
     pub(crate) fn note_process(&self, name: &str, pid: u32) -> Result<()> {
         let born = born(pid).unwrap_or_default();
         self.note("pids", &format!("{}-{name}", self.number()), &format!("{pid} {born}"))
@@ -118,7 +116,6 @@ impl State {
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// Lets the cluster run on when this process ends.
     pub fn leave_running(self) -> Result<()> {
         if let Some(mut guard) = take_guard(&self.dir) {
             guard.kill()?;
@@ -147,7 +144,7 @@ fn take_guard(dir: &Path) -> Option<Child> {
     Some(guards.swap_remove(place).1)
 }
 
-/// Lets a guard do what it is there for, and does it in its place if it could not.
+/// Lets a guard end its cluster, and does it in its place if it could not.
 fn dismiss(dir: &Path, mut guard: Child) {
     drop(guard.stdin.take());
     if !guard.wait().is_ok_and(|status| status.success())
@@ -211,7 +208,6 @@ pub fn end(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes the directory, or all in it but the logs.
 fn remove(dir: &Path) -> std::io::Result<()> {
     let all = |path: &Path| match fs::remove_dir_all(path) {
         Err(error) if error.kind() == ErrorKind::NotADirectory => fs::remove_file(path),
@@ -231,11 +227,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn latest_first(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut entries =
-        fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    entries.sort();
-    entries.reverse();
-    Ok(entries)
+    let entries = fs::read_dir(dir)?.map(|entry| Ok(entry?.path()));
+    let sorted = entries.collect::<Result<BTreeSet<_>>>()?;
+    Ok(sorted.into_iter().rev().collect())
 }
 
 /// Whether a process has ended. One whose parent has not asked how is left as a zombie.

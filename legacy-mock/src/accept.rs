@@ -1,4 +1,4 @@
-//! The accept loop: what a new connection meets, and how Legacy ends.
+//! The accept loop: whether and how a new connection is accepted, and how Legacy ends.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,8 +52,8 @@ pub(crate) async fn accept(
         tokio::select! {
             accepted = next(listener.as_ref()), if may_accept => {
                 let (stream, remote) = accepted;
-                let life = live(stream, remote, door, Arc::clone(&run), stopping.subscribe());
-                connections.spawn(life);
+                let connection = handle(stream, remote, door, Arc::clone(&run), stopping.subscribe());
+                connections.spawn(connection);
             }
             Some(_) = connections.join_next() => {}
             _ = faults.changed() => {}
@@ -84,7 +84,7 @@ async fn next(listener: Option<&TcpListener>) -> (TcpStream, SocketAddr) {
     }
 }
 
-async fn live(
+async fn handle(
     stream: TcpStream,
     remote: SocketAddr,
     door: Door,

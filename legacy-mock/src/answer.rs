@@ -3,7 +3,8 @@
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hyper::{Method, StatusCode};
 
-use crate::{Config, Faults, KeyFault};
+use crate::config::Config;
+use crate::faults::{Faults, KeyFault};
 
 /// The status, and the body with its newline.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //! or two, the value after `=` or as the next argument, switches that take their value after `=`
 //! alone, and the first argument that is no flag ends the flags.
 //!
-//! What Legacy itself has is in [`HELP`]. The fault knobs are not: they are for tests.
+//! The flags that Legacy itself has are in [`HELP`]. Those of faults are not: they are for tests.
 
 use std::ffi::{OsStr, OsString};
 use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs as _};
@@ -10,9 +10,10 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{AccessLog, AnswerFault, Config, Door, Families, Faults, KeyFault, What};
+use crate::config::{AccessLog, Config, Families};
+use crate::faults::{AnswerFault, Door, Faults, KeyFault, What};
 
-/// What `--help` shows.
+/// The text of `-help`.
 pub const HELP: &str = r#"Usage of legacy-mock:
   -listen ADDRESS
         address and port to listen on (default ":3000": all addresses, IPv6 and IPv4)
@@ -30,60 +31,43 @@ pub const HELP: &str = r#"Usage of legacy-mock:
 Two dashes work as well as one, and -flag=VALUE as well as -flag VALUE.
 "#;
 
-/// What the command line asks for.
 #[derive(Debug)]
-pub enum Command {
-    /// Be Legacy.
+pub(crate) enum Command {
     Serve(Box<Options>),
-    /// Print [`HELP`].
     Help,
-    /// Print the version.
     Version,
 }
 
-/// How to be Legacy.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// What to start; without the half, which is still in its file.
-    pub config: Config,
-    /// The file with the operations half to insist on.
-    pub half_file: Option<PathBuf>,
-    /// Listen only after this time.
-    pub late: Duration,
+pub(crate) struct Options {
+    /// Without the half, which is still in its file.
+    pub(crate) config: Config,
+    /// The file with the one operations half that is accepted.
+    pub(crate) half_file: Option<PathBuf>,
+    /// How long to wait before it listens.
+    pub(crate) late: Duration,
     /// The faults end this long after the start of listening.
-    pub faults_for: Option<Duration>,
+    pub(crate) faults_for: Option<Duration>,
     /// Become uninitialised this long after the start of listening, once.
-    pub forget_after: Option<Duration>,
+    pub(crate) forget_after: Option<Duration>,
 }
 
 /// A command line that can't be followed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ArgsError {
-    /// An argument that belongs to no flag.
+pub(crate) enum ArgsError {
     #[error("Too many arguments!")]
     TooManyArguments,
-    /// A flag that there is not.
     #[error("flag provided but not defined: -{0}")]
     Undefined(String),
-    /// The last argument is a flag that needs a value.
     #[error("flag needs an argument: -{0}")]
     NeedsValue(String),
-    /// A value that the flag can't take.
     #[error("invalid value {value:?} for flag -{flag}: {allowed}")]
-    Invalid {
-        /// The flag, without dashes.
-        flag: String,
-        /// What was given.
-        value: String,
-        /// What may be given.
-        allowed: &'static str,
-    },
+    Invalid { flag: String, value: String, allowed: &'static str },
 }
 
 impl ArgsError {
     /// The process's exit status: 127 for stray arguments, as Legacy does it, else Go's 2.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         if *self == Self::TooManyArguments { 127 } else { 2 }
     }
 }
@@ -93,7 +77,7 @@ impl ArgsError {
 /// # Errors
 ///
 /// The first argument that can't be followed.
-pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsError> {
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsError> {
     let mut args = args.into_iter();
     let mut options = Options {
         config: Config {

@@ -1,14 +1,14 @@
-//! What a Legacy is to be: where it listens, what it says, what it takes for a secret.
+//! How a Legacy is configured: where it listens, what it answers, which secrets it accepts.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::Faults;
+use crate::faults::Faults;
 
 /// The text that an initialised Legacy answers with.
 pub(crate) const TEXT: &str = "It works!";
 
-/// Legacy's half of the demo's secret.
+/// The half of the demo's secret that Legacy itself knows.
 pub(crate) const KEY: &[u8] = b"This is @ $3cr3t key";
 
 /// Everything a [`Legacy`](crate::Legacy) is started with.
@@ -22,16 +22,16 @@ pub struct Config {
     pub families: Families,
     /// The answer of an initialised Legacy, without its newline.
     pub text: String,
-    /// Legacy's half of the secret.
+    /// The half of the secret that Legacy itself knows, and answers `GET /internal/key` with.
     pub key: Vec<u8>,
-    /// The operations half, if Legacy is to insist on it. Without it, any secret is accepted
+    /// The operations half, if Legacy is to accept no other. Without it, any secret is accepted
     /// whose bytes contain the key and are longer.
     pub half: Option<Vec<u8>>,
     /// Start as if the handshake had been done.
     pub initialized: bool,
-    /// What goes wrong from the start.
+    /// The faults in force from the start; [`set_faults`](crate::Legacy::set_faults) changes them.
     pub faults: Faults,
-    /// What becomes of the access lines.
+    /// Where the lines of the access log go.
     pub access_log: AccessLog,
 }
 
@@ -72,18 +72,18 @@ pub enum Families {
     /// IPv6.
     #[default]
     Both,
-    /// IPv4 alone.
+    /// IPv4 alone, such as `0.0.0.0`.
     Ipv4,
-    /// IPv6 alone.
+    /// IPv6 alone, such as `[::]` with `IPV6_V6ONLY`.
     Ipv6,
 }
 
-/// What becomes of the access lines.
+/// Where the lines of the access log go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AccessLog {
     /// Kept in memory for [`Legacy::access_lines`](crate::Legacy::access_lines).
     #[default]
     Keep,
-    /// Written to stdout.
+    /// Written to stdout, as Legacy itself does.
     Print,
 }

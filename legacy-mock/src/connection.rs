@@ -1,4 +1,4 @@
-//! One connection's life: requests in, answers or faults out.
+//! One connection from its start to its end: requests in, answers or faults out.
 
 use std::error::Error;
 use std::future;
@@ -84,10 +84,10 @@ pub(crate) async fn serve(
     }
 }
 
-/// Reads whatever comes and says nothing, until the client has had enough.
+/// Reads whatever comes and answers nothing, until the client closes the connection.
 pub(crate) async fn stay_silent(mut stream: TcpStream) {
-    let mut waste = [0; 1024];
-    while stream.read(&mut waste).await.is_ok_and(|read| read > 0) {}
+    let mut buffer = [0; 1024];
+    while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
 }
 
 /// Ends a connection with a TCP reset, not in the orderly way.
@@ -120,7 +120,7 @@ async fn told_to_stop(
     let stopped = stopping.wait_for(|stopping| *stopping).await.is_ok();
     let asked = activity.wait_for(|activity| activity.requests > 0).await.is_ok();
     if !(stopped && asked) {
-        // Whoever could have said so is gone, and so is the connection.
+        // The senders are gone, and so is the connection.
         future::pending::<()>().await;
     }
 }

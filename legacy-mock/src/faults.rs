@@ -26,7 +26,7 @@ pub struct Faults {
 /// What a new connection meets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Door {
-    /// A server.
+    /// A server that accepts it and answers.
     #[default]
     Open,
     /// No listener: the connection is refused.
@@ -35,8 +35,8 @@ pub enum Door {
     Silent,
     /// It is accepted and reset at once.
     Reset,
-    /// It waits in the listener's queue, connected and unanswered, and is served when the door
-    /// opens: a Legacy that listens long before it serves.
+    /// It waits in the listener's queue, connected and unanswered, and is served when this fault
+    /// ends: a Legacy that listens long before it serves.
     Queue,
 }
 
@@ -93,7 +93,7 @@ pub enum What {
 /// What `GET /internal/key` answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeyFault {
-    /// The key.
+    /// The key, as a healthy Legacy does.
     #[default]
     None,
     /// Bytes that are not base64.

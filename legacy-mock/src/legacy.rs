@@ -158,7 +158,7 @@ impl Legacy {
         self.port.address()
     }
 
-    /// Its port.
+    /// The port that it keeps through all its starts.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.bound().port()
@@ -170,10 +170,10 @@ impl Legacy {
         self.shared.record.counts().borrow().clone()
     }
 
-    /// Waits until the counts are as wished, and returns them. It has no deadline of its own.
-    pub async fn until(&self, wish: impl FnMut(&Counts) -> bool) -> Counts {
+    /// Waits until `reached` accepts the counts, and returns them. It has no deadline of its own.
+    pub async fn until(&self, reached: impl FnMut(&Counts) -> bool) -> Counts {
         let mut counts = self.shared.record.counts();
-        match counts.wait_for(wish).await {
+        match counts.wait_for(reached).await {
             Ok(counts) => counts.clone(),
             // The sender lives as long as `self`.
             Err(_) => self.counts(),

@@ -1,16 +1,19 @@
-//! Legacy as its users know it, with fault knobs for tests.
+//! Legacy as its users know it, with faults that tests can switch on.
 //!
 //! ```text
-//!   args ─▶ config ─▶ port ─▶ accept ─▶ connection ─▶ answer ─▶ record
-//!  flags    what to   claimed, faults:   faults:       pure:     counts,
-//!           be        refused, door,     silent,       status    access
-//!                     bound    one at    reset, slow,  and body  lines,
-//!                              a time    endless                 moments
-//!                                 ▲          ▲
-//!                                 └─ faults ─┘   changed at any time through `Legacy`
+//!   args ─▶ serve ─▶ legacy ─▶ accept ─▶ connection ─▶ answer
+//!   flags   signals  the handle  faults:   faults:       pure: status and body
+//!                       │        refused,  silent, slow,
+//!                       ▼        queued    reset, endless
+//!                      port         │          │
+//!                      claimed      └────┬─────┘
+//!                      once              ▼
+//!                                run ─▶ record           one start: initialised or not; counts, access
+//!                                                        lines, moments
 //! ```
 //!
-//! `run` is one start: whether it is initialised, which it forgets when it ends.
+//! `config` and `faults` are what it is started with; faults can be changed at any time. The arrows go
+//! one way: what stands on the left uses what stands on the right or below.
 //!
 //! [`Legacy`] is one application on one TCP port, which it keeps for as long as it lives: it can
 //! be [stopped](Legacy::stop), [killed](Legacy::kill), [started again](Legacy::listen) or start

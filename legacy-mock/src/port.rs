@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-use crate::Families;
+use crate::config::Families;
 
 /// How many connections may wait to be accepted: what Go asks for on Linux.
 const QUEUE: i32 = 4096;
@@ -65,7 +65,6 @@ impl Port {
         }
     }
 
-    /// Begins to listen.
     pub(crate) fn listen(&self) -> io::Result<TcpListener> {
         let socket = bind(local_address(&self.claim)?, self.only_ipv6)?;
         socket.listen(QUEUE)?;

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use tokio::sync::watch;
 
-use crate::AccessLog;
+use crate::config::AccessLog;
 
 /// How often something was asked of Legacy, since [`Legacy::start`](crate::Legacy::start): its
 /// restarts don't set them back.
@@ -43,7 +43,7 @@ impl Counts {
         self.of("POST /internal/secret")
     }
 
-    /// All requests.
+    /// How many requests there were, of all methods and paths.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.requests.values().sum()

@@ -11,8 +11,10 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{self, Command, Options};
+use crate::config::Config;
+use crate::faults::Faults;
+use crate::legacy::Legacy;
 use crate::record::timestamp;
-use crate::{Config, Faults, Legacy};
 
 /// The exit status of a Legacy that a signal has stopped.
 const STOPPED: u8 = 2;
@@ -40,11 +42,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// Serves until SIGTERM or SIGINT, then stops within 5 s.
-///
-/// # Errors
-///
-/// The half's file can't be read, or the port can't be had.
-pub async fn serve(options: Options) -> anyhow::Result<()> {
+async fn serve(options: Options) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be handled")?;
     let half = options.half_file.as_deref().map(read_half).transpose()?;
@@ -52,7 +50,7 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
     let legacy = Legacy::reserve(Config { half, ..options.config.clone() })
         .with_context(|| format!("{listen} can't be had"))?;
     tokio::select! {
-        failed = live(&legacy, &options) => failed,
+        failed = start(&legacy, &options) => failed,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     }?;
@@ -62,7 +60,7 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
 }
 
 /// Starts, and does what was asked for at its time. Returns only if it can't start.
-async fn live(legacy: &Legacy, options: &Options) -> anyhow::Result<()> {
+async fn start(legacy: &Legacy, options: &Options) -> anyhow::Result<()> {
     tokio::time::sleep(options.late).await;
     legacy.listen().with_context(|| format!("can't listen on {}", legacy.bound()))?;
     announce(format_args!("server is listening on {}", legacy.bound()));

@@ -2,14 +2,15 @@
 
 use std::process::ExitCode;
 
-use dlmalloc::GlobalDlmalloc;
+use mimalloc::MiMalloc;
 use webhook::args::Args;
 use webhook::{log, serve};
 
-/// In the place of musl's own, which the static binary would have. `cargo e2e -- bench admission` measures
-/// that binary; mimalloc is as quick as this one there and keeps twice the memory.
+/// In the place of musl's own, which the static binary would have and which all threads wait for.
+/// `cargo e2e -- bench admission` measures that binary. With transparent huge pages it keeps twice the
+/// memory, hence `no_thp`.
 #[global_allocator]
-static ALLOCATOR: GlobalDlmalloc = GlobalDlmalloc;
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::read();

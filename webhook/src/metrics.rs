@@ -1,7 +1,6 @@
 //! What the webhook counts, for Prometheus. Few labels, and few values for each: none of them is
 //! anything that a request says.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use certs::keeper::Status;
@@ -67,10 +66,10 @@ const fn cut_name(cut: Cut) -> &'static str {
 /// Names and values.
 type Labels<const N: usize, V = &'static str> = [(&'static str, V); N];
 
-/// The webhook's metrics. Cheap to clone; every clone counts into the same numbers.
-#[derive(Clone, Debug)]
+/// The webhook's metrics.
+#[derive(Debug)]
 pub struct Metrics {
-    registry: Arc<Registry>,
+    registry: Registry,
     admissions: Family<Labels<3>, Counter>,
     seconds: Histogram,
     refusals: Family<Labels<1, u16>, Counter>,
@@ -132,7 +131,7 @@ impl Metrics {
                 "Serving certificates or client CAs that were not taken into use",
             ),
             certificates,
-            registry: Arc::new(registry),
+            registry,
         }
     }
 

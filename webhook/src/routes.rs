@@ -38,14 +38,18 @@ pub type AnswerFn =
 struct Admissions {
     answer: Arc<AnswerFn>,
     namespaces: Option<Namespaces>,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
 }
 
 /// The webhook's paths. A panic in `answer` costs the request that caused it, which gets a 500. Without
 /// `namespaces` only pods and flags set anything.
-pub fn router(answer: Arc<AnswerFn>, namespaces: Option<Namespaces>, metrics: Metrics) -> Router {
+pub fn router(
+    answer: Arc<AnswerFn>,
+    namespaces: Option<Namespaces>,
+    metrics: Arc<Metrics>,
+) -> Router {
     let panicked = {
-        let metrics = metrics.clone();
+        let metrics = Arc::clone(&metrics);
         move |_: Box<dyn Any + Send>| {
             metrics.panicked();
             Refusal::Panicked.into_response()
@@ -57,7 +61,7 @@ pub fn router(answer: Arc<AnswerFn>, namespaces: Option<Namespaces>, metrics: Me
         .method_not_allowed_fallback(async || ([(ALLOW, "POST")], Refusal::Method))
         .fallback(async || Refusal::Path)
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(map_response_with_state(metrics.clone(), count_refusals))
+        .layer(map_response_with_state(Arc::clone(&metrics), count_refusals))
         .with_state(Admissions { answer, namespaces, metrics })
 }
 
@@ -106,7 +110,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-async fn count_refusals(State(metrics): State<Metrics>, response: Response) -> Response {
+async fn count_refusals(State(metrics): State<Arc<Metrics>>, response: Response) -> Response {
     if response.status() != StatusCode::OK {
         metrics.refusal(response.status());
     }

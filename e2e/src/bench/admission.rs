@@ -22,10 +22,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::images::compile;
+use crate::folders::workspace;
 use crate::product::Product;
+use crate::product::certificates::issue;
+use crate::product::compile;
+use crate::product::webhook::serve;
 use crate::table::{Table, median};
-use crate::workspace;
 
 /// An API server keeps connections; how many depends on how many pods are created at one time.
 const CONNECTIONS: usize = 50;
@@ -35,10 +37,8 @@ const REQUESTS: u32 = 100_000;
 /// A review as an API server sends it: of a pod with two containers, 7 KB.
 const REVIEW: &str = "webhook/tests/reviews/pod-create-8-kib.json";
 
-/// How long a server may take to start.
 const START: Duration = Duration::from_secs(20);
 
-/// A running server. Ends when it is dropped.
 struct Server {
     name: &'static str,
     address: String,
@@ -78,12 +78,16 @@ pub(crate) async fn run(webhook: Option<&Path>, rounds: u32) -> Result<String> {
         None => compile(Product::WEBHOOK, Architecture::host()).await?,
     };
     let (echo, load) = (go(folder, "echo")?, go(folder, "load")?);
-    certificate(&folder.join("tls.crt"), &folder.join("tls.key"))?;
+    issue("127.0.0.1", folder)?;
     // Without the spaces that make the file readable: no API server sends any.
     let review: Value = serde_json::from_str(&std::fs::read_to_string(workspace().join(REVIEW))?)?;
     std::fs::write(folder.join("review.json"), review.to_string())?;
 
-    let mut servers = [start_webhook(&shipped, folder).await?, start_echo(&echo, folder).await?];
+    // Its log is read, as a container runtime does.
+    let (webhook, address) =
+        serve(&shipped, folder, &["--log-format=json"], Box::new(|_| ())).await?;
+    let webhook = Server::new("webhook", &address.to_string(), webhook)?;
+    let mut servers = [webhook, start_echo(&echo, folder).await?];
     for round in 1..=rounds {
         say(&format!("round {round} of {rounds}"));
         for server in &mut servers {
@@ -99,31 +103,6 @@ fn go(folder: &Path, name: &str) -> Result<PathBuf> {
     let mut go = command("go", ["build", "-o"]);
     show(go.arg(&program).arg(workspace().join(format!("e2e/bench/{name}/main.go"))))?;
     Ok(program)
-}
-
-/// A certificate for 127.0.0.1 that signs itself, of the kind that the webhook makes for itself.
-fn certificate(certificate: &Path, key: &Path) -> Result<()> {
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
-    std::fs::write(certificate, made.cert.pem())?;
-    std::fs::write(key, made.signing_key.serialize_pem())?;
-    Ok(())
-}
-
-/// With its log as it is by default, which is read as a container runtime does.
-async fn start_webhook(program: &Path, folder: &Path) -> Result<Server> {
-    let file = |flag: &str, name: &str| format!("--{flag}={}", folder.join(name).display());
-    let mut command = Command::new(program);
-    command.args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"]);
-    command.args([file("tls-cert", "tls.crt"), file("tls-key", "tls.key")]);
-    command.args(["--namespace=secret-handshake", "--no-namespace-settings"]);
-    let process = Process::start("webhook", command, Box::new(|_| ()))?;
-    let about = |line: &str, message: &str| {
-        serde_json::from_str::<Value>(line).is_ok_and(|line| line["message"] == message)
-    };
-    let serving = process.line("serving", START, |line| about(line, "serving")).await?;
-    process.line("ready", START, |line| about(line, "ready")).await?;
-    let serving: Value = serde_json::from_str(&serving)?;
-    Server::new("webhook", serving["address"].as_str().context("no address")?, process)
 }
 
 async fn start_echo(program: &Path, folder: &Path) -> Result<Server> {
@@ -149,7 +128,7 @@ fn measure(server: &Server, load: &Path, folder: &Path) -> Result<Round> {
     let pid = server.process.pid().context("it has ended")?;
     let before = proc::cpu(pid)?;
     let mut load = command(load, [format!("https://{}/mutate/pods?timeout=5s", server.address)]);
-    load.args([folder.join("tls.crt"), folder.join("review.json")]);
+    load.args([folder.join("ca.crt"), folder.join("review.json")]);
     load.args([CONNECTIONS.to_string(), REQUESTS.to_string()]);
     let times: Times = serde_json::from_str(&read(&mut load)?)?;
     let cpu = proc::cpu(pid)?.saturating_sub(before);

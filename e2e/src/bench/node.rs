@@ -21,7 +21,6 @@ const GOAL: f64 = 45.0;
 /// After pods have become Ready: their start is not what is measured.
 const SETTLE: Duration = Duration::from_secs(20);
 
-/// CPU in a minute, in milliseconds.
 #[derive(Clone, Copy, Debug, Default)]
 struct Minute {
     kubelet: f64,
@@ -100,7 +99,6 @@ async fn measure(scene: &Scene, kind: &str, pods: usize) -> Result<Minute> {
     Ok(Minute { kubelet, containerd, sidecars })
 }
 
-/// The CPU that kubelet, containerd and all sidecars have used so far.
 fn used(node: &Node) -> Result<[Duration; 3]> {
     let mut sidecars = Duration::ZERO;
     for pid in proc::all()? {

@@ -21,8 +21,8 @@ use lab::progress::say;
 use serde_json::json;
 
 use crate::args::Args;
-use crate::images::compile;
 use crate::product::Product;
+use crate::product::compile;
 use crate::product::install::{CONFIGURATION, NAMESPACE, WEBHOOK};
 use crate::scenarios::objects::{labelled, pod, sidecar};
 use crate::scenarios::scene::Scene;
@@ -31,7 +31,6 @@ use crate::table::{Table, percentile};
 
 /// How many pods are created before it is the other kind's turn.
 const BLOCK: usize = 500;
-/// How many clients create them.
 const CLIENTS: usize = 8;
 
 struct Kind {
@@ -41,7 +40,6 @@ struct Kind {
     /// How long the blocks took, together.
     elapsed: Duration,
     cpu: Duration,
-    /// What the webhook asked of the API server meanwhile.
     asked: BTreeMap<String, u32>,
 }
 

@@ -15,21 +15,18 @@ use lab::cluster::node::Node;
 use lab::network::{self, localhost};
 use lab::{http, progress::say};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::scenarios::objects::{NAME, in_mode};
-use crate::scenarios::running::{is_ready, legacy, namespace_with_half};
+use crate::scenarios::running::{first_listen, is_ready, legacy, namespace_with_half};
 use crate::scenarios::scene::{LONG, Scene};
 use crate::table::{Table, median, percentile};
 
-/// The ways in which a pod is started.
 const WAYS: [&str; 3] = ["no sidecar", "classic", "native"];
 
 /// Two Legacies, and how long each takes until it listens.
 const LEGACIES: [(&str, &str); 2] = [("fast", "0ms"), ("slow", "5s")];
 
-/// The times of one start, from the pod's creation, in milliseconds.
 #[derive(Clone, Copy)]
 struct Start {
     listens: f64,
@@ -81,7 +78,6 @@ pub(crate) async fn start(scene: &Scene, starts: usize) -> Result<String> {
     ))
 }
 
-/// Starts one pod, sees it through and removes it.
 async fn one(scene: &Scene, namespace: &str, name: &str, way: &str, late: &str) -> Result<Start> {
     let node = scene.node()?;
     let mut pod = legacy(namespace, name, &["-late", late]);
@@ -108,7 +104,6 @@ async fn one(scene: &Scene, namespace: &str, name: &str, way: &str, late: &str) 
     Ok(Start { listens: ms(listens), initialised: initialised.map(ms), ready: ms(ready) })
 }
 
-/// The network namespace that was not there before.
 async fn appeared(node: &Node, before: &BTreeSet<PathBuf>) -> Result<PathBuf> {
     let mut ticks = interval(Duration::from_millis(1));
     loop {
@@ -132,17 +127,12 @@ fn is_namespace(file: &Path) -> bool {
 /// When Legacy listens, and when it is initialised, as seen from the pod's own localhost.
 async fn look(will_be_initialised: bool) -> (Instant, Option<Instant>) {
     let legacy = localhost(3000);
-    let mut ticks = interval(Duration::from_micros(500));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let listens = loop {
-        ticks.tick().await;
-        if TcpStream::connect(legacy).await.is_ok() {
-            break Instant::now();
-        }
-    };
+    let listens = first_listen(legacy).await;
     if !will_be_initialised {
         return (listens, None);
     }
+    let mut ticks = interval(Duration::from_micros(500));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         if let Ok(answer) = http::get(legacy, "/", Duration::from_secs(2)).await
             && answer.status == 200
@@ -153,7 +143,6 @@ async fn look(will_be_initialised: bool) -> (Instant, Option<Instant>) {
     }
 }
 
-/// Minimum, median and 99th percentile.
 fn spread(times: impl Iterator<Item = f64>) -> String {
     let mut times: Vec<f64> = times.collect();
     times.sort_by(f64::total_cmp);

@@ -21,7 +21,6 @@ pub(crate) struct ApiServer {
     client: Client,
 }
 
-/// A pod as it was admitted.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) pod: Value,

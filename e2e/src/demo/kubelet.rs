@@ -18,16 +18,13 @@ use super::screen::{self, Who};
 use crate::product::Product;
 use lab::process::Process;
 
-/// The container that the webhook adds.
 const SIDECAR: &str = "secret-handshake";
 
-/// What runs one pod.
 #[derive(Debug)]
 pub(crate) struct Kubelet {
     containers: Vec<Container>,
     /// The folder of each volume that has files.
     volumes: BTreeMap<String, PathBuf>,
-    /// The program of each image.
     programs: BTreeMap<String, PathBuf>,
     _folder: TempDir,
 }
@@ -55,41 +52,32 @@ impl Kubelet {
         Ok(Self { containers: containers.collect(), volumes, programs, _folder: folder })
     }
 
-    /// The container that the webhook has added.
     pub(crate) fn sidecar(&self) -> Result<&Container> {
-        let mut containers = self.containers.iter();
-        containers
-            .find(|container| container.name == SIDECAR)
-            .with_context(|| format!("the pod has no container {SIDECAR}"))
+        let sidecar = self.containers.iter().find(|container| container.name == SIDECAR);
+        sidecar.with_context(|| format!("the pod has no container {SIDECAR}"))
     }
 
-    /// The container that the user has asked for.
     pub(crate) fn legacy(&self) -> Result<&Container> {
-        let mut containers = self.containers.iter();
-        containers
-            .find(|container| container.name != SIDECAR)
-            .context("the pod has no container of Legacy")
+        let legacy = self.containers.iter().find(|container| container.name != SIDECAR);
+        legacy.context("the pod has no container of Legacy")
     }
 
-    /// Starts a container; its lines are shown as they come.
     pub(crate) fn start(&self, container: &Container) -> Result<Process> {
         let image = container.image.as_deref().unwrap_or_default();
-        let program = Product::ALL
-            .iter()
-            .find(|product| image.split([':', '@']).next() == Some(product.image))
-            .and_then(|product| self.programs.get(product.package))
-            .with_context(|| format!("no program stands for the image {image:?}"))?;
+        let name = image.split([':', '@']).next();
+        let product = Product::ALL.iter().find(|product| name == Some(product.image));
+        let program = product.and_then(|product| self.programs.get(product.package));
+        let program = program.with_context(|| format!("no program for the image {image:?}"))?;
         let arguments = container.args.iter().flatten();
         let mut command = Command::new(program);
         command.args(arguments.clone().map(|argument| self.inside(container, argument)));
-        let words: Vec<_> =
-            [&container.name].into_iter().chain(arguments).map(String::as_str).collect();
-        screen::line(Who::Kubelet, format_args!("starts {}", words.join(" ")));
+        let words: Vec<_> = arguments.map(String::as_str).collect();
+        let words = words.join(" ");
+        screen::line(Who::Kubelet, format_args!("starts {} {words}", container.name));
         let who = if container.name == SIDECAR { Who::Sidecar } else { Who::Legacy };
         Process::start(who.name(), command, Box::new(move |line| screen::line(who, line)))
     }
 
-    /// The argument as it is true for a process that has no mounts.
     fn inside(&self, container: &Container, argument: &str) -> String {
         let mut argument = argument.to_owned();
         for mount in container.volume_mounts.iter().flatten() {
@@ -102,7 +90,6 @@ impl Kubelet {
     }
 }
 
-/// Makes the folder that stands for a Secret's volume.
 fn mount(source: &SecretVolumeSource, secret: &Secret, folder: &Path) -> Result<()> {
     fs::create_dir(folder)?;
     if source.secret_name.as_ref() != Some(&secret.name) {

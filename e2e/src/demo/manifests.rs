@@ -19,7 +19,6 @@ pub(crate) struct Manifests {
     pub(crate) secret: Secret,
 }
 
-/// A Secret as a kustomization makes it from files.
 #[derive(Clone, Debug)]
 pub(crate) struct Secret {
     pub(crate) name: String,
@@ -60,7 +59,6 @@ impl Manifests {
     }
 }
 
-/// Reads whom the API server asks about what.
 pub(crate) fn configuration(folder: &Path) -> Result<MutatingWebhookConfiguration> {
     one(&folder.join("mutatingwebhookconfiguration.yaml"))
 }
@@ -71,7 +69,6 @@ fn find<T: DeserializeOwned>(objects: &[Value], kind: &str) -> Result<T> {
     serde_json::from_value(object.clone()).with_context(|| format!("the {kind} is not one"))
 }
 
-/// Whether two objects are the same one by kind and name, as a patch names its target.
 fn are_one(a: &Value, b: &Value) -> bool {
     a["kind"] == b["kind"] && a["metadata"]["name"] == b["metadata"]["name"]
 }

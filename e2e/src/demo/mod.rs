@@ -20,7 +20,6 @@ mod replica_set;
 mod run;
 mod screen;
 mod selection;
-mod webhook;
 
 use std::time::Duration;
 

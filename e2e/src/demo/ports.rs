@@ -9,7 +9,6 @@ use tokio::net::TcpSocket;
 
 use super::screen;
 
-/// Legacy's port, and the sidecar's own, as a pod has them.
 const USUAL: (u16, u16) = (3000, 13300);
 
 /// Both ports, claimed: nobody else is given them as free ones while this lives.
@@ -42,8 +41,8 @@ impl Ports {
             "Legacy gets port {legacy} here, not 3000, and the sidecar {health}, not 13300: two annotations."
         ));
         let template = &mut deployment.spec.template;
-        let annotations =
-            template.metadata.get_or_insert_default().annotations.get_or_insert_default();
+        let metadata = template.metadata.get_or_insert_default();
+        let annotations = metadata.annotations.get_or_insert_default();
         annotations.insert(keys::PORT.to_owned(), legacy.to_string());
         annotations.insert(keys::HEALTH_PORT.to_owned(), health.to_string());
         let spec = template.spec.as_mut().context("the template has no spec")?;

@@ -8,7 +8,6 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus, VolumeMount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Value, json};
 
-/// Where tokens are mounted.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// In a cluster this is a hash of the template.
 const HASH: &str = "7d4b9c8f6d";

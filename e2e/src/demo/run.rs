@@ -15,9 +15,11 @@ use super::ports::Ports;
 use super::probe::Readiness;
 use super::screen::{Who, heading, line, say};
 use super::selection::Entry;
-use super::{LIMIT, manifests, replica_set, screen, selection, webhook};
+use super::{LIMIT, manifests, replica_set, screen, selection};
+use crate::folders::workspace;
 use crate::product::certificates::issue;
-use crate::{product, workspace};
+use crate::product::webhook::serve;
+use crate::product::{self, Product};
 use lab::http::get;
 use lab::network::localhost;
 use lab::process::Process;
@@ -57,7 +59,11 @@ pub async fn run(options: &Options) -> Result<()> {
     say(format_args!("a CA, and from it a certificate for {}", entry.host));
 
     heading("The webhook, over TLS");
-    let (mut webhook, address) = webhook::serve(&programs["webhook"], certificates.path()).await?;
+    let image = format!("--sidecar-image={}", Product::SIDECAR.reference());
+    let watcher = Box::new(|text: &str| line(Who::Webhook, text));
+    let flags = ["--drain=0s", &image];
+    let (mut webhook, address) =
+        serve(&programs["webhook"], certificates.path(), &flags, watcher).await?;
 
     heading("A pod of Legacy's Deployment is created");
     let api_server = ApiServer::new(&certificates.path().join("ca.crt"), &entry.host, address)?;
@@ -89,7 +95,6 @@ pub async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What there is before anything runs.
 struct Setup {
     ports: Ports,
     secret: Secret,
@@ -117,7 +122,6 @@ impl Setup {
     }
 }
 
-/// Has the pod admitted, and shows what has become of it.
 async fn create(api_server: &ApiServer, entry: &Entry, pod: &Value) -> Result<Pod> {
     say(format_args!("Its namespace's label leads to {}, {}.", entry.name, entry.path));
     let admitted = api_server.admit(entry, pod).await.context("the pod is refused")?;
@@ -139,7 +143,6 @@ fn add_flags(deployment: &mut Deployment, flags: &[String]) {
     }
 }
 
-/// Starts Legacy's container and waits until it listens.
 async fn start_legacy(kubelet: &Kubelet) -> Result<Process> {
     let legacy = kubelet.start(kubelet.legacy()?)?;
     legacy.line("listening", LIMIT, |line| line.contains("server is listening")).await?;
@@ -159,7 +162,6 @@ async fn expect(port: u16, wanted: &str) -> Result<()> {
     Ok(())
 }
 
-/// Ends a program as a kubelet does, and sees to it that it ends as it should.
 async fn end(process: &mut Process, wanted: i32) -> Result<()> {
     let status = process.terminate(LIMIT).await?;
     match status.code() {

@@ -11,7 +11,6 @@ use anyhow::Result;
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
-/// Lines that stay as they are, shown around each change.
 const CONTEXT: usize = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +47,6 @@ pub(crate) fn heading(text: &str) {
     show(&"── ", &text, Style::new().bold());
 }
 
-/// Shows what the demo itself has to say.
 pub(crate) fn say(text: impl Display) {
     show(&"   ", &text, Style::new());
 }
@@ -58,18 +56,15 @@ pub(crate) fn line(who: Who, text: impl Display) {
     show(&format_args!("{style}{:>8} │{style:#} ", who.name()), &text, Style::new());
 }
 
-/// Shows a command that a person could type.
 pub(crate) fn command(text: impl Display) {
     show(&"   $ ", &text, Style::new().bold());
 }
 
-/// Shows what a command answered.
 pub(crate) fn output(text: &str, good: bool) {
     let color = if good { AnsiColor::Green } else { AnsiColor::Red };
     show(&"   ", &text, color.on_default());
 }
 
-/// Shows the difference between two objects as YAML.
 pub(crate) fn difference(before: &Value, after: &Value) -> Result<()> {
     let (before, after) = (serde_saphyr::to_string(before)?, serde_saphyr::to_string(after)?);
     let difference = TextDiff::from_lines(&before, &after);

@@ -12,10 +12,8 @@ use kube::core::{Selector, SelectorExt as _};
 
 type Labels = BTreeMap<String, String>;
 
-/// Where the API server sends a review.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// The entry's name, which users see in messages.
     pub(crate) name: String,
     /// The name that the serving certificate must be good for.
     pub(crate) host: String,
@@ -64,7 +62,7 @@ fn matches(selector: Option<&LabelSelector>, labels: &Labels) -> Result<bool> {
 mod tests {
     use super::*;
     use crate::demo::manifests;
-    use crate::workspace;
+    use crate::folders::workspace;
 
     #[test]
     fn each_pod_that_asks_has_one_entry() {

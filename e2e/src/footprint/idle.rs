@@ -12,24 +12,17 @@ use lab::proc;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Memory and threads of a sidecar at rest, named after how it is linked.
-pub(super) async fn memory(program: &Path, linkage: &str, goal: f64) -> Result<[Row; 3]> {
+pub(super) async fn memory(program: &Path) -> Result<[Row; 3]> {
     let pair = resting(program).await?;
     let pid = pair.pid()?;
     let (memory, threads) = (proc::memory(pid)?, proc::threads(pid)?);
     pair.end().await?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a goal is a small number of MiB, with one digit after the point"
-    )]
-    let goal = Quantity::Memory((goal * f64::from(1 << 20)) as u64);
-    let resident = Quantity::Memory(memory.resident);
-    let private = Quantity::Memory(memory.private);
+    // 1.3 MiB.
+    let goal = Quantity::Memory(1_363_148);
     Ok([
-        Row::one(format!("resident memory at rest, {linkage}"), resident, Some(goal)),
-        Row::one(format!("  of it its own, {linkage}"), private, None),
-        Row::one(format!("threads, {linkage}"), Quantity::Count(threads), Some(Quantity::Count(1))),
+        Row::one("resident memory at rest", Quantity::Memory(memory.resident), Some(goal)),
+        Row::one("  of it its own", Quantity::Memory(memory.private), None),
+        Row::one("threads", Quantity::Count(threads), Some(Quantity::Count(1))),
     ])
 }
 
@@ -85,7 +78,6 @@ async fn resting(program: &Path) -> Result<Pair> {
     Ok(pair)
 }
 
-/// The CPU that the sidecar uses from now on, for this long.
 async fn over(pair: &Pair, time: Duration) -> Result<Duration> {
     let pid = pair.pid()?;
     let before = proc::cpu(pid)?;

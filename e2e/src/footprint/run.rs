@@ -1,17 +1,17 @@
 //! Which measurements are made, in which order.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 
-use super::sizes::Linked;
-use super::table::{Row, render};
-use super::{idle, sizes, starts};
-use crate::images::compile;
+use super::table::{Quantity, Row, render};
+use super::{idle, starts};
 use crate::product::Product;
+use crate::product::compile;
 use lab::image::Architecture;
 use lab::progress::say;
 
@@ -76,21 +76,16 @@ pub async fn run(options: &Options) -> Result<()> {
 
 async fn measure(options: &Options) -> Result<Vec<Row>> {
     let wants = |what| options.only.is_empty() || options.only.contains(&what);
-    let linked = [sizes::musl().await?, sizes::glibc(progress).await?];
-    let shipped = &linked[0].program;
+    let shipped = &compile(Product::SIDECAR, Architecture::host()).await?;
     let time = Duration::from_secs(options.idle);
     let mut rows = Vec::new();
     if wants(Measurement::Size) {
-        for Linked { name, program, size, .. } in &linked {
-            rows.push(sizes::row(&format!("sidecar, static with {name}"), program, *size)?);
-        }
+        rows.push(size("sidecar", shipped, 1_350_000)?);
         let webhook = compile(Product::WEBHOOK, Architecture::host()).await?;
-        rows.push(sizes::row("webhook, static with musl", &webhook, 10_500_000)?);
+        rows.push(size("webhook", &webhook, 9_000_000)?);
     }
     if wants(Measurement::Memory) {
-        for Linked { name, program, memory, .. } in &linked {
-            rows.extend(idle::memory(program, name, *memory).await?);
-        }
+        rows.extend(idle::memory(shipped).await?);
     }
     if wants(Measurement::Look) {
         progress("first looks");
@@ -113,6 +108,14 @@ async fn measure(options: &Options) -> Result<Vec<Row>> {
         rows.push(idle::waiting(shipped, time.min(Duration::from_secs(20))).await?);
     }
     Ok(rows)
+}
+
+/// The size of a program as it is in its image: static, with musl, and stripped.
+fn size(name: &str, program: &Path, goal: u64) -> Result<Row> {
+    let metadata = std::fs::metadata(program);
+    let metadata = metadata.with_context(|| format!("{} is gone", program.display()))?;
+    let goal = Some(Quantity::Bytes(goal));
+    Ok(Row::one(format!("{name}, static with musl"), Quantity::Bytes(metadata.len()), goal))
 }
 
 /// One line about this machine: processor, cores, kernel and how busy it is.

@@ -19,12 +19,10 @@ const HALF: &str = "-acknowledge";
 /// How long anything may take that takes milliseconds.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A Legacy with a sidecar that has just been started.
 #[derive(Debug)]
 pub(super) struct Pair {
     pub(super) legacy: Legacy,
     process: Process,
-    /// When the sidecar's program began.
     pub(super) executed: Instant,
     health: SocketAddr,
     _claim: TcpSocket,
@@ -60,7 +58,6 @@ impl Pair {
         self.process.pid().context("the sidecar has ended")
     }
 
-    /// Waits until Legacy is initialised.
     pub(super) async fn initialized(&self) -> Result<()> {
         let accepted = self.legacy.until(|counts| counts.accepted > 0);
         timeout(LIMIT, accepted).await.context("the handshake takes too long")?;

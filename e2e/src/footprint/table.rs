@@ -8,7 +8,6 @@ use crate::table::{Table, percentile};
 pub(super) enum Quantity {
     /// Shown in MB, millions of bytes, as binaries are.
     Bytes(u64),
-    /// Shown in MiB, as memory is.
     Memory(u64),
     Time(Duration),
     Count(u64),

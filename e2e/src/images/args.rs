@@ -49,7 +49,6 @@ pub(super) struct Make {
     /// Put before each image's name, such as `registry.example/team/`
     #[arg(long, default_value = "", hide_default_value = true, value_name = "REGISTRY/")]
     pub(super) prefix: String,
-    /// The images' tag
     #[arg(long, default_value = VERSION)]
     pub(super) tag: String,
     /// The image to build in, instead of the Dockerfiles' own choice: any Debian with Rust

@@ -7,10 +7,10 @@ use clap::ValueEnum as _;
 use lab::image::{Architecture, Build, Dockerd, Engine, Image, Program, builder, load};
 
 use super::args::{Make, Options};
-use super::{make, test, throttle};
-use crate::product::{Product, VERSION};
+use super::{test, throttle};
+use crate::folders::{cache, workspace};
+use crate::product::{Product, VERSION, compile, make};
 use crate::table::Table;
-use crate::{cache, workspace};
 
 /// Builds the images, and does with them what `options` say.
 ///
@@ -59,7 +59,7 @@ pub async fn run(options: &Options) -> Result<()> {
 async fn test_images(engine: &Engine, made: &[Made], same_toolchain: bool) -> Result<()> {
     if same_toolchain {
         for one in made {
-            let binary = make::compile(one.product, Architecture::host()).await?;
+            let binary = compile(one.product, Architecture::host()).await?;
             let here = std::fs::read(&binary)?;
             let path = format!("/{}", one.product.package);
             if engine.file(&one.image.name, &path)? != here {
@@ -77,7 +77,6 @@ fn name(made: &[Made], product: Product) -> Result<&str> {
 }
 
 impl Make {
-    /// What builds: as asked, or what is there.
     fn engine(&self) -> Option<Engine> {
         match self.engine.as_deref() {
             None => Engine::find(),
@@ -111,16 +110,27 @@ impl Make {
             let name = format!("{}{}:{}", self.prefix, product.image, self.tag);
             let file = out.join(format!("{}-{}.tar", product.image, build.architecture.oci()));
             let image = match engine {
-                None => make::make(product, build.architecture, &name, &file).await?,
+                None => make(product, build.architecture, &name, &file).await?,
                 Some(engine) => {
                     let build = Build { name: &name, dockerfile: product.dockerfile, ..build };
-                    make::build(engine, product, &build)?
+                    build_dockerfile(engine, product, &build)?
                 }
             };
             made.push(Made { product, image, engine: engine.cloned(), file });
         }
         Ok(made)
     }
+}
+
+fn build_dockerfile(engine: &Engine, product: Product, build: &Build<'_>) -> Result<Image> {
+    engine.build(build)?;
+    if build.architecture != Architecture::host() && !engine.knows_platforms() {
+        // Docker's old builder takes all that it builds for the architecture of its own machine: this
+        // puts the same program into an image that says what it is for.
+        let program = engine.file(build.name, &format!("/{}", product.package))?;
+        engine.load(&product.spec(build.architecture, build.name, program)?)?;
+    }
+    engine.inspect(build.name)
 }
 
 /// An image, and how to come by it as a file.

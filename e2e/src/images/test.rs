@@ -23,16 +23,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::folders::workspace;
 use crate::product::Product;
 use crate::product::certificates::issue;
-use crate::workspace;
 
 const LEGACY: u16 = 3000;
 const SIDECAR: u16 = 13300;
 const ADMIN: u16 = 8080;
 /// For what should come within milliseconds, on a machine that has other things to do.
 const LIMIT: Duration = Duration::from_secs(20);
-/// A process that minds SIGTERM ends well within this; one that doesn't is killed after ten.
+/// A process that handles SIGTERM ends well within this; Docker kills one that doesn't after 10 s.
 const AT_ONCE: Duration = Duration::from_secs(4);
 /// Probes that wait at one time, far beyond what a kubelet sends.
 const HELD: usize = 300;
@@ -183,7 +183,6 @@ fn run_sidecar<'a>(
     Container::run(engine, container.image.as_deref().unwrap_or_default(), &flags, &arguments)
 }
 
-/// The network namespace that all three containers share.
 struct Network(PathBuf);
 
 impl Network {
@@ -202,7 +201,6 @@ impl Network {
         self.inside(async move || get(localhost(port), path, LIMIT).await).await
     }
 
-    /// Waits until a path answers with this status.
     async fn answers(&self, port: u16, path: &'static str, status: u16) -> Result<()> {
         until(&format!("{status} from {path} on port {port}"), LIMIT, async || {
             let answer = self.get(port, path).await?;
@@ -288,7 +286,6 @@ async fn crowd() -> Result<()> {
     Ok(())
 }
 
-/// Neither half, key nor secret is in what was logged.
 fn secret_free(containers: &[&Container<'_>]) -> Result<()> {
     let secrets =
         ["-acknowledge", "LWFja25vd2xlZGdl", "This is @ $3cr3t", "VGhpcyBpcyBAICQzY3IzdCBrZX"];
@@ -302,7 +299,6 @@ fn secret_free(containers: &[&Container<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that SIGTERM ends process 1 cleanly and at once.
 fn ended(container: &Container<'_>, who: &str, say: &mut impl FnMut(&str)) -> Result<()> {
     let End { code, took } = container.stop()?;
     ensure!(code == 0, "{who} ends with exit code {code} after SIGTERM");

@@ -37,7 +37,7 @@ impl Product {
         dockerfile: "Dockerfile.webhook",
         profile: "release",
         user: "65532:65532",
-        goal: Some(10_500_000),
+        goal: Some(9_000_000),
         description: "Adds the handshake sidecar to the pods that ask for it",
     };
     /// The sidecar that pods get.

@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::workspace;
+use crate::folders::workspace;
 use lab::cluster::Cluster;
 
 pub(crate) const NAMESPACE: &str = "secret-handshake";
 /// The name of its Deployment, Service and ServiceAccount.
 pub(crate) const WEBHOOK: &str = "secret-handshake-webhook";
-/// The name of its `MutatingWebhookConfiguration`.
 pub(crate) const CONFIGURATION: &str = "handshake.secret-handshake.dev";
 pub(crate) const CA_SECRET: &str = "secret-handshake-ca";
 
@@ -26,7 +25,6 @@ pub(crate) async fn render(cluster: &Cluster, kustomization: &str) -> Result<Vec
     .context("no objects")
 }
 
-/// Applies objects as `kubectl apply -f` does.
 pub(crate) async fn apply(cluster: &Cluster, objects: &[Value]) -> Result<String> {
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
     cluster.kubectl.run_with(&["apply", "-f", "-"], &list.to_string()).await

@@ -1,11 +1,12 @@
 //! The product on a cluster: its images, its manifests, its webhook as pods or as processes.
 
+mod build;
 pub(crate) mod certificates;
 mod images;
 pub(crate) mod install;
 pub(crate) mod pods;
-mod programs;
 pub(crate) mod replicas;
+pub(crate) mod webhook;
 
+pub(crate) use build::{compile, make, programs, sidecar};
 pub use images::{Product, VERSION};
-pub(crate) use programs::{programs, sidecar};

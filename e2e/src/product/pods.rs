@@ -10,11 +10,10 @@ use lab::progress::say;
 use lab::until::until;
 use serde_json::{Value, json};
 
-use super::Product;
 use super::install::{self, NAMESPACE, WEBHOOK};
-use crate::images;
+use super::{Product, make};
+use crate::folders::workspace;
 
-/// How long the webhook's pods may take until they are available.
 const AVAILABLE: Duration = Duration::from_secs(180);
 
 /// Builds the product's images and puts them on the node, under the names that the manifests use.
@@ -22,13 +21,12 @@ pub(crate) async fn load_images(cluster: &Cluster) -> Result<()> {
     for product in Product::ALL {
         say(&format!("building the image {}", product.reference()));
         let archive = archive(cluster, product);
-        images::make(product, Architecture::host(), &full_name(product), &archive).await?;
+        make(product, Architecture::host(), &full_name(product), &archive).await?;
         load_image(cluster, product)?;
     }
     Ok(())
 }
 
-/// Puts an image that was built before on the node.
 pub(crate) fn load_image(cluster: &Cluster, product: Product) -> Result<()> {
     cluster.node()?.load(&archive(cluster, product))
 }
@@ -58,22 +56,9 @@ pub(crate) async fn install(cluster: &Cluster) -> Result<bool> {
 
 /// Waits until the webhook is available, with its caBundle published.
 pub(crate) async fn available(cluster: &Cluster) -> Result<()> {
-    let deployment = ("Deployment", NAMESPACE, WEBHOOK);
-    let rolled_out = |deployment: &Value| {
-        let wanted = deployment["spec"]["replicas"].as_u64().unwrap_or(1);
-        let status = &deployment["status"];
-        let count = |what: &str| status[what].as_u64().unwrap_or_default();
-        ensure!(
-            status["observedGeneration"] == deployment["metadata"]["generation"]
-                && count("updatedReplicas") == wanted
-                && count("availableReplicas") == wanted
-                && count("replicas") == wanted,
-            "{} of {wanted} replicas are available",
-            count("availableReplicas")
-        );
-        Ok(())
-    };
-    cluster.api.wait(deployment, AVAILABLE, rolled_out).await?;
+    let deployment = format!("deployment/{WEBHOOK}");
+    let timeout = format!("--timeout={}s", AVAILABLE.as_secs());
+    cluster.kubectl.run(&["rollout", "status", &deployment, "-n", NAMESPACE, &timeout]).await?;
     let configuration = ("MutatingWebhookConfiguration", "", install::CONFIGURATION);
     let has_bundle = |configuration: &Value| {
         let entries = configuration["webhooks"].as_array().context("no entries")?;
@@ -98,7 +83,7 @@ pub(crate) async fn available(cluster: &Cluster) -> Result<()> {
 pub(crate) async fn uninstall(cluster: &Cluster) -> Result<()> {
     let configuration = ["delete", "mutatingwebhookconfiguration", install::CONFIGURATION];
     cluster.kubectl.run(&configuration).await?;
-    let folder = crate::workspace().join("deploy/webhook");
+    let folder = workspace().join("deploy/webhook");
     let delete = ["delete", "--ignore-not-found", "-k"].map(std::ffi::OsStr::new);
     cluster.kubectl.run(&[&delete[..], &[folder.as_os_str()]].concat()).await?;
     Ok(())

@@ -14,9 +14,9 @@ use kube::api::PostParams;
 use lab::cluster::Cluster;
 use lab::cluster::pki::{Credentials, kubeconfig};
 use lab::daemon::Daemon;
-use lab::front::Front;
 use lab::http;
-use lab::metrics::Metrics;
+use lab::load_balancer::LoadBalancer;
+use lab::metrics;
 use lab::network::{free_port, localhost};
 use lab::until::until;
 use tokio::sync::Mutex;
@@ -24,7 +24,6 @@ use tokio::task::JoinHandle;
 
 use super::install::{self, NAMESPACE, WEBHOOK};
 
-/// How long a replica may take until it is ready, and until it has ended.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often readiness is asked for. A kubelet asks every two seconds (`deploy/webhook`), and then the
 /// endpoints have to be told; what takes that long there takes a moment here.
@@ -35,7 +34,7 @@ pub(crate) struct Replicas {
     cluster: Arc<Cluster>,
     program: PathBuf,
     kubeconfig: PathBuf,
-    front: Arc<Front>,
+    balancer: Arc<LoadBalancer>,
     running: Arc<Mutex<Vec<Replica>>>,
     probes: JoinHandle<()>,
 }
@@ -51,15 +50,15 @@ impl Replicas {
     /// Installs `deploy/webhook` with a configuration that calls this machine's processes, and gets
     /// ready to start some.
     pub(crate) async fn install(cluster: Arc<Cluster>, program: PathBuf) -> Result<Self> {
-        let front = Arc::new(Front::new()?);
+        let balancer = Arc::new(LoadBalancer::new()?);
         let objects = install::render(&cluster, "deploy/webhook").await?;
-        let url = format!("https://{}", front.address());
+        let url = format!("https://{}", balancer.address());
         install::apply(&cluster, &install::by_url(objects, &url)?).await?;
         let kubeconfig = cluster.state()?.path("webhook.kubeconfig");
         write_kubeconfig(&cluster, &kubeconfig).await?;
         let running = Arc::new(Mutex::new(Vec::new()));
-        let probes = tokio::spawn(keep_probing(Arc::clone(&running), Arc::clone(&front)));
-        Ok(Self { cluster, program, kubeconfig, front, running, probes })
+        let probes = tokio::spawn(keep_probing(Arc::clone(&running), Arc::clone(&balancer)));
+        Ok(Self { cluster, program, kubeconfig, balancer, running, probes })
     }
 
     /// Has the API server call another address from now on.
@@ -82,14 +81,14 @@ impl Replicas {
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.front.address()
+        self.balancer.address()
     }
 
     /// Leaves one replica, which listens at the address itself: for a cluster that outlives this process.
     pub(crate) async fn leave_one(&self) -> Result<()> {
         self.kill_all().await?;
         self.probes.abort();
-        self.start_at(self.front.address(), "webhook", &[]).await?;
+        self.start_at(self.balancer.address(), "webhook", &[]).await?;
         self.all_ready().await
     }
 
@@ -110,7 +109,7 @@ impl Replicas {
             // By URL it is called by an address, not by its Service's name.
             .arg("--cert-name=127.0.0.1")
             .args(flags)
-            // Its surroundings are a pod's, not those of whoever runs this.
+            // A pod has no kubeconfig in its environment.
             .env_remove("KUBECONFIG");
         let daemon = Daemon::start(self.cluster.state()?, name, command)?;
         let replica = Replica { name: name.to_owned(), daemon, serving, admin };
@@ -135,10 +134,10 @@ impl Replicas {
         done
     }
 
-    /// Waits until every replica is ready and behind the address.
+    /// Waits until every replica is ready and gets connections.
     pub(crate) async fn ready(&self) -> Result<()> {
         self.all_ready().await?;
-        self.put_in_front().await;
+        self.update_balancer().await;
         Ok(())
     }
 
@@ -152,28 +151,26 @@ impl Replicas {
         .await
     }
 
-    async fn put_in_front(&self) {
+    async fn update_balancer(&self) {
         let running = self.running.lock().await;
-        self.front.set(running.iter().map(|replica| replica.serving).collect());
+        self.balancer.set(running.iter().map(|replica| replica.serving).collect());
     }
 
-    /// Kills a replica, as `kill -9` does.
     pub(crate) async fn kill(&self, name: &str) -> Result<()> {
         self.take(name).await?.daemon.kill()
     }
 
-    /// Asks a replica to end, as the kubelet does, and waits until it has ended.
     pub(crate) async fn terminate(&self, name: &str) -> Result<()> {
         let replica = self.take(name).await?;
         // A pod that is being deleted is taken out of its Service at that moment.
-        self.put_in_front().await;
+        self.update_balancer().await;
         replica.daemon.terminate(PATIENCE).await
     }
 
     /// Kills all of them: the webhook is away, and nothing listens where the API server calls.
     pub(crate) async fn kill_all(&self) -> Result<()> {
         let running: Vec<Replica> = self.running.lock().await.drain(..).collect();
-        self.front.set(Vec::new());
+        self.balancer.set(Vec::new());
         running.into_iter().try_for_each(|replica| replica.daemon.kill())
     }
 
@@ -183,18 +180,17 @@ impl Replicas {
         Ok(running.remove(place.with_context(|| format!("no replica {name}"))?))
     }
 
-    /// The process id of the only replica.
     pub(crate) async fn pid(&self) -> Result<u32> {
         let running = self.running.lock().await;
         Ok(running.first().context("no replica runs")?.daemon.pid())
     }
 
-    /// What all replicas have counted together.
-    pub(crate) async fn metrics(&self) -> Result<Metrics> {
-        let mut sum = Metrics::default();
+    /// What all replicas have counted together, by the name of the metric.
+    pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
+        let mut sum = 0.0;
         for replica in self.running.lock().await.iter() {
             let answer = http::get(replica.admin, "/metrics", Duration::from_secs(5)).await?;
-            sum.add(&Metrics::parse(&answer.body));
+            sum += metrics::sum(&answer.body, name);
         }
         Ok(sum)
     }
@@ -217,7 +213,7 @@ impl Drop for Replicas {
 
 /// Does what the kubelet's probes and the endpoints' controller do: who is not ready gets no new
 /// connections.
-async fn keep_probing(running: Arc<Mutex<Vec<Replica>>>, front: Arc<Front>) {
+async fn keep_probing(running: Arc<Mutex<Vec<Replica>>>, balancer: Arc<LoadBalancer>) {
     loop {
         tokio::time::sleep(PROBE).await;
         let known: Vec<(SocketAddr, SocketAddr)> =
@@ -229,10 +225,9 @@ async fn keep_probing(running: Arc<Mutex<Vec<Replica>>>, front: Arc<Front>) {
                 ready.push(serving);
             }
         }
-        let still: Vec<SocketAddr> =
-            running.lock().await.iter().map(|replica| replica.serving).collect();
-        ready.retain(|serving| still.contains(serving));
-        front.set(ready);
+        let running = running.lock().await;
+        ready.retain(|serving| running.iter().any(|replica| replica.serving == *serving));
+        balancer.set(ready);
     }
 }
 

@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::objects::{NAME, in_mode, labelled, pod, the_sidecar};
+use super::objects::{NAME, in_mode, labelled, limit_range, pod, the_sidecar};
 use super::other::{self, OtherWebhook, PROXY_PORT};
 use super::scenarios;
 use super::scene::{PATIENCE, Scene};
@@ -84,17 +84,10 @@ async fn no_token_and_one_call(scene: &Scene) -> Result<()> {
 
 async fn default_of_a_limit_range(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
-    let range = json!({
-        "apiVersion": "v1",
-        "kind": "LimitRange",
-        "metadata": { "namespace": namespace, "name": "range" },
-        "spec": { "limits": [{
-            "type": "Container",
-            "default": { "cpu": "200m", "memory": "64Mi" },
-            "defaultRequest": { "cpu": "100m", "memory": "32Mi" },
-        }] },
-    });
-    scene.api().create(&range).await?;
+    let (defaults, requests) =
+        (json!({ "cpu": "200m", "memory": "64Mi" }), json!({ "cpu": "100m", "memory": "32Mi" }));
+    let limits = json!({ "default": defaults, "defaultRequest": requests });
+    scene.api().create(&limit_range(&namespace, &limits)).await?;
     // The plugin's own view of the ranges lags a little: a pod of which it knows comes out with limits.
     let stored = until("the LimitRange", PATIENCE, async || {
         let name = format!("pod-{}", scene.number());
@@ -151,9 +144,9 @@ async fn before_istio(scene: &Scene) -> Result<()> {
     let istio = OtherWebhook::start(scene.cluster().scratch(), other::rewrite_probes)?;
     let name = "istio-sidecar-injector";
     scene.api().create(&istio.configuration(name, ("istio-injection", "enabled"))).await?;
-    let shown = seen_by_istio(scene, &namespace).await;
+    let done = seen_by_istio(scene, &namespace).await;
     scene.api().delete("MutatingWebhookConfiguration", "", name).await?;
-    shown
+    done
 }
 
 async fn seen_by_istio(scene: &Scene, namespace: &str) -> Result<()> {

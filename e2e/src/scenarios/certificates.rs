@@ -88,7 +88,6 @@ fn filled(secret: &Value) -> Result<Value> {
     Ok(secret["data"].clone())
 }
 
-/// The Secret, empty, as a user applies it.
 async fn manifest(scene: &Scene) -> Result<Value> {
     let objects = install::render(scene.cluster(), "deploy/webhook").await?;
     let secret = objects.into_iter().find(|object| object["kind"] == "Secret");
@@ -116,45 +115,40 @@ async fn set_bundles(scene: &Scene, count: usize, bundle: &Value) -> Result<()> 
 
 async fn replicas_agree(scene: &Scene) -> Result<()> {
     let replicas = scene.replicas()?;
-    replicas
-        .restored_after(async || {
-            for _ in 0..3 {
-                from_nothing(scene).await?;
-                tokio::try_join!(
-                    replicas.start("replica-a", &[]),
-                    replicas.start("replica-b", &[])
-                )?;
-                replicas.ready().await?;
-                let bundle = bundle(scene).await?;
-                ensure!(bundle.len() == 1, "there are {} CAs", bundle.len());
-                admitted(scene).await?;
-            }
-            Ok(())
-        })
-        .await
+    let steps = async || {
+        for _ in 0..3 {
+            from_nothing(scene).await?;
+            tokio::try_join!(replicas.start("replica-a", &[]), replicas.start("replica-b", &[]))?;
+            replicas.ready().await?;
+            let bundle = bundle(scene).await?;
+            ensure!(bundle.len() == 1, "there are {} CAs", bundle.len());
+            admitted(scene).await?;
+        }
+        Ok(())
+    };
+    replicas.restored_after(steps).await
 }
 
 async fn secret_emptied(scene: &Scene) -> Result<()> {
     let replicas = scene.replicas()?;
     replicas.start("replica-b", &[]).await?;
-    replicas
-        .restored_after(async || {
-            for data in [Value::Null, json!({ "cas.json": STANDARD.encode("garbled") })] {
-                replicas.ready().await?;
-                let before = bundle(scene).await?;
-                set_secret(scene, &data).await?;
-                let replaced = |live: &Value| {
-                    let now = bundle_of(live)?;
-                    ensure!(now.len() == 1 && now.is_disjoint(&before), "{} CAs", now.len());
-                    Ok(())
-                };
-                scene.api().wait(LIVE, PATIENCE, replaced).await?;
-                replicas.ready().await?;
-                admitted(scene).await?;
-            }
-            Ok(())
-        })
-        .await
+    let steps = async || {
+        for data in [Value::Null, json!({ "cas.json": STANDARD.encode("garbled") })] {
+            replicas.ready().await?;
+            let before = bundle(scene).await?;
+            set_secret(scene, &data).await?;
+            let replaced = |live: &Value| {
+                let now = bundle_of(live)?;
+                ensure!(now.len() == 1 && now.is_disjoint(&before), "{} CAs", now.len());
+                Ok(())
+            };
+            scene.api().wait(LIVE, PATIENCE, replaced).await?;
+            replicas.ready().await?;
+            admitted(scene).await?;
+        }
+        Ok(())
+    };
+    replicas.restored_after(steps).await
 }
 
 async fn secret_deleted(scene: &Scene) -> Result<()> {
@@ -213,20 +207,20 @@ async fn rotation(scene: &Scene) -> Result<()> {
     from_nothing(scene).await?;
     let counted = under_load(scene, &SHORT_LIVES, async |replicas, _| {
         let old = bundle(scene).await?;
-        let renewals = replicas.metrics().await?;
+        let before = replicas.metric(RENEWALS).await?;
         let rotated = |live: &Value| {
             let now = bundle_of(live)?;
             ensure!(now.is_disjoint(&old), "the old CA is still there, of {}", now.len());
             Ok(())
         };
         scene.api().wait(LIVE, ROTATION, rotated).await?;
-        let renewed = replicas.metrics().await?.sum(RENEWALS, &[]) - renewals.sum(RENEWALS, &[]);
+        let renewed = replicas.metric(RENEWALS).await? - before;
         ensure!(renewed >= 4.0, "two replicas have renewed their leaves {renewed} times");
         scene.note(format!("{renewed} leaves and the CA swapped")).await;
         Ok(())
     })
     .await;
-    // The next scenario shall not have a CA that ends in a minute.
+    // The next scenario needs a CA that lives for more than a minute.
     from_nothing(scene).await?;
     scene.replicas()?.restore().await?;
     let counted = counted?;
@@ -234,7 +228,6 @@ async fn rotation(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// The webhook's counter of leaves that it has issued itself.
 const RENEWALS: &str = "secret_handshake_webhook_cert_renewals_total";
 
 async fn client_ca(scene: &Scene) -> Result<()> {

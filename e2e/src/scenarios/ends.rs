@@ -8,7 +8,7 @@ use serde_json::json;
 use super::objects::{NAME, in_mode, the_sidecar};
 use super::running::{
     address, legacy, legacy_deployment, namespace_with_half, ready, ready_app, restarts, running,
-    why_not,
+    state_of,
 };
 use super::scenarios;
 use super::scene::{LONG, Scene};
@@ -69,9 +69,7 @@ async fn drained(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Legacy's restarts in the shortened hour.
 const RESTARTS: usize = 300;
-/// Probes while that goes on.
 const PROBES: usize = 4000;
 
 async fn busy_hour(scene: &Scene) -> Result<()> {
@@ -124,7 +122,7 @@ async fn busy_hour(scene: &Scene) -> Result<()> {
     })
     .await?;
     let pod = scene.api().get("Pod", &namespace, "legacy").await?;
-    ensure!(restarts(&pod, NAME) == 0, "the sidecar has been restarted: {}", why_not(&pod));
+    ensure!(restarts(&pod, NAME) == 0, "the sidecar has been restarted: {}", state_of(&pod));
     let limit = &the_sidecar(&pod)?["resources"]["limits"]["memory"];
     scene.note(format!("{handshakes} handshakes, {asked} probes, memory limit {limit}")).await;
     Ok(())

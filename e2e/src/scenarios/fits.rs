@@ -4,7 +4,9 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::objects::{NAME, annotated, in_mode, kept, labelled, pod, restricted_pod, the_sidecar};
+use super::objects::{
+    NAME, annotated, in_mode, kept, labelled, limit_range, pod, restricted_pod, the_sidecar,
+};
 use super::scenarios;
 use super::scene::{PATIENCE, Scene};
 use lab::until::until;
@@ -16,7 +18,7 @@ scenarios! {
         "Guaranteed stays Guaranteed, Burstable Burstable, BestEffort BestEffort; pod-level resources too";
     quotas: ControlPlane, Together, "fits/quotas",
         "a quota on each of the four values that Legacy satisfies is satisfied with the sidecar";
-    limit_range: ControlPlane, Together, "fits/limit-range",
+    large_minimum: ControlPlane, Together, "fits/limit-range",
         "a LimitRange's minimum above the sidecar's size: the annotations answer it";
     everything: ControlPlane, Together, "fits/everything-a-pod-can-have",
         "priority, tolerations, topology, init containers, sidecars, all volumes, names in any script: kept as sent";
@@ -26,7 +28,6 @@ scenarios! {
         "generateName, dry run, server-side apply, kubectl run and create";
 }
 
-/// The modes that a pod can ask for.
 const MODES: [&str; 2] = ["classic", "native"];
 
 async fn pod_security(scene: &Scene) -> Result<()> {
@@ -121,7 +122,6 @@ async fn quotas(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Creates a quota and waits until it counts.
 async fn quota(scene: &Scene, namespace: &str, hard: &Value) -> Result<()> {
     let quota = json!({
         "apiVersion": "v1",
@@ -145,15 +145,10 @@ async fn quota(scene: &Scene, namespace: &str, hard: &Value) -> Result<()> {
     .await
 }
 
-async fn limit_range(scene: &Scene) -> Result<()> {
+async fn large_minimum(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
-    let range = json!({
-        "apiVersion": "v1",
-        "kind": "LimitRange",
-        "metadata": { "namespace": namespace, "name": "range" },
-        "spec": { "limits": [{ "type": "Container", "min": { "cpu": "100m", "memory": "64Mi" } }] },
-    });
-    scene.api().create(&range).await?;
+    let least = json!({ "min": { "cpu": "100m", "memory": "64Mi" } });
+    scene.api().create(&limit_range(&namespace, &least)).await?;
     let limits = json!({ "limits": { "cpu": "200m", "memory": "128Mi" } });
     let legacy = |name: &str| {
         let mut pod = pod(&namespace, name);
@@ -177,7 +172,6 @@ async fn limit_range(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// A pod that uses about everything.
 fn rich_pod(namespace: &str, name: &str, class: &str) -> Result<Value> {
     let mut pod: Value = serde_saphyr::from_str(include_str!("rich-pod.yaml"))?;
     pod["metadata"]["namespace"] = json!(namespace);
@@ -196,12 +190,12 @@ async fn everything(scene: &Scene) -> Result<()> {
         "value": 1000,
     });
     scene.api().create(&priority).await?;
-    let done = stays(scene, &namespace, &class).await;
+    let done = kept_as_sent(scene, &namespace, &class).await;
     scene.api().delete("PriorityClass", "", &class).await?;
     done
 }
 
-async fn stays(scene: &Scene, namespace: &str, class: &str) -> Result<()> {
+async fn kept_as_sent(scene: &Scene, namespace: &str, class: &str) -> Result<()> {
     for mode in MODES {
         let sent = in_mode(rich_pod(namespace, mode, class)?, mode);
         let stored = scene.api().create(&sent).await?;

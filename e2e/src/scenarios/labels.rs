@@ -23,7 +23,6 @@ scenarios! {
         "kubectl label, scale, set image, rollout restart and edit work on a labelled Deployment";
 }
 
-/// The annotation in which a copy is noted.
 const NOTE: &str = "secret-handshake/label-copied";
 
 async fn followed_client_side(scene: &Scene) -> Result<()> {
@@ -105,7 +104,6 @@ async fn settled(scene: &Scene, namespace: &str, number: u64) -> Result<Value> {
     .await
 }
 
-/// Waits until there is a pod with these labels, and gives it.
 async fn a_pod(scene: &Scene, namespace: &str, selector: &str) -> Result<Value> {
     let pods = ("Pod", namespace, selector);
     let first = |pods: &[&Value]| pods.first().copied().cloned().context("there is none");

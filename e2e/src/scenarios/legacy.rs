@@ -5,21 +5,20 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 
 use super::objects::{NAME, the_sidecar};
 use super::readiness::Readiness;
 use super::running::{
-    Caller, HALF, Seen, Way, address, is_ready, legacy, legacy_deployment, log,
+    Caller, HALF, Route, Seen, address, first_listen, is_ready, legacy, legacy_deployment, log,
     namespace_with_half, ready, ready_app, ready_pods, restarted, restarts, running, service,
     sidecar_says,
 };
 use super::scenarios;
 use super::scene::{LONG, Scene};
 use super::stage::Skip;
+use crate::folders::workspace;
 use crate::product::install;
 use crate::table::percentile;
-use crate::workspace;
 use lab::cluster::api::condition;
 use lab::command::feed;
 use lab::proc;
@@ -40,10 +39,8 @@ scenarios! {
 }
 
 const DEMO: &str = "legacy-automation-demo";
-/// How often the demo's Legacy is started.
 const STARTS: usize = 10;
 
-/// The commands of the README's quick start.
 fn quick_start_lines(readme: &str) -> Result<Vec<&str>> {
     let (_, section) =
         readme.split_once("\n## Quick start with a cluster\n").context("no quick start")?;
@@ -88,8 +85,8 @@ async fn demo(scene: &Scene) -> Result<()> {
     take_demo(scene).await?;
     let objects = install::render(scene.cluster(), "deploy/demo").await?;
     install::apply(scene.cluster(), &objects).await?;
-    let way = Way::to(scene, DEMO, "legacy-mock-service").await?;
-    let caller = Caller::start(way);
+    let route = Route::to(scene, DEMO, "legacy-mock-service").await?;
+    let caller = Caller::start(route);
     let mut times = Vec::new();
     for start in 1..=STARTS {
         let asked = Instant::now();
@@ -109,7 +106,7 @@ async fn demo(scene: &Scene) -> Result<()> {
     }
     let answers = caller.count(Seen::Works).await;
     drop(caller);
-    told(scene).await?;
+    check_logs(scene).await?;
     times.sort();
     scene
         .note(format!(
@@ -122,7 +119,7 @@ async fn demo(scene: &Scene) -> Result<()> {
 }
 
 /// What the demo's operator reads: the sidecar's log, and Legacy's where nothing else is asked for.
-async fn told(scene: &Scene) -> Result<()> {
+async fn check_logs(scene: &Scene) -> Result<()> {
     let pod = ready_app(scene, DEMO, "legacy-mock").await?;
     the_sidecar(&pod)?;
     let name = pod["metadata"]["name"].as_str().context("no name")?;
@@ -151,7 +148,7 @@ async fn killed(scene: &Scene) -> Result<()> {
     scene.api().create(&service(&namespace, "legacy")).await?;
     let pod = ready_app(scene, &namespace, "legacy").await?;
     let name = pod["metadata"]["name"].as_str().context("no name")?.to_owned();
-    let caller = Caller::start(Way::to(scene, &namespace, "legacy").await?);
+    let caller = Caller::start(Route::to(scene, &namespace, "legacy").await?);
     caller.until(Seen::Works, Instant::now()).await?;
 
     let killed = Instant::now();
@@ -235,7 +232,6 @@ async fn killed_often(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// How long the slow Legacy takes.
 const SLOW: &str = "20s";
 
 async fn slow(scene: &Scene) -> Result<()> {
@@ -269,20 +265,11 @@ async fn slow(scene: &Scene) -> Result<()> {
 
 /// From Legacy's first listen until the API shows its pod as Ready.
 async fn ready_after(scene: &Scene, namespace: &str, name: &str) -> Result<Duration> {
-    let pod: Value = running(scene, namespace, name, "legacy").await?;
-    let target = address(&pod, 3000)?;
-    let listens = async {
-        let mut ticks = tokio::time::interval(Duration::from_millis(1));
-        loop {
-            ticks.tick().await;
-            if TcpStream::connect(target).await.is_ok() {
-                return Instant::now();
-            }
-        }
-    };
+    let pod = running(scene, namespace, name, "legacy").await?;
+    let legacy = address(&pod, 3000)?;
     let ready = |pod: &Value| is_ready(pod).map(|()| Instant::now());
     let ready = scene.api().wait(("Pod", namespace, name), LONG, ready);
-    let listens = async { Ok(tokio::time::timeout(LONG, listens).await?) };
+    let listens = async { Ok(tokio::time::timeout(LONG, first_listen(legacy)).await?) };
     let (listens, ready) = tokio::try_join!(listens, ready)?;
     Ok(ready.saturating_duration_since(listens))
 }

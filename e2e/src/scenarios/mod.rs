@@ -1,4 +1,4 @@
-//! What the product promises, shown on a real Kubernetes: one file per theme.
+//! What the product promises, tested on a real Kubernetes: one file a topic.
 //!
 //! ```text
 //!   ALL ─▶ run: by level ─▶ stage: a cluster with the product ─▶ scene: what one scenario gets
@@ -36,38 +36,36 @@ use anyhow::Result;
 use crate::args::Level;
 use scene::Scene;
 
-/// What becomes of a scenario: an error is the reason why it failed.
 type Outcome<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
 /// One thing that is promised, and the test of it.
 struct Scenario {
-    /// `theme/what`, as it is asked for on the command line.
+    /// `topic/what`, as it is asked for on the command line.
     name: &'static str,
     shows: &'static str,
     level: Level,
-    /// Beside which others it may run.
-    turn: Turn,
+    schedule: Schedule,
     run: for<'a> fn(&'a Scene) -> Outcome<'a>,
 }
 
-/// A theme's table, `SCENARIOS`: a function of the theme, where and beside which others it is run, the
-/// scenario's name, and what it shows.
+/// A topic's table, `SCENARIOS`: a function of the topic, its level and schedule, the scenario's name, and
+/// what it shows.
 macro_rules! scenarios {
     ($($run:ident: $level:ident, $turn:ident, $name:literal, $shows:literal;)*) => {
         pub(super) const SCENARIOS: &[$crate::scenarios::Scenario] = &[$($crate::scenarios::Scenario {
             name: $name,
             shows: $shows,
             level: $crate::args::Level::$level,
-            turn: $crate::scenarios::Turn::$turn,
+            schedule: $crate::scenarios::Schedule::$turn,
             run: |scene| Box::pin($run(scene)),
         }),*];
     };
 }
 use scenarios;
 
-/// Beside which others a scenario may run, and whether it does by itself.
+/// Whether a scenario may run beside others, and whether it runs without being asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Turn {
+enum Schedule {
     /// Others may run at the same time.
     Together,
     /// It stops, restarts or measures something: nothing else may run at the same time.
@@ -76,9 +74,8 @@ enum Turn {
     Long,
 }
 
-/// All scenarios, in the order in which they are run.
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    let themes: [&'static [Scenario]; 17] = [
+    let topics: [&'static [Scenario]; 17] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
         calls::SCENARIOS,
@@ -98,8 +95,8 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         ends::SCENARIOS,
         network::SCENARIOS,
     ];
-    let mut all: Vec<&Scenario> = themes.into_iter().flatten().collect();
-    all.sort_by_key(|scenario| (scenario.level, scenario.turn));
+    let mut all: Vec<&Scenario> = topics.into_iter().flatten().collect();
+    all.sort_by_key(|scenario| (scenario.level, scenario.schedule));
     all.into_iter()
 }
 
@@ -115,7 +112,7 @@ fn matches(name: &str, pattern: &str) -> bool {
     let Some(name) = name.strip_prefix(first) else {
         return false;
     };
-    // A star stands for any number of characters: none, or one and then as many as it likes.
+    // What follows the star may begin anywhere.
     let mut ends = name.char_indices().map(|(at, _)| &name[at..]).chain([""]);
     if rest.contains('*') { ends.any(|end| matches(end, rest)) } else { name.ends_with(rest) }
 }
@@ -131,8 +128,8 @@ mod tests {
         let mut seen = BTreeSet::new();
         for scenario in all() {
             assert!(seen.insert(scenario.name), "{} is there twice", scenario.name);
-            let (theme, what) = scenario.name.split_once('/').unwrap();
-            for part in [theme, what] {
+            let (topic, what) = scenario.name.split_once('/').unwrap();
+            for part in [topic, what] {
                 assert!(
                     !part.is_empty()
                         && part

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::objects::{NAME, in_mode, names, the_sidecar};
 use super::running::{
-    Caller, Seen, Way, address, container_status, is_ready, legacy, legacy_deployment, log,
-    namespace_with_half, ready, ready_app, restarted, restarts, running, service, why_not,
+    Caller, Route, Seen, address, container_status, is_ready, legacy, legacy_deployment, log,
+    namespace_with_half, ready, ready_app, restarted, restarts, running, service, state_of,
 };
 use super::scenarios;
 use super::scene::{LONG, Scene};
@@ -88,7 +88,7 @@ async fn jobs(scene: &Scene) -> Result<()> {
     for mode in ["auto", "native"] {
         let pod = complete(scene, &namespace, mode).await?;
         ensure!(names(&pod, "initContainers").contains(&NAME), "{mode}: it is in the wrong list");
-        ensure!(pod["status"]["phase"] == "Succeeded", "{mode}: {}", why_not(&pod));
+        ensure!(pod["status"]["phase"] == "Succeeded", "{mode}: {}", state_of(&pod));
     }
     Ok(())
 }
@@ -134,7 +134,7 @@ async fn sidecar_killed(scene: &Scene) -> Result<()> {
         scene.api().create(&in_mode(legacy(&namespace, mode, &[]), mode)).await?;
         scene.api().create(&service(&namespace, mode)).await?;
         let pod = ready(scene, &namespace, mode).await?;
-        let caller = Caller::start(Way::to(scene, &namespace, mode).await?);
+        let caller = Caller::start(Route::to(scene, &namespace, mode).await?);
         caller.until(Seen::Works, Instant::now()).await?;
         node.signal(&pod, NAME, "SIGKILL")?;
         let pod = restarted(scene, &namespace, mode, NAME).await?;

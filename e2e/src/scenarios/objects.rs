@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 /// The label, the container and the Secret.
 pub(crate) const NAME: &str = "secret-handshake";
 
-/// A pod with one container, Legacy, and no label.
 pub(crate) fn pod(namespace: &str, name: &str) -> Value {
     json!({
         "apiVersion": "v1",
@@ -59,7 +58,18 @@ pub(crate) fn workload(kind: &str, namespace: &str, name: &str) -> Value {
     })
 }
 
-/// The object with our label.
+/// A LimitRange for each container of a namespace.
+pub(crate) fn limit_range(namespace: &str, limits: &Value) -> Value {
+    let mut limits = limits.clone();
+    limits["type"] = json!("Container");
+    json!({
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": { "namespace": namespace, "name": "range" },
+        "spec": { "limits": [limits] },
+    })
+}
+
 pub(crate) fn labelled(mut object: Value, value: &str) -> Value {
     object["metadata"]["labels"][NAME] = json!(value);
     object
@@ -82,13 +92,11 @@ pub(crate) fn template(workload: &Value) -> &Value {
     }
 }
 
-/// The names of the containers in one of a pod's lists.
 pub(crate) fn names<'a>(pod: &'a Value, list: &str) -> Vec<&'a str> {
     let containers = pod["spec"][list].as_array().map(Vec::as_slice).unwrap_or_default();
     containers.iter().filter_map(|container| container["name"].as_str()).collect()
 }
 
-/// The sidecar of a pod, in either mode, if there is one.
 pub(crate) fn sidecar(pod: &Value) -> Option<&Value> {
     ["containers", "initContainers"]
         .iter()
@@ -105,7 +113,6 @@ pub(crate) fn the_sidecar(pod: &Value) -> Result<&Value> {
     sidecar(pod).context("it was there a moment ago")
 }
 
-/// Makes sure that a pod has no sidecar.
 pub(crate) fn no_sidecar(pod: &Value) -> Result<()> {
     ensure!(sidecar(pod).is_none(), "the pod {} has a sidecar", pod["metadata"]["name"]);
     Ok(())

@@ -1,4 +1,4 @@
-//! Somebody else's mutating webhook.
+//! Another mutating webhook.
 
 use std::fs;
 use std::path::Path;
@@ -31,7 +31,6 @@ pub(super) struct OtherWebhook {
 }
 
 impl OtherWebhook {
-    /// Starts one; its certificates are kept in `folder`.
     pub(super) fn start(folder: &Path, change: Change) -> Result<Self> {
         let authority = Authority::new(folder, "other-webhook")?;
         let pair = authority.issue("other-webhook-leaf", "other-webhook", &[], &["127.0.0.1"])?;

@@ -74,12 +74,12 @@ async fn what_goes_on(scene: &Scene) -> Result<()> {
     without_webhook(scene, async || worked_on(scene, &namespace).await).await?;
     // The namespace itself can go as well, with the webhook away; that is tried on another one, as the
     // scene removes this one later.
-    let doomed = scene.namespace(&[(NAME, "true")]).await?;
-    scene.api().create(&labelled(workload("Deployment", &doomed, "legacy"), "true")).await?;
-    scene.pods(&doomed, "app=legacy", 1).await?;
+    let deleted = scene.namespace(&[(NAME, "true")]).await?;
+    scene.api().create(&labelled(workload("Deployment", &deleted, "legacy"), "true")).await?;
+    scene.pods(&deleted, "app=legacy", 1).await?;
     without_webhook(scene, async || {
-        scene.api().delete("Namespace", "", &doomed).await?;
-        scene.api().wait_gone(("Namespace", "", &doomed), PATIENCE).await
+        scene.api().delete("Namespace", "", &deleted).await?;
+        scene.api().wait_gone(("Namespace", "", &deleted), PATIENCE).await
     })
     .await
 }
@@ -129,7 +129,6 @@ async fn worked_on(scene: &Scene, namespace: &str) -> Result<()> {
     Ok(())
 }
 
-/// Evicts the pod that was made by hand, as `kubectl drain` does.
 async fn evicted(scene: &Scene, namespace: &str) -> Result<()> {
     let pods = kube::Api::<core::Pod>::namespaced(scene.api().client(), namespace);
     pods.evict("by-hand", &EvictParams::default()).await.context("eviction")?;

@@ -12,7 +12,6 @@ use super::running::is_ready;
 use super::scene::Scene;
 use lab::until::until;
 
-/// A pod that became Ready, or ceased to be.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
     pub(super) when: SystemTime,

@@ -18,7 +18,6 @@ scenarios! {
         "the event of a refused ReplicaSet names the reason";
 }
 
-/// The annotation in which the reason is kept.
 const STATUS: &str = "secret-handshake/status";
 
 /// Pods that can't have a sidecar, and what must be said of each.
@@ -87,7 +86,7 @@ async fn of_a_controller(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[]).await?;
     let mut deployment = labelled(workload("Deployment", &namespace, "on-host"), "true");
     deployment["spec"]["template"]["spec"]["hostNetwork"] = json!(true);
-    // Whoever applies it is told at once, as the refusals are seen by the controller alone.
+    // kubectl warns at once: the refusals themselves are seen by the controller alone.
     let printed = scene.create(&deployment).await?;
     let said = printed.stderr;
     ensure!(printed.success, "refused: {said}");

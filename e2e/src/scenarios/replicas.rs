@@ -16,7 +16,6 @@ scenarios! {
         "both replicas are replaced under load, one by one: not one pod refused";
 }
 
-/// How many pods are created between two steps.
 const STEP: u64 = 60;
 
 /// Two replicas and a load on them. What is left running afterwards is one replica, as before.
@@ -34,20 +33,19 @@ pub(super) async fn under_load(
     let mut template = pod(&namespace, "load");
     // No scheduler need look at them.
     template["spec"]["schedulerName"] = json!("nobody");
-    let counted = replicas
-        .restored_after(async || {
-            replicas.ready().await?;
-            let load = Load::start(scene.api(), &template, |pod| sidecar(pod).is_some());
-            let done = async {
-                load.more(STEP).await?;
-                steps(replicas, &load).await?;
-                load.more(STEP).await
-            };
-            let done = done.await;
-            let counted = load.stop().await;
-            done.map(|()| counted)
-        })
-        .await?;
+    let loaded = async || {
+        replicas.ready().await?;
+        let load = Load::start(scene.api(), &template, |pod| sidecar(pod).is_some());
+        let done = async {
+            load.more(STEP).await?;
+            steps(replicas, &load).await?;
+            load.more(STEP).await
+        };
+        let done = done.await;
+        let counted = load.stop().await;
+        done.map(|()| counted)
+    };
+    let counted = replicas.restored_after(loaded).await?;
     scene.note(counted.to_string()).await;
     ensure!(counted.wrong == 0, "{counted}");
     Ok(counted)

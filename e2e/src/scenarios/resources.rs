@@ -5,7 +5,7 @@ use cli::inject::{InjectArgs, inject};
 use injection::Policy;
 use serde_json::{Value, json};
 
-use super::objects::{NAME, annotated, labelled, pod, the_sidecar};
+use super::objects::{NAME, in_mode, labelled, limit_range, pod, the_sidecar};
 use super::scenarios;
 use super::scene::{PATIENCE, Scene};
 use lab::until::until;
@@ -28,15 +28,8 @@ fn pod_of(namespace: &str, name: &str, whole: &Value, legacys: &Value) -> Value 
 async fn beside_a_limit_range(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
     let defaults = json!({ "cpu": "500m", "memory": "512Mi" });
-    let range = json!({
-        "apiVersion": "v1",
-        "kind": "LimitRange",
-        "metadata": { "namespace": namespace, "name": "range" },
-        "spec": { "limits": [{
-            "type": "Container", "default": defaults, "defaultRequest": defaults,
-        }] },
-    });
-    scene.api().create(&range).await?;
+    let limits = json!({ "default": defaults, "defaultRequest": defaults });
+    scene.api().create(&limit_range(&namespace, &limits)).await?;
     until("the LimitRange", PATIENCE, async || {
         let bare = labelled(pod(&namespace, "bare"), "false");
         let stored = scene.api().dry_run(&bare).await?;
@@ -54,8 +47,7 @@ async fn beside_a_limit_range(scene: &Scene) -> Result<()> {
         for mode in ["classic", "native"] {
             let case = format!("{name}-{mode}");
             let sent = pod_of(&namespace, &case, &both(whole), &both(legacys));
-            let sent = annotated(sent, "secret-handshake/mode", mode);
-            let stored = scene.api().create(&sent).await.context(case.clone())?;
+            let stored = scene.api().create(&in_mode(sent, mode)).await.context(case.clone())?;
             let own = &the_sidecar(&stored)?["resources"];
             let expected = json!({ "requests": both(["0", "0"]), "limits": both(limits) });
             ensure!(*own == expected, "{case}: the sidecar has {own}");

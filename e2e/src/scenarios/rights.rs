@@ -37,19 +37,20 @@ async fn used_and_enough(scene: &Scene) -> Result<()> {
     }
     let replicas = scene.replicas()?;
     from_nothing(scene).await?;
-    replicas
-        .restored_after(async || {
-            replicas.start("short-lived", &SHORT_LIVES).await?;
-            replicas.ready().await?;
-            until("every right to be used", PATIENCE * 2, async || {
-                let unused = unused(scene, &rights)?;
-                ensure!(unused.is_empty(), "nobody has needed {unused:?}");
-                Ok(())
-            })
-            .await?;
-            from_nothing(scene).await
+    let used = async {
+        replicas.start("short-lived", &SHORT_LIVES).await?;
+        replicas.ready().await?;
+        until("every right to be used", PATIENCE * 2, async || {
+            let unused = unused(scene, &rights)?;
+            ensure!(unused.is_empty(), "nobody has needed {unused:?}");
+            Ok(())
         })
         .await
+    };
+    let used = used.await;
+    from_nothing(scene).await?;
+    replicas.restore().await?;
+    used
 }
 
 /// The rights that no request has used. A request that goes beyond all of them is an error.
@@ -67,9 +68,9 @@ fn unused(scene: &Scene, rights: &BTreeSet<Right>) -> Result<BTreeSet<Right>> {
             ensure!(path == "/version", "it asked for {path}");
             continue;
         }
-        ensure!(event.response_status.code != 403, "it was forbidden: {}", told(&event));
+        ensure!(event.response_status.code != 403, "it was forbidden: {}", describe(&event));
         let Some(right) = rights.iter().find(|right| covers(right, &event)) else {
-            bail!("no rule is for {}", told(&event));
+            bail!("no rule is for {}", describe(&event));
         };
         unused.remove(right);
     }
@@ -85,11 +86,10 @@ fn covers((group, resource, verb, name): &Right, event: &Event) -> bool {
         && name.as_ref().is_none_or(|name| *name == about.name)
 }
 
-fn told(event: &Event) -> String {
+fn describe(event: &Event) -> String {
     format!("{} {} ({})", event.verb, event.request_uri, event.response_status.code)
 }
 
-/// All rights that the manifests grant, each by itself.
 fn rights(objects: &[Value]) -> Result<BTreeSet<Right>> {
     let mut rights = BTreeSet::new();
     let list = |rule: &Value, name: &str| -> Vec<String> {

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use super::scene::{self, Scene};
 use super::stage::{self, Skip, Stage};
-use super::{Scenario, Turn, all, wanted};
+use super::{Scenario, Schedule, all, wanted};
 use crate::args::{Args, Level};
 use crate::product::pods;
 
@@ -40,9 +40,8 @@ impl From<Result<String>> for Ended {
     }
 }
 
-/// Prints the names of the scenarios that `args` ask for.
 pub(crate) fn list(args: &Args) {
-    for scenario in all().filter(|scenario| asked(scenario, args)) {
+    for scenario in all().filter(|scenario| is_wanted(scenario, args)) {
         print(&format!("{:<40} {}\n", scenario.name, scenario.shows));
     }
 }
@@ -50,7 +49,8 @@ pub(crate) fn list(args: &Args) {
 /// Runs the scenarios that `args` ask for, prints a line for each, and the sums as the last. Says
 /// whether none failed.
 pub(crate) fn run(args: &Args, runtime: &Handle) -> Result<bool> {
-    let chosen: Vec<&'static Scenario> = all().filter(|scenario| asked(scenario, args)).collect();
+    let chosen: Vec<&'static Scenario> =
+        all().filter(|scenario| is_wanted(scenario, args)).collect();
     ensure!(
         !chosen.is_empty(),
         "no scenario is called {}: `cargo e2e -- --list` names them all",
@@ -75,9 +75,8 @@ pub(crate) fn run(args: &Args, runtime: &Handle) -> Result<bool> {
     Ok(failed == 0)
 }
 
-/// Whether a scenario is asked for. Long ones are, with `--long` or by name.
-fn asked(scenario: &Scenario, args: &Args) -> bool {
-    let long = args.long || !args.patterns.is_empty() || scenario.turn != Turn::Long;
+fn is_wanted(scenario: &Scenario, args: &Args) -> bool {
+    let long = args.long || !args.patterns.is_empty() || scenario.schedule != Schedule::Long;
     let level = args.level.is_none_or(|level| level == scenario.level);
     long && level && wanted(scenario.name, &args.patterns)
 }
@@ -105,11 +104,11 @@ fn run_level(
             return vec![reason; scenarios.len()];
         }
     };
-    let ended = run_all(scenarios, &stage, args.threads.max(1), runtime);
+    let ended = run_all(scenarios, &stage, runtime);
     if ended.iter().any(|ended| matches!(ended, Ended::Failed(_))) {
         stage.cluster.keep_logs();
     }
-    runtime.block_on(tidy(&stage));
+    runtime.block_on(clean_up(&stage));
     ended
 }
 
@@ -123,8 +122,7 @@ async fn prepare(level: Level, args: &Args) -> Result<Stage> {
     }
 }
 
-/// Leaves a cluster that stays as it was found.
-async fn tidy(stage: &Stage) {
+async fn clean_up(stage: &Stage) {
     if stage.cluster.is_own() {
         return;
     }
@@ -138,15 +136,10 @@ async fn tidy(stage: &Stage) {
     }
 }
 
-/// Runs those that may share the cluster, so many at a time, and then the others one by one.
-fn run_all(
-    scenarios: &[&'static Scenario],
-    stage: &Arc<Stage>,
-    threads: usize,
-    runtime: &Handle,
-) -> Vec<Ended> {
+/// Runs those that may share the cluster, four at a time, and then the others one by one.
+fn run_all(scenarios: &[&'static Scenario], stage: &Arc<Stage>, runtime: &Handle) -> Vec<Ended> {
     let (together, alone): (Vec<_>, Vec<_>) =
-        scenarios.iter().partition(|scenario| scenario.turn == Turn::Together);
+        scenarios.iter().partition(|scenario| scenario.schedule == Schedule::Together);
     let queue = Mutex::new(together.into_iter());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let ended = Mutex::new(Vec::new());
@@ -155,7 +148,7 @@ fn run_all(
         ended.lock().unwrap_or_else(PoisonError::into_inner).push(one);
     };
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..4 {
             scope.spawn(|| {
                 while let Some(scenario) = next() {
                     run_one(scenario);

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use super::objects::{NAME, pod};
 use super::scene::{LONG, Scene};
@@ -18,7 +20,6 @@ use lab::cluster::api::{Api, Refused, condition};
 use lab::http;
 use lab::until::until;
 
-/// The demo's operations half, as `deploy/demo` has it.
 pub(crate) const HALF: &str = "-acknowledge";
 
 /// Legacy as a pod that runs, with these arguments. It is labelled.
@@ -45,7 +46,6 @@ pub(crate) fn legacy_deployment(namespace: &str, name: &str, arguments: &[&str])
     })
 }
 
-/// A Service in front of an app's pods, for Legacy's port.
 pub(crate) fn service(namespace: &str, app: &str) -> Value {
     json!({
         "apiVersion": "v1",
@@ -55,7 +55,6 @@ pub(crate) fn service(namespace: &str, app: &str) -> Value {
     })
 }
 
-/// Creates the Secret with an operations half, or changes it.
 pub(crate) async fn set_half(
     scene: &Scene,
     namespace: &str,
@@ -73,20 +72,17 @@ pub(crate) async fn set_half(
     Ok(())
 }
 
-/// A namespace with the demo's half in the usual Secret.
 pub(crate) async fn namespace_with_half(scene: &Scene) -> Result<String> {
     let namespace = scene.namespace(&[]).await?;
     set_half(scene, &namespace, NAME, "half", HALF).await?;
     Ok(namespace)
 }
 
-/// Makes sure that a pod is Ready.
 pub(crate) fn is_ready(pod: &Value) -> Result<()> {
-    ensure!(condition(pod, "Ready")["status"] == "True", "{}", why_not(pod));
+    ensure!(condition(pod, "Ready")["status"] == "True", "{}", state_of(pod));
     Ok(())
 }
 
-/// Waits until a pod is Ready, and gives it.
 pub(crate) async fn ready(scene: &Scene, namespace: &str, name: &str) -> Result<Value> {
     let pod = ("Pod", namespace, name);
     scene.api().wait(pod, LONG, |pod| is_ready(pod).map(|()| pod.clone())).await
@@ -109,7 +105,6 @@ pub(crate) async fn ready_pods(
     scene.api().wait_all(("Pod", namespace, &selector), ALL, all_ready).await
 }
 
-/// The same for an app with one pod.
 pub(crate) async fn ready_app(scene: &Scene, namespace: &str, app: &str) -> Result<Value> {
     ready_pods(scene, namespace, app, 1).await?.pop().context("it was there a moment ago")
 }
@@ -128,7 +123,6 @@ pub(crate) async fn restarted(
     scene.api().wait(("Pod", namespace, name), LONG, again).await
 }
 
-/// Waits until a container of a pod runs, and gives the pod.
 pub(crate) async fn running(
     scene: &Scene,
     namespace: &str,
@@ -137,13 +131,12 @@ pub(crate) async fn running(
 ) -> Result<Value> {
     let runs = |pod: &Value| {
         let status = container_status(pod, container);
-        ensure!(!status["state"]["running"].is_null(), "{}", why_not(pod));
+        ensure!(!status["state"]["running"].is_null(), "{}", state_of(pod));
         Ok(pod.clone())
     };
     scene.api().wait(("Pod", namespace, name), LONG, runs).await
 }
 
-/// What a pod's status says about a container, in either list.
 pub(crate) fn container_status<'a>(pod: &'a Value, container: &str) -> &'a Value {
     ["containerStatuses", "initContainerStatuses"]
         .iter()
@@ -153,22 +146,16 @@ pub(crate) fn container_status<'a>(pod: &'a Value, container: &str) -> &'a Value
         .unwrap_or(&Value::Null)
 }
 
-/// How often a container has been started again.
 pub(crate) fn restarts(pod: &Value, container: &str) -> u64 {
     container_status(pod, container)["restartCount"].as_u64().unwrap_or_default()
 }
 
-/// A pod's state in a few words.
-pub(crate) fn why_not(pod: &Value) -> String {
+pub(crate) fn state_of(pod: &Value) -> String {
     let mut words = vec![format!("phase {}", pod["status"]["phase"])];
     for list in ["initContainerStatuses", "containerStatuses"] {
         for status in pod["status"][list].as_array().into_iter().flatten() {
-            words.push(format!(
-                "{} {}ready: {}",
-                status["name"],
-                if status["ready"] == true { "" } else { "not " },
-                status["state"]
-            ));
+            let [name, ready, state] = ["name", "ready", "state"].map(|field| &status[field]);
+            words.push(format!("{name} ready: {ready}, {state}"));
         }
     }
     words.join("; ")
@@ -199,22 +186,31 @@ pub(crate) async fn sidecar_says(
 ) -> Result<String> {
     until(&format!("the sidecar to say {}", words.join(" … ")), LONG, async || {
         let log = log(scene, namespace, pod, NAME).await?;
-        log.lines()
-            .find(|line| words.iter().all(|word| line.contains(word)))
-            .map(str::to_owned)
-            .with_context(|| format!("its log is\n{log}"))
+        let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
+        line.map(str::to_owned).with_context(|| format!("its log is\n{log}"))
     })
     .await
+}
+
+/// When a port accepts a connection for the first time, looked for every half millisecond.
+pub(crate) async fn first_listen(address: SocketAddr) -> Instant {
+    let mut ticks = tokio::time::interval(Duration::from_micros(500));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if TcpStream::connect(address).await.is_ok() {
+            return Instant::now();
+        }
+    }
 }
 
 /// Answers of Legacy, as a caller of its Service sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     Works,
-    /// What nobody should ever see.
     Uninitialized,
     /// No answer from Legacy: there is no pod that is Ready.
-    Nobody,
+    NoAnswer,
 }
 
 /// Asks a Service again and again, and keeps what it saw.
@@ -223,15 +219,13 @@ pub(crate) struct Caller {
     task: JoinHandle<()>,
 }
 
-/// How a Service is reached from here.
 #[derive(Clone)]
-pub(crate) enum Way {
-    /// By its own address, on the node.
+pub(crate) enum Route {
     Address(SocketAddr),
     Proxy(Api, String),
 }
 
-impl Way {
+impl Route {
     pub(crate) async fn to(scene: &Scene, namespace: &str, name: &str) -> Result<Self> {
         if scene.cluster().node().is_err() {
             let path = format!("/api/v1/namespaces/{namespace}/services/{name}:http/proxy/");
@@ -244,10 +238,10 @@ impl Way {
 
     pub(crate) async fn ask(&self) -> Seen {
         let body = match self {
-            Self::Address(address) => http::get(*address, "/", Duration::from_secs(2))
-                .await
-                .ok()
-                .map(|answer| answer.body),
+            Self::Address(address) => {
+                let answer = http::get(*address, "/", Duration::from_secs(2)).await;
+                answer.ok().map(|answer| answer.body)
+            }
             Self::Proxy(api, path) => match api.text(path).await {
                 Ok(body) => Some(body),
                 Err(error) => error.downcast::<Refused>().ok().map(|refused| refused.message),
@@ -256,22 +250,22 @@ impl Way {
         match body.as_deref().map(str::trim) {
             Some("It works!") => Seen::Works,
             Some("Uninitialized") => Seen::Uninitialized,
-            _ => Seen::Nobody,
+            _ => Seen::NoAnswer,
         }
     }
 }
 
 impl Caller {
-    pub(crate) fn start(way: Way) -> Self {
+    pub(crate) fn start(route: Route) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&seen);
         let task = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_millis(2));
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
                 let asked = Instant::now();
-                let answer = way.ask().await;
+                let answer = route.ask().await;
                 kept.lock().await.push((asked, answer));
             }
         });
@@ -282,7 +276,6 @@ impl Caller {
         self.seen.lock().await.clone()
     }
 
-    /// How often it has seen this so far.
     pub(crate) async fn count(&self, wanted: Seen) -> usize {
         self.seen.lock().await.iter().filter(|(_, what)| *what == wanted).count()
     }

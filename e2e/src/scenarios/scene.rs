@@ -38,7 +38,6 @@ impl Scene {
         &self.stage.cluster
     }
 
-    /// Asked as an administrator, as `kubectl` is.
     pub(crate) fn api(&self) -> &Api {
         &self.stage.cluster.api
     }
@@ -47,13 +46,11 @@ impl Scene {
         &self.stage.cluster.kubectl
     }
 
-    /// The node of this machine that the pods run on.
     pub(crate) fn node(&self) -> Result<&Node> {
         let own = self.cluster().node();
         own.map_err(|_| Skip("needs a node that was made here".to_owned()).into())
     }
 
-    /// Has a figure printed beside the scenario's name.
     pub(crate) async fn note(&self, note: String) {
         self.notes.lock().await.push(note);
     }
@@ -67,7 +64,6 @@ impl Scene {
         self.stage.replicas.as_ref().context("the webhook runs in pods here")
     }
 
-    /// A number that nobody else gets.
     pub(crate) fn number(&self) -> u32 {
         self.stage.number()
     }
@@ -125,7 +121,6 @@ impl Scene {
         self.kubectl().call(&["create", "-f", "-"], &object.to_string()).await
     }
 
-    /// Has a namespace removed as well when the scenario has ended.
     pub(crate) async fn adopt(&self, name: &str) {
         self.namespaces.lock().await.push(name.to_owned());
     }

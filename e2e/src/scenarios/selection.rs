@@ -26,12 +26,10 @@ scenarios! {
 const LABELS: [Option<&str>; 7] =
     [None, Some(""), Some("true"), Some("false"), Some("disabled"), Some("off"), Some("other")];
 
-/// What a label says, if it is there.
 fn says_yes(label: Option<&str>) -> Option<bool> {
     label.map(|value| !["false", "disabled", "off"].contains(&value))
 }
 
-/// One combination, and what is to come of it.
 struct Case {
     namespace: Option<&'static str>,
     workload: Option<&'static str>,
@@ -61,7 +59,7 @@ async fn matrix(scene: &Scene) -> Result<()> {
         let labels: Vec<_> = label.iter().map(|value| ("secret-handshake", *value)).collect();
         namespaces.insert(label, scene.namespace(&labels).await?);
     }
-    let before = scene.replicas()?.metrics().await?;
+    let before = scene.replicas()?.metric(ADMISSIONS).await?;
     let cases = cases();
     // Dry runs go through admission like everything else; the pods come from the templates as a
     // controller would make them.
@@ -77,7 +75,7 @@ async fn matrix(scene: &Scene) -> Result<()> {
             let wanted = (resource, case.name.as_str(), namespace.as_str());
             let about = |it: &ObjectRef| (&*it.resource, &*it.name, &*it.namespace) == wanted;
             let event = events.iter().find(|event| about(&event.object_ref));
-            let event = event.with_context(|| format!("no audit line for {}", told(case)))?;
+            let event = event.with_context(|| format!("no audit line for {}", describe(case)))?;
             Ok(event.webhook_calls()?.into_iter().map(|Call { webhook, .. }| webhook).collect())
         };
         let for_workload: &[&str] = match (case.template, case.workload) {
@@ -85,14 +83,13 @@ async fn matrix(scene: &Scene) -> Result<()> {
             _ => &[],
         };
         let workload = called("deployments")?;
-        ensure!(workload == for_workload, "{}: the workload went to {workload:?}", told(case));
+        ensure!(workload == for_workload, "{}: the workload went to {workload:?}", describe(case));
         let for_pod: Vec<&str> = case.entry().into_iter().collect();
         let pod = called("pods")?;
-        ensure!(pod == for_pod, "{}: the pod went to {pod:?}", told(case));
+        ensure!(pod == for_pod, "{}: the pod went to {pod:?}", describe(case));
         expected += u32::try_from(for_workload.len() + for_pod.len())?;
     }
-    let counted =
-        scene.replicas()?.metrics().await?.sum(ADMISSIONS, &[]) - before.sum(ADMISSIONS, &[]);
+    let counted = scene.replicas()?.metric(ADMISSIONS).await? - before;
     ensure!(
         (counted - f64::from(expected)).abs() < 0.5,
         "the webhook was called {counted} times instead of {expected}"
@@ -125,7 +122,7 @@ async fn admitted(scene: &Scene, namespace: &str, case: &Case) -> Result<()> {
     let admitted = scene.api().dry_run(&workload).await?;
     let template = &admitted["spec"]["template"];
     let copied = template["metadata"]["labels"]["secret-handshake"].as_str();
-    ensure!(copied == case.copied(), "{}: the template's label is {copied:?}", told(case));
+    ensure!(copied == case.copied(), "{}: the template's label is {copied:?}", describe(case));
     let pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -136,14 +133,17 @@ async fn admitted(scene: &Scene, namespace: &str, case: &Case) -> Result<()> {
     });
     let pod = scene.api().dry_run(&pod).await?;
     let there = sidecar(&pod).is_some();
-    ensure!(there == case.entry().is_some(), "{}: that a sidecar is there is {there}", told(case));
+    ensure!(
+        there == case.entry().is_some(),
+        "{}: that a sidecar is there is {there}",
+        describe(case)
+    );
     Ok(())
 }
 
-/// The webhook's counter of the requests that it has answered.
 const ADMISSIONS: &str = "secret_handshake_webhook_admissions_total";
 
-fn told(case: &Case) -> String {
+fn describe(case: &Case) -> String {
     let Case { namespace, workload, template, .. } = case;
     format!("namespace {namespace:?}, workload {workload:?}, pod template {template:?}")
 }

@@ -1,4 +1,4 @@
-//! A cluster with the product on it: what scenarios are played on.
+//! A cluster with the product on it, on which scenarios run.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,9 +10,10 @@ use lab::progress::say;
 use lab::state::State;
 
 use crate::args::{Args, Command};
+use crate::folders::{self, cache};
+use crate::product;
 use crate::product::pods;
 use crate::product::replicas::Replicas;
-use crate::{cache, product};
 
 /// The reason for which a scenario can't be shown on the cluster that there is: an error that counts as
 /// skipped.
@@ -34,7 +35,6 @@ impl Stage {
         Self { cluster, replicas, installed, numbers: AtomicU32::new(0) }
     }
 
-    /// A number that nobody else gets.
     pub(crate) fn number(&self) -> u32 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
@@ -47,7 +47,6 @@ pub(crate) async fn control_plane(args: &Args) -> Result<Stage> {
     control_plane_of(args, program).await
 }
 
-/// The same, with another build of the webhook.
 pub(crate) async fn control_plane_of(args: &Args, program: PathBuf) -> Result<Stage> {
     let cluster = Arc::new(cluster(args, false).await?);
     let started = async {
@@ -86,17 +85,10 @@ pub(crate) async fn with_pods(args: &Args) -> Result<Stage> {
 async fn cluster(args: &Args, node: bool) -> Result<Cluster> {
     let version = args.kubernetes.unwrap_or_default();
     let state = match args.command {
-        Some(Command::Up) => State::at(&up_dir()?).context("end it with `cargo e2e -- down`")?,
+        Some(Command::Up) => {
+            State::at(&folders::up()?).context("end it with `cargo e2e -- down`")?
+        }
         _ => State::temporary("secret-handshake-e2e-")?,
     };
     Cluster::start(&Setup { version, node, cache: &cache()? }, state).await
-}
-
-/// Where the cluster of `cargo e2e -- up` is: `$XDG_STATE_HOME/secret-handshake/up`.
-pub(crate) fn up_dir() -> Result<PathBuf> {
-    let base = std::env::var_os("XDG_STATE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::home_dir().map(|home| home.join(".local/state")))
-        .context("set HOME or XDG_STATE_HOME: the cluster of `up` is kept there")?;
-    Ok(base.join("secret-handshake").join("up"))
 }

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use futures_util::TryStreamExt as _;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
@@ -25,7 +25,6 @@ pub struct Api {
     kinds: Arc<BTreeMap<String, (ApiResource, Scope)>>,
 }
 
-/// Why the API server has refused a request.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the API server answered {code}: {message}")]
 pub struct Refused {
@@ -37,19 +36,14 @@ pub struct Refused {
 /// current context if none are named.
 pub async fn client(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client> {
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..Default::default() };
-    let mut config = match kubeconfig {
-        Some(path) => {
-            kube::Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?
-        }
-        None => kube::Config::from_kubeconfig(&options).await?,
-    };
+    let kubeconfig = kubeconfig.map_or_else(Kubeconfig::read, Kubeconfig::read_from)?;
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
     // What the API server says no to is to be seen.
     config.default_retry = false;
     Ok(Client::try_from(config)?)
 }
 
 impl Api {
-    /// Asks the API server which kinds of objects it has.
     pub async fn new(client: Client) -> Result<Self> {
         let found = Discovery::new(client.clone()).run_aggregated().await?;
         let mut kinds = BTreeMap::new();
@@ -84,20 +78,18 @@ impl Api {
         self.client.request_text(request).await.map_err(plain)
     }
 
-    /// Creates `object` and gives what was made of it.
     pub async fn create(&self, object: &Value) -> Result<Value> {
-        self.post(object, false).await
+        self.post(object, &PostParams::default()).await
     }
 
     /// What would be made of `object`, which is not stored.
     pub async fn dry_run(&self, object: &Value) -> Result<Value> {
-        self.post(object, true).await
+        self.post(object, &PostParams { dry_run: true, ..PostParams::default() }).await
     }
 
-    async fn post(&self, object: &Value, dry_run: bool) -> Result<Value> {
-        let api = self.home(object)?;
-        let params = PostParams { dry_run, ..PostParams::default() };
-        let created = api.create(&params, &serde_json::from_value(object.clone())?).await;
+    async fn post(&self, object: &Value, params: &PostParams) -> Result<Value> {
+        let sent = serde_json::from_value(object.clone())?;
+        let created = self.home(object)?.create(params, &sent).await;
         value(created).with_context(|| format!("creating {}", named(object)))
     }
 
@@ -126,7 +118,6 @@ impl Api {
         list.items.into_iter().map(|item| Ok(serde_json::to_value(item)?)).collect()
     }
 
-    /// Merges `patch` into an object (RFC 7396).
     pub async fn merge(
         &self,
         kind: &str,
@@ -139,7 +130,6 @@ impl Api {
         value(merged).with_context(|| format!("changing {kind} {namespace}/{name}"))
     }
 
-    /// Applies `object` on the server's side, as `manager`.
     pub async fn apply(&self, object: &Value, manager: &str) -> Result<Value> {
         let name = object["metadata"]["name"].as_str().context("what is applied has a name")?;
         let params = PatchParams::apply(manager).force();
@@ -149,11 +139,8 @@ impl Api {
 
     /// Deletes an object, and what it owns in the background.
     pub async fn delete(&self, kind: &str, namespace: &str, name: &str) -> Result<()> {
-        let deleted = self
-            .of(kind, namespace)?
-            .delete(name, &DeleteParams::background())
-            .await
-            .map_err(plain);
+        let api = self.of(kind, namespace)?;
+        let deleted = api.delete(name, &DeleteParams::background()).await.map_err(plain);
         deleted.map(drop).with_context(|| format!("deleting {kind} {namespace}/{name}"))
     }
 
@@ -164,11 +151,10 @@ impl Api {
         limit: Duration,
         mut look: impl FnMut(&Value) -> Result<T>,
     ) -> Result<T> {
-        let params = ListParams::default().fields(&format!("metadata.name={name}"));
-        let found = self.watch(kind, namespace, &params, limit, |objects| {
-            look(objects.values().next().context("it is not there")?)
-        });
-        found.await.with_context(|| format!("waiting for {kind} {namespace}/{name}"))
+        let one = ListParams::default().fields(&format!("metadata.name={name}"));
+        let look = |objects: &[&Value]| look(objects.first().context("it is not there")?);
+        let found = self.watch(kind, namespace, &one, limit, look).await;
+        found.with_context(|| format!("waiting for {kind} {namespace}/{name}"))
     }
 
     pub async fn wait_gone(
@@ -176,12 +162,13 @@ impl Api {
         (kind, namespace, name): (&str, &str, &str),
         limit: Duration,
     ) -> Result<()> {
-        let params = ListParams::default().fields(&format!("metadata.name={name}"));
-        let gone = self.watch(kind, namespace, &params, limit, |objects| {
-            anyhow::ensure!(objects.is_empty(), "it is still there");
+        let one = ListParams::default().fields(&format!("metadata.name={name}"));
+        let look = |objects: &[&Value]| {
+            ensure!(objects.is_empty(), "it is still there");
             Ok(())
-        });
-        gone.await.with_context(|| format!("waiting for the end of {kind} {namespace}/{name}"))
+        };
+        let gone = self.watch(kind, namespace, &one, limit, look).await;
+        gone.with_context(|| format!("waiting for the end of {kind} {namespace}/{name}"))
     }
 
     /// Watches the objects that a label selector chooses until `look` accepts them, sorted by name.
@@ -189,13 +176,11 @@ impl Api {
         &self,
         (kind, namespace, selector): (&str, &str, &str),
         limit: Duration,
-        mut look: impl FnMut(&[&Value]) -> Result<T>,
+        look: impl FnMut(&[&Value]) -> Result<T>,
     ) -> Result<T> {
         let params = ListParams::default().labels(selector);
-        let found = self.watch(kind, namespace, &params, limit, |objects| {
-            look(&objects.values().collect::<Vec<_>>())
-        });
-        found.await.with_context(|| format!("waiting for each {kind} {selector} in {namespace:?}"))
+        let found = self.watch(kind, namespace, &params, limit, look).await;
+        found.with_context(|| format!("waiting for each {kind} {selector} in {namespace:?}"))
     }
 
     /// Lists, then watches from there on, and looks after each change. When a watch ends, which the API
@@ -206,7 +191,7 @@ impl Api {
         namespace: &str,
         params: &ListParams,
         limit: Duration,
-        mut look: impl FnMut(&BTreeMap<String, Value>) -> Result<T>,
+        mut look: impl FnMut(&[&Value]) -> Result<T>,
     ) -> Result<T> {
         let api = self.of(kind, namespace)?;
         let changes = WatchParams {
@@ -225,7 +210,7 @@ impl Api {
                 }
                 let mut changes = pin!(api.watch(&changes, &version).await.map_err(plain)?);
                 loop {
-                    match look(&objects) {
+                    match look(&objects.values().collect::<Vec<_>>()) {
                         Ok(found) => return Ok(found),
                         Err(error) => reason = error,
                     }
@@ -242,20 +227,17 @@ impl Api {
                 }
             }
         });
-        match watched.await {
-            Ok(watched) => watched,
-            Err(_) => Err(reason.context(format!("waited {} s in vain", limit.as_secs_f32()))),
-        }
+        let watched = watched.await;
+        let too_late = || reason.context(format!("waited {} s", limit.as_secs_f32()));
+        watched.unwrap_or_else(|_| Err(too_late()))
     }
 
-    /// The interface to the objects of the kind and the namespace that `object` has.
     fn home(&self, object: &Value) -> Result<kube::Api<DynamicObject>> {
         let kind = object["kind"].as_str().context("an object has a kind")?;
         self.of(kind, object["metadata"]["namespace"].as_str().unwrap_or("default"))
     }
 }
 
-/// The condition `kind` of an object's status; null if there is none.
 pub fn condition<'a>(object: &'a Value, kind: &str) -> &'a Value {
     object["status"]["conditions"]
         .as_array()

@@ -50,30 +50,29 @@ pub struct ControlPlane {
 
 /// Where a control plane listens, and for whom.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reach {
+pub(super) struct Endpoint {
     /// The address of the API server, which is what the Service `kubernetes` leads to as well.
     pub(super) address: IpAddr,
     /// The name of the node whose kubelet the API server is to trust, if there will be one.
     pub(super) node: Option<&'static str>,
 }
 
-impl Reach {
-    /// For this machine's own processes alone.
+impl Endpoint {
     pub(super) const LOOPBACK: Self = Self { address: IpAddr::V4(Ipv4Addr::LOCALHOST), node: None };
 }
 
 impl ControlPlane {
     /// Starts one.
-    ///
-    /// # Errors
-    ///
-    /// One of its processes ends, or it is not ready in time; the message has the end of a log.
-    pub(super) async fn start(programs: &Programs, state: &State, reach: Reach) -> Result<Self> {
+    pub(super) async fn start(
+        programs: &Programs,
+        state: &State,
+        endpoint: Endpoint,
+    ) -> Result<Self> {
         // Free ports are found by asking for some and letting them go again, so another process may
         // take one in between.
         let mut attempts = 3;
         loop {
-            match Self::try_start(programs, state, reach).await {
+            match Self::try_start(programs, state, endpoint).await {
                 Err(error)
                     if attempts > 1 && format!("{error:#}").contains("address already in use") =>
                 {
@@ -84,16 +83,16 @@ impl ControlPlane {
         }
     }
 
-    async fn try_start(programs: &Programs, state: &State, reach: Reach) -> Result<Self> {
+    async fn try_start(programs: &Programs, state: &State, endpoint: Endpoint) -> Result<Self> {
         let certified_port = free_port()?;
         let etcd_port = free_port()?;
         // A bridge's address is nobody else's, so there the API server can have its usual port, the one
         // that people's network policies name.
-        let port = if reach.node.is_some() { 6443 } else { free_port()? };
-        let server = SocketAddr::new(reach.address, port);
+        let port = if endpoint.node.is_some() { 6443 } else { free_port()? };
+        let server = SocketAddr::new(endpoint.address, port);
         let pki = state.path("pki");
         let config = state.path("kubeconfig");
-        certificates(state, server, reach)?;
+        certificates(state, server, endpoint)?;
 
         let mut etcd = Command::new(programs.path("etcd")?);
         let etcd_url = format!("http://127.0.0.1:{etcd_port}");
@@ -151,9 +150,8 @@ impl ControlPlane {
     }
 }
 
-/// Issues the certificates of everybody in the cluster into `pki`, and a kubeconfig for whoever talks to
-/// the API server.
-fn certificates(state: &State, server: SocketAddr, reach: Reach) -> Result<()> {
+/// Issues all certificates of the cluster into `pki`, and a kubeconfig for each client of the API server.
+fn certificates(state: &State, server: SocketAddr, endpoint: Endpoint) -> Result<()> {
     let folder = state.path("pki");
     let ca = Authority::new(&folder, "ca")?;
     let front_proxy = Authority::new(&folder, "front-proxy-ca")?;
@@ -172,7 +170,7 @@ fn certificates(state: &State, server: SocketAddr, reach: Reach) -> Result<()> {
     ca.issue("kubelet-client", "kube-apiserver", &["system:masters"], &[])?;
     ca.issue("webhook-client", "kube-apiserver", &[], &[])?;
     front_proxy.issue("front-proxy", "front-proxy-client", &[], &[])?;
-    let node = reach.node.unwrap_or("none");
+    let node = endpoint.node.unwrap_or("none");
     let kubelet = format!("system:node:{node}");
     for (file, user, groups, names) in [
         ("kubeconfig", "admin", &["system:masters"][..], &[][..]),

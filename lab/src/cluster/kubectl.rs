@@ -9,10 +9,8 @@ use anyhow::{Result, bail};
 
 use crate::command::{command, feed};
 
-/// How long one call may take.
-const CALL: Duration = Duration::from_secs(120);
+const CALL: Duration = Duration::from_secs(240);
 
-/// A `kubectl` that talks to one cluster.
 #[derive(Clone, Debug)]
 pub struct Kubectl {
     pub program: PathBuf,

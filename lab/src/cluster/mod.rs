@@ -1,4 +1,4 @@
-//! A Kubernetes for the length of a run, or somebody else's.
+//! A Kubernetes cluster that is made for a run, or one that exists already.
 //!
 //! ```text
 //!   release ─▶ programs            which version; from KUBEBUILDER_ASSETS, else from Go modules, kept
@@ -26,22 +26,22 @@ use crate::state::State;
 use api::{Api, client};
 use audit::AuditLog;
 pub use control_plane::ControlPlane;
-use control_plane::Reach;
+use control_plane::Endpoint;
 use kubectl::Kubectl;
 use node::Node;
 use programs::Programs;
 use release::Version;
 
-/// A cluster: one that was made here, or somebody else's.
+/// A cluster that was made here, or one that existed already.
 pub struct Cluster {
     pub api: Api,
     pub kubectl: Kubectl,
-    own: Option<Own>,
+    own: Option<OwnCluster>,
     scratch: tempfile::TempDir,
 }
 
 /// What there is of a cluster that was made here.
-struct Own {
+struct OwnCluster {
     control_plane: ControlPlane,
     node: Option<Node>,
     // The last field, so that it is dropped last: it ends everything.
@@ -74,8 +74,8 @@ impl Cluster {
         };
         say(&format!("starting Kubernetes {}{node}", programs.version));
         let started = async {
-            let reach = if setup.node { node::network(&state)? } else { Reach::LOOPBACK };
-            let control_plane = ControlPlane::start(&programs, &state, reach).await?;
+            let endpoint = if setup.node { node::network(&state)? } else { Endpoint::LOOPBACK };
+            let control_plane = ControlPlane::start(&programs, &state, endpoint).await?;
             let node = if setup.node {
                 Some(Node::start(setup.cache, &programs, &state, &control_plane.api).await?)
             } else {
@@ -93,7 +93,7 @@ impl Cluster {
                 context: None,
                 cache: scratch.path().join("kubectl"),
             },
-            own: Some(Own { control_plane, node, state }),
+            own: Some(OwnCluster { control_plane, node, state }),
             scratch,
         })
     }
@@ -113,27 +113,22 @@ impl Cluster {
         Ok(Self { api, kubectl, own: None, scratch })
     }
 
-    /// Whether it was made here, and ends with this process.
     pub fn is_own(&self) -> bool {
         self.own.is_some()
     }
 
-    /// A folder for files of this run, gone afterwards.
     pub fn scratch(&self) -> &Path {
         self.scratch.path()
     }
 
-    /// The state directory, if it was made here.
     pub fn state(&self) -> Result<&State> {
         Ok(&self.made_here()?.state)
     }
 
-    /// The API server's audit log, if it was made here.
     pub fn audit(&self) -> Result<AuditLog> {
         Ok(AuditLog::new(&self.made_here()?.control_plane.audit_log))
     }
 
-    /// The node, if it was made here and has one.
     pub fn node(&self) -> Result<&Node> {
         self.made_here()?.node.as_ref().context("this cluster has no node")
     }
@@ -142,11 +137,10 @@ impl Cluster {
         Ok(&self.made_here()?.control_plane)
     }
 
-    fn made_here(&self) -> Result<&Own> {
+    fn made_here(&self) -> Result<&OwnCluster> {
         self.own.as_ref().context("this is only possible with a cluster that was made here")
     }
 
-    /// Keeps the logs of a cluster that was made here, for whoever looks into a failure.
     pub fn keep_logs(&self) {
         if let Some(own) = &self.own {
             own.state.keep_logs();

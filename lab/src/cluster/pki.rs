@@ -20,7 +20,6 @@ pub struct Authority {
     name: String,
 }
 
-/// A certificate and its key, as files.
 #[derive(Clone, Debug)]
 pub struct Pair {
     pub certificate: PathBuf,
@@ -80,7 +79,6 @@ pub fn service_account_key(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// How a kubeconfig's user shows who it is.
 pub enum Credentials<'a> {
     Certificate(&'a Pair),
     Token(&'a str),

@@ -32,7 +32,6 @@ pub(super) const CONTROL_PLANE: &[&str] =
 /// What a node takes besides.
 pub(super) const NODE: &[&str] = &["kube-proxy", "kubelet"];
 
-/// The programs of one cluster, ready to be run.
 #[derive(Clone, Debug)]
 pub(super) struct Programs {
     /// The version of the API server.
@@ -86,14 +85,12 @@ impl Programs {
         Ok(Self { version, paths })
     }
 
-    /// The path of a program that was asked for.
     pub(super) fn path(&self, program: &str) -> Result<&Path> {
         let path = self.paths.get(program).map(PathBuf::as_path);
         path.with_context(|| format!("{program} is not part of this cluster"))
     }
 }
 
-/// A module that programs are built from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
     Etcd,

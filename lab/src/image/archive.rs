@@ -6,7 +6,6 @@
 //! version 25.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
 
@@ -57,10 +56,6 @@ pub struct Image {
 /// Writes the image that `spec` describes to the file `to`, replacing what is there.
 ///
 /// The same `spec` always gives the same bytes.
-///
-/// # Errors
-///
-/// When `to` can't be written, or a path in the image is longer than a tar header can hold.
 pub fn write(spec: &Spec, to: &Path) -> Result<Image> {
     let layer = layer(spec).context("packing the image's layer")?;
     let config = config(spec, &layer)?;
@@ -144,7 +139,7 @@ fn config(spec: &Spec, layer: &[u8]) -> Result<Vec<u8>> {
             "Labels": spec.labels,
         },
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", sha256(layer))]},
-        "history": [{"created": created.to_string(), "created_by": "cargo images"}],
+        "history": [{"created": created.to_string(), "created_by": "lab"}],
     });
     Ok(config.to_string().into_bytes())
 }
@@ -175,11 +170,11 @@ fn blob_path(blob: &[u8]) -> String {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a String can't fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(&Sha256::digest(bytes))
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// The reference with the registry that Docker's short names leave out: what a kubelet makes of the

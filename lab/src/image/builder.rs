@@ -5,7 +5,6 @@
 //! certificates by which cargo trusts the registry.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest as _, Sha256};
 
 use super::Engine;
+use super::archive::hex;
 use crate::command::{command, read};
 
 /// Debian packages whose files go in, together with those that they depend on.
@@ -30,7 +30,6 @@ const PACKAGES: [&str; 10] = [
     "libc6-dev-arm64-cross",
     "sed",
 ];
-/// What no package owns.
 const FILES: [&str; 8] = [
     "/bin",
     "/lib",
@@ -42,15 +41,9 @@ const FILES: [&str; 8] = [
     "/usr/bin/cc",
 ];
 
-/// Where programs are found in the image.
 const PATH: &str = "/usr/local/rust/bin:/usr/local/bin:/usr/bin:/bin";
 
 /// Makes the image, unless `engine` has it already, and returns its name.
-///
-/// # Errors
-///
-/// When this isn't Debian with the packages above, when there is no Rust toolchain, or when the engine
-/// fails.
 pub fn builder(engine: &Engine) -> Result<String> {
     let toolchain = PathBuf::from(read(&mut command("rustc", ["--print=sysroot"]))?);
     let packages = packages()?;
@@ -106,7 +99,6 @@ fn pack(files: &BTreeMap<PathBuf, PathBuf>, pipe: impl Write) -> Result<()> {
     Ok(tar.into_inner()?.flush()?)
 }
 
-/// The installed packages that [`PACKAGES`] come to, with their versions.
 fn packages() -> Result<Vec<String>> {
     let mut apt = command("apt-cache", ["depends", "--recurse", "--installed"]);
     for kind in ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"] {
@@ -164,15 +156,10 @@ fn name(toolchain: &Path, packages: &[String], programs: &[PathBuf]) -> Result<S
         digest.update(program.as_os_str().as_encoded_bytes());
         digest.update(program.metadata()?.size().to_le_bytes());
     }
-    let mut tag = String::new();
-    for byte in digest.finalize().iter().take(6) {
-        // Writing to a String can't fail.
-        let _ = write!(tag, "{byte:02x}");
-    }
-    Ok(format!("secret-handshake-rust:{tag}"))
+    let tag = hex(&digest.finalize()[..6]);
+    Ok(format!("lab-rust:{tag}"))
 }
 
-/// The targets that are installed, by the folders of the toolchain.
 fn targets(toolchain: &Path) -> Result<String> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(toolchain.join("lib/rustlib"))? {
@@ -182,7 +169,6 @@ fn targets(toolchain: &Path) -> Result<String> {
     Ok(names.join("\n"))
 }
 
-/// Adds a folder with all in it under another name.
 fn tree(files: &mut BTreeMap<PathBuf, PathBuf>, from: &Path, to: &Path) -> Result<()> {
     if from.symlink_metadata()?.is_dir() {
         let entries = std::fs::read_dir(from);

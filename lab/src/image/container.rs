@@ -1,6 +1,5 @@
 //! Containers, run by Docker with what a pod's container asks of a kubelet.
 
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -21,7 +20,6 @@ pub struct Container<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct End {
     pub code: i64,
-    /// From the signal to the end.
     pub took: Duration,
 }
 
@@ -45,20 +43,19 @@ impl<'a> Container<'a> {
 
     /// The process id, as this machine counts.
     pub fn pid(&self) -> Result<u32> {
-        let pid = self.state()?["Pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
-        match pid {
-            Some(pid) if pid > 0 => Ok(pid),
-            _ => bail!("{} is not running; it said: {}", self.image, self.logs()?),
+        let pid = self.state()?["Pid"].as_u64().unwrap_or_default();
+        if pid == 0 {
+            bail!("{} is not running; it said: {}", self.image, self.logs()?);
         }
+        Ok(u32::try_from(pid)?)
     }
 
     pub fn state(&self) -> Result<Value> {
-        let text =
-            read(&mut self.engine.command(["inspect", "--format={{json .State}}", &self.id]))?;
+        let mut inspect = self.engine.command(["inspect", "--format={{json .State}}", &self.id]);
+        let text = read(&mut inspect)?;
         serde_json::from_str(&text).context("what docker says of a container")
     }
 
-    /// All that it has written, to stdout and to stderr.
     pub fn logs(&self) -> Result<String> {
         let output =
             self.engine.command(["logs", &self.id]).output().context("can't run docker logs")?;
@@ -117,8 +114,8 @@ pub fn hardening(container: &core::Container) -> Result<Vec<String>> {
     for capability in context.capabilities.and_then(|set| set.drop).unwrap_or_default() {
         flags.push(format!("--cap-drop={capability}"));
     }
-    let limits =
-        container.resources.clone().and_then(|resources| resources.limits).unwrap_or_default();
+    let resources = container.resources.clone().unwrap_or_default();
+    let limits = resources.limits.unwrap_or_default();
     if let Some(memory) = limits.get("memory") {
         let mebibytes = memory.0.strip_suffix("Mi").with_context(|| {
             format!("the memory limit {} isn't in Mi, which is all that this test reads", memory.0)
@@ -139,10 +136,7 @@ pub fn cpus(quantity: &str) -> Result<String> {
         return Ok(quantity.to_owned());
     };
     let thousandths: u32 = thousandths.parse().with_context(|| format!("the CPU {quantity:?}"))?;
-    let mut text = String::new();
-    // Writing to a String can't fail.
-    let _ = write!(text, "{}.{:03}", thousandths / 1000, thousandths % 1000);
-    Ok(text)
+    Ok(format!("{}.{:03}", thousandths / 1000, thousandths % 1000))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 
 use super::Engine;
 use crate::command::read;
-use crate::until::{Hopeless, retry, until};
+use crate::until::{Permanent, retry, until};
 
 const START: Duration = Duration::from_secs(60);
 const END: Duration = Duration::from_secs(30);
@@ -62,7 +62,7 @@ impl Dockerd {
         let mut daemon = Self { child, engine };
         until("dockerd", START, async || {
             if let Some(status) = daemon.child.try_wait()? {
-                bail!(Hopeless(format!("it has ended ({status})")));
+                bail!(Permanent(format!("it has ended ({status})")));
             }
             ensure!(daemon.engine.answers(), "it doesn't answer");
             Ok(())

@@ -62,7 +62,6 @@ impl From<Program> for Engine {
 }
 
 impl Engine {
-    /// The first engine that is installed and answers.
     pub fn find() -> Option<Self> {
         Program::value_variants().iter().copied().map(Self::from).find(Self::answers)
     }
@@ -117,7 +116,6 @@ impl Engine {
                 && succeeds(&mut self.command(["buildx", "version"])))
     }
 
-    /// Puts the image that `spec` describes into the engine.
     pub fn load(&self, spec: &Spec) -> Result<()> {
         let archive = tempfile::NamedTempFile::new()?;
         super::write(spec, archive.path())?;
@@ -125,7 +123,6 @@ impl Engine {
         read(&mut self.command(["load", &format!("--input={path}")])).map(drop)
     }
 
-    /// The image `name` as the engine has it.
     pub fn inspect(&self, name: &str) -> Result<Image> {
         let arguments = match self.program {
             Program::Buildah => ["inspect", "--type=image", name],
@@ -138,13 +135,11 @@ impl Engine {
             Program::Buildah => (answer["FromImageID"].as_str(), self.size_by_buildah(name)),
             _ => (answer[0]["Id"].as_str(), answer[0]["Size"].as_u64()),
         };
-        let id = id.with_context(|| format!("{} names no id for {name}", self.program.name()))?;
-        Ok(Image {
-            name: name.to_owned(),
-            digest: if id.contains(':') { id.to_owned() } else { format!("sha256:{id}") },
-            size: size
-                .with_context(|| format!("{} names no size for {name}", self.program.name()))?,
-        })
+        let (id, size) = id.zip(size).with_context(|| {
+            format!("{} names no id or no size for {name}", self.program.name())
+        })?;
+        let digest = if id.contains(':') { id.to_owned() } else { format!("sha256:{id}") };
+        Ok(Image { name: name.to_owned(), digest, size })
     }
 
     /// Buildah prints sizes for people only, but it can also count the files.
@@ -154,18 +149,16 @@ impl Engine {
         self.save(name, &archive).ok()?;
         let file = std::fs::File::open(&archive).ok()?;
         // A docker-archive's layers are plain tars; nothing else in it is worth counting.
-        let mut layers = 0;
+        let mut size = 0;
         for entry in tar::Archive::new(file).entries().ok()? {
             let entry = entry.ok()?;
-            let path = entry.path().ok()?.into_owned();
-            if path.extension().is_some_and(|extension| extension == "tar") {
-                let mut layer = tar::Archive::new(entry);
-                for file in layer.entries().ok()? {
-                    layers += file.ok()?.size();
+            if entry.path().ok()?.extension().is_some_and(|extension| extension == "tar") {
+                for file in tar::Archive::new(entry).entries().ok()? {
+                    size += file.ok()?.size();
                 }
             }
         }
-        Some(layers)
+        Some(size)
     }
 
     /// Writes the image `name` to the file `to`, as an archive that `load` takes.
@@ -181,10 +174,6 @@ impl Engine {
     }
 
     /// The content of one file in an image, by way of a container that is never started.
-    ///
-    /// # Errors
-    ///
-    /// When the engine can't make a container, or there is no such file.
     pub fn file(&self, name: &str, path: &str) -> Result<Vec<u8>> {
         let id = read(&mut self.command(["create", name]))?;
         let output = self.command(["cp", &format!("{id}:{path}"), "-"]).output();

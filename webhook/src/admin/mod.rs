@@ -8,6 +8,8 @@
 
 mod readiness;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
@@ -22,11 +24,11 @@ use crate::metrics::Metrics;
 #[derive(Clone)]
 struct Admin {
     readiness: Readiness,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
 }
 
 /// The admin port's paths. The router can be called without a socket.
-pub(crate) fn router(readiness: Readiness, metrics: Metrics) -> Router {
+pub(crate) fn router(readiness: Readiness, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use certs::api_server::{ApiServer, ObjectNames};
@@ -22,10 +23,10 @@ pub(super) async fn prepare(
     namespace: Option<&str>,
     kubeconfig: Option<&Path>,
     readiness: &Readiness,
-    metrics: &Metrics,
+    metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Tls, Vec<Task>)> {
     let clients = if args.client_ca.is_some() { Clients::WithCertificate } else { Clients::Anyone };
-    let tls = Tls::new(clients, metrics.clone());
+    let tls = Tls::new(clients, Arc::clone(metrics));
     let mut tasks: Vec<Task> = Vec::new();
     if let Some(file) = args.client_ca.clone() {
         let condition = readiness.condition("client-ca", "not read yet");

@@ -155,7 +155,8 @@ pub struct Bound {
 pub async fn bind(args: Args, options: Options) -> anyhow::Result<Bound> {
     let namespace = args.namespace.or_else(own_namespace);
     let readiness = Readiness::default();
-    let metrics = Metrics::new(options.log_dropped, args.certificates.tls_cert.is_none());
+    let keeps_certificates = args.certificates.tls_cert.is_none();
+    let metrics = Arc::new(Metrics::new(options.log_dropped, keeps_certificates));
     let mut tasks: Vec<Task> = Vec::new();
     // Without access to the cluster there is nobody to ask: then certificates come from files, and
     // the webhook may as well be far from any cluster.
@@ -205,7 +206,7 @@ pub async fn bind(args: Args, options: Options) -> anyhow::Result<Bound> {
         webhook,
         admin,
         tls,
-        webhook_routes: routes::router(answer, namespaces, metrics.clone()),
+        webhook_routes: routes::router(answer, namespaces, Arc::clone(&metrics)),
         admin_routes: admin::router(readiness.clone(), metrics),
         tasks,
         listening: readiness.condition("listener", "not serving yet"),

@@ -43,7 +43,7 @@ pub struct Tls {
     /// What the parts make up, when all are there.
     config: Arc<ArcSwapOption<ServerConfig>>,
     distrust_logged: Arc<Mutex<Option<Instant>>>,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ struct Parts {
 impl Tls {
     /// Without a certificate yet: until one is installed, handshakes fail.
     #[must_use]
-    pub fn new(clients: Clients, metrics: Metrics) -> Self {
+    pub fn new(clients: Clients, metrics: Arc<Metrics>) -> Self {
         let clients: Option<Arc<dyn ClientCertVerifier>> = match clients {
             Clients::Anyone => Some(Arc::new(NoClientAuth)),
             Clients::WithCertificate => None,

@@ -191,8 +191,8 @@ pub(crate) fn serve_router(tls: Tls, router: Router) -> Server {
     Server { address, task: tokio::spawn(serving).abort_handle() }
 }
 
-pub(crate) fn metrics() -> Metrics {
-    Metrics::new(Counter::default(), true)
+pub(crate) fn metrics() -> Arc<Metrics> {
+    Arc::new(Metrics::new(Counter::default(), true))
 }
 
 /// Answers with the length of the body. A body that says `panic` is answered with a panic.

@@ -39,13 +39,13 @@ pub(super) fn write(state: &State, dir: &Path) -> Result<()> {
         ("dir", dir.display().to_string()),
         ("gateway", GATEWAY.to_string()),
         ("healthz", free_port()?.to_string()),
+        ("kubeconfig", state.path("kube-proxy.kubeconfig").display().to_string()),
         ("metrics", free_port()?.to_string()),
         ("name", NAME.to_owned()),
         ("pause", PAUSE.to_owned()),
         ("pki", state.path("pki").display().to_string()),
         ("plugins", cni_plugins().context("there are no CNI plugins")?.to_owned()),
         ("pods", POD_RANGE.to_owned()),
-        ("state", state.path("").display().to_string()),
     ];
     fs::create_dir_all(dir.join("cni"))?;
     for (file, template) in [

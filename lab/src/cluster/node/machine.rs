@@ -57,7 +57,6 @@ pub(super) fn find(program: &str) -> Option<PathBuf> {
         .find(|path| fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o111 != 0))
 }
 
-/// Runs a program that may be where only root looks.
 pub(super) fn run(program: &str, arguments: &[&str]) -> Result<String> {
     let path = find(program).with_context(|| format!("there is no {program} on this machine"))?;
     read(&mut command(path, arguments))
@@ -84,7 +83,6 @@ pub(super) fn make_bridge(state: &State) -> Result<()> {
     Ok(())
 }
 
-/// The path with the folders of root's programs.
 pub(super) fn path_for_root() -> String {
     format!("{}:/usr/local/sbin:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }

@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::api::{Api, condition};
-use super::control_plane::Reach;
+use super::control_plane::Endpoint;
 use super::programs::Programs;
 use crate::daemon::Daemon;
 use crate::proc;
@@ -43,9 +43,9 @@ pub struct Node {
 
 /// Makes the network that pods are connected by, and says where the control plane is to listen so that
 /// they reach it. There is one node on a machine at a time: another run is waited for.
-pub(super) fn network(state: &State) -> Result<Reach> {
+pub(super) fn network(state: &State) -> Result<Endpoint> {
     machine::make_bridge(state)?;
-    Ok(Reach { address: IpAddr::V4(GATEWAY), node: Some(NAME) })
+    Ok(Endpoint { address: IpAddr::V4(GATEWAY), node: Some(NAME) })
 }
 
 impl Node {
@@ -100,7 +100,6 @@ impl Node {
         Ok(node)
     }
 
-    /// Puts an image where the kubelet finds it.
     pub fn load(&self, archive: &Path) -> Result<()> {
         let archive = archive.to_str().context("the archive's path isn't UTF-8")?;
         self.ctr(&["images", "import", archive]).map(drop)
@@ -128,7 +127,6 @@ impl Node {
         self.ctr(&["tasks", "kill", "--signal", signal, id]).map(drop)
     }
 
-    /// The first process of a pod's container.
     pub fn process_of(&self, pod: &Value, name: &str) -> Result<u32> {
         let id = container_id(pod, name)?;
         let mut processes = proc::all()?;
@@ -146,7 +144,6 @@ impl Node {
             .with_context(|| format!("{name} does not run"))
     }
 
-    /// Kills the kubelet, and waits until the next has started.
     pub async fn restart_kubelet(&self) -> Result<()> {
         let before = self.process("kubelet")?;
         proc::kill(before)?;

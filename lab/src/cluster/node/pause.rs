@@ -13,7 +13,6 @@ use crate::image::{self, Architecture, Spec};
 /// Nothing, as long as it is let. containerd ends it with SIGKILL.
 const SOURCE: &str = "fn main() { loop { std::thread::park(); } }\n";
 
-/// The image's archive, kept in `cache`.
 pub(super) fn archive(cache: &Path) -> Result<PathBuf> {
     let folder = cache.join("pause");
     let archive = folder.join(format!("{}.tar", PAUSE.replace(['/', ':'], "-")));

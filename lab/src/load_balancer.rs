@@ -3,26 +3,25 @@
 //! Only connections are forwarded, as kube-proxy does it; TLS is between the API server and a replica.
 //! Without a replica nothing listens.
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::network::{free_port, localhost};
 
-/// An address in front of others.
+/// One address, from which connections are forwarded to others.
 #[derive(Debug)]
-pub struct Front {
+pub struct LoadBalancer {
     address: SocketAddr,
     backends: watch::Sender<Vec<SocketAddr>>,
     task: JoinHandle<()>,
 }
 
-impl Front {
+impl LoadBalancer {
     /// Takes an address. Nothing listens there yet.
     pub fn new() -> Result<Self> {
         let address = localhost(free_port()?);
@@ -45,7 +44,7 @@ impl Front {
     }
 }
 
-impl Drop for Front {
+impl Drop for LoadBalancer {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -53,11 +52,8 @@ impl Drop for Front {
 
 async fn serve(address: SocketAddr, mut backends: watch::Receiver<Vec<SocketAddr>>) {
     let mut turn = 0_usize;
-    loop {
-        if backends.wait_for(|backends| !backends.is_empty()).await.is_err() {
-            return;
-        }
-        let Ok(listener) = listen(address) else {
+    while backends.wait_for(|backends| !backends.is_empty()).await.is_ok() {
+        let Ok(listener) = TcpListener::bind(address).await else {
             // Somebody's old connection may still hold the port for a moment.
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
@@ -65,32 +61,18 @@ async fn serve(address: SocketAddr, mut backends: watch::Receiver<Vec<SocketAddr
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                changed = backends.wait_for(Vec::is_empty) => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    break;
-                }
+                _ = backends.wait_for(Vec::is_empty) => break,
             };
             let Ok((client, _)) = accepted else { continue };
+            turn = turn.wrapping_add(1);
             let chosen = {
                 let backends = backends.borrow();
-                if backends.is_empty() {
-                    break;
-                }
-                turn = turn.wrapping_add(1);
-                backends[turn % backends.len()]
+                backends.get(turn % backends.len().max(1)).copied()
             };
-            tokio::spawn(forward(client, chosen));
+            let Some(backend) = chosen else { break };
+            tokio::spawn(forward(client, backend));
         }
     }
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(1024)
 }
 
 async fn forward(mut client: TcpStream, backend: SocketAddr) {

@@ -1,28 +1,31 @@
-//! The real webhook with a certificate of its own, ready to be called.
+//! The webhook as one process with a certificate from files, without a cluster.
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use lab::http::probe;
+use lab::process::{Process, Watcher};
+use lab::until::until;
 use tokio::process::Command;
 
-use super::LIMIT;
-use super::screen::{self, Who};
-use crate::product::Product;
-use lab::http::probe;
-use lab::process::Process;
-use lab::until::until;
+/// How long it may take on a slow machine. It takes less than a second on an idle one.
+const LIMIT: Duration = Duration::from_secs(30);
 
-/// Starts the webhook on a free port, and returns where it serves.
-pub(crate) async fn serve(webhook: &Path, certificates: &Path) -> Result<(Process, SocketAddr)> {
+/// Starts the webhook on free ports with `tls.crt` and `tls.key` of a folder, and returns where it serves.
+pub(crate) async fn serve(
+    program: &Path,
+    certificates: &Path,
+    flags: &[&str],
+    watcher: Watcher,
+) -> Result<(Process, SocketAddr)> {
     let [certificate, key] = ["tls.crt", "tls.key"].map(|file| certificates.join(file));
-    let mut command = Command::new(webhook);
+    let mut command = Command::new(program);
     command.args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
     command.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);
-    command.args(["--namespace=secret-handshake", "--drain=0s", "--no-namespace-settings"]);
-    command.arg(format!("--sidecar-image={}", Product::SIDECAR.reference()));
-    let watcher = Box::new(|text: &str| screen::line(Who::Webhook, text));
-    let webhook = Process::start(Who::Webhook.name(), command, watcher)?;
+    command.args(["--namespace=secret-handshake", "--no-namespace-settings"]).args(flags);
+    let webhook = Process::start("webhook", command, watcher)?;
     let said = webhook.line("serving", LIMIT, |line| addresses(line).is_some()).await?;
     let (serving, admin) = addresses(&said).context("it serves nowhere")?;
     // As a Service does, which sends nobody to a pod that is not ready.
@@ -35,14 +38,14 @@ pub(crate) async fn serve(webhook: &Path, certificates: &Path) -> Result<(Proces
     Ok((webhook, serving))
 }
 
-/// The addresses in the webhook's line about them: HTTPS, and the admin port.
+/// The addresses in the webhook's line about them, text or JSON: HTTPS, and the admin port.
 fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let (_, fields) = line.split_once(" serving ")?;
     let field = |name| {
-        let mut values = fields.split_whitespace().filter_map(|field| field.strip_prefix(name));
-        values.next()?.trim_matches('"').parse().ok()
+        let value = line.split_once(name)?.1.trim_start_matches(['"', ':', '=']);
+        value.split([' ', '"', ',']).next()?.parse().ok()
     };
-    Some((field("address=")?, field("admin=")?))
+    let message = line.contains(" serving ") || line.contains("\"serving\"");
+    message.then_some((field("address")?, field("admin")?))
 }
 
 #[cfg(test)]
@@ -53,6 +56,8 @@ mod tests {
     fn the_webhooks_addresses_are_read_from_its_log() {
         let line = "2026-11-23T17:00:00Z  INFO serving address=127.0.0.1:4567 admin=127.0.0.1:89";
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        assert_eq!(addresses(line), Some((at(4567), at(89))));
+        let line = r#"{"message":"serving","address":"127.0.0.1:4567","admin":"127.0.0.1:89"}"#;
         assert_eq!(addresses(line), Some((at(4567), at(89))));
         for other in ["INFO observing address=127.0.0.1:1 admin=127.0.0.1:2", "INFO serving", ""] {
             assert_eq!(addresses(other), None, "{other}");
