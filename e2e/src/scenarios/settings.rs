@@ -14,6 +14,8 @@ scenarios! {
         "kubectl annotate namespace sets Legacy's port for unchanged manifests; the pod template's own counts more";
     invalid_on_a_namespace: ControlPlane, Together, "settings/invalid-on-a-namespace",
         "an invalid value on a Namespace: pods that inherit the wish are noted, pods that ask are refused";
+    limits_of_the_namespace: ControlPlane, Together, "settings/limits-of-the-namespace",
+        "a LimitRange's minimum or a quota refuses a pod for the sidecar's size: annotations of the Namespace answer it";
     half_from_elsewhere: ControlPlane, Together, "settings/half-from-elsewhere",
         "a half from a file or from the Secrets Store CSI driver: admitted under `restricted`, no Secret's volume";
     priority: ControlPlane, Together, "settings/priority",
@@ -71,6 +73,54 @@ async fn invalid_on_a_namespace(scene: &Scene) -> Result<()> {
     ensure!(refused.code == 403 && refused.message.contains(says), "{refused}");
     let own = annotated(labelled(pod(&namespace, "own"), "true"), "secret-handshake/port", "80");
     has_argument(&scene.api().create(&own).await?, "--legacy-port=80")
+}
+
+/// The messages are the API server's own, by which the README's table is searched.
+async fn limits_of_the_namespace(scene: &Scene) -> Result<()> {
+    let resources = json!({ "cpu": "200m", "memory": "128Mi" });
+    let legacy = |namespace: &str| {
+        let mut pod = pod(namespace, "legacy");
+        pod["spec"]["containers"][0]["resources"]["limits"] = resources.clone();
+        pod
+    };
+    let minimum =
+        json!({ "limits": [{ "type": "Container", "min": { "cpu": "100m", "memory": "64Mi" } }] });
+    let hard = json!({ "hard": { "limits.cpu": "220m", "limits.memory": "1Gi" } });
+    for (kind, spec, message, annotations) in [
+        (
+            "LimitRange",
+            minimum,
+            "minimum cpu usage per Container is 100m, but request is 50m",
+            ["secret-handshake/cpu=100m", "secret-handshake/memory=64Mi"],
+        ),
+        (
+            "ResourceQuota",
+            hard,
+            "exceeded quota: limits",
+            ["secret-handshake/cpu=20m", "secret-handshake/memory=12Mi"],
+        ),
+    ] {
+        let namespace = scene.namespace(&[(NAME, "true")]).await?;
+        let limits = json!({
+            "apiVersion": "v1",
+            "kind": kind,
+            "metadata": { "namespace": namespace, "name": "limits" },
+            "spec": spec,
+        });
+        scene.api().create(&limits).await?;
+        until("the refusal", PATIENCE, async || {
+            let refused = scene.api().refusal(&legacy(&namespace)).await?;
+            ensure!(refused.code == 403 && refused.message.contains(message), "{refused}");
+            Ok(())
+        })
+        .await
+        .context(kind)?;
+        for annotation in annotations {
+            annotate(scene, &namespace, annotation).await?;
+        }
+        the_sidecar(&scene.api().create(&legacy(&namespace)).await.context(kind)?)?;
+    }
+    Ok(())
 }
 
 async fn half_from_elsewhere(scene: &Scene) -> Result<()> {
