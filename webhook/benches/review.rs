@@ -11,9 +11,14 @@ use base64::engine::general_purpose::STANDARD;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use injection::Policy;
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
+use mimalloc::MiMalloc;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use webhook::review::{self, Endpoint};
+
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// A review as an API server sends it: two containers, an init container, environment, probes,
 /// volumes, managedFields.
