@@ -112,7 +112,9 @@ async fn the_worst_that_strangers_hold_fits_into_the_manifests_limit() {
     };
     let files = Files::new();
     let mut command = cgroup.command(BINARY);
-    let mut process = Process::start(command.arg("--log-format=json").args(files.flags()));
+    let mut process = Process::start(
+        command.args(["--log-format=json", "--no-namespace-settings"]).args(files.flags()),
+    );
     let (address, admin) = process.addresses();
     ready(admin).await;
     let client = Client::new(address, &files.ca);

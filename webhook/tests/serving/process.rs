@@ -28,7 +28,12 @@ pub(crate) struct Process {
 impl Process {
     fn serve(files: &Files, flags: &[&str]) -> Self {
         let mut command = Command::new(BINARY);
-        Self::start(command.args(["--log-format=json"]).args(files.flags()).args(flags))
+        Self::start(
+            command
+                .args(["--log-format=json", "--no-namespace-settings"])
+                .args(files.flags())
+                .args(flags),
+        )
     }
 
     pub(crate) fn start(command: &mut Command) -> Self {
