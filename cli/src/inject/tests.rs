@@ -512,3 +512,18 @@ fn an_error_names_file_document_object_and_field() {
         assert!(refused(text).starts_with(expected), "{text:?}: {}", refused(text));
     }
 }
+
+#[test]
+fn an_error_shows_no_value_of_a_secret() {
+    for data in [
+        "stringData: {half: my?secret-acknowledge}",
+        "data: {half: !!int \"secret-acknowledge\"}",
+        "data: {half: !!binary \"secret-acknowledge\"}",
+        "stringData:\n  half: |\n    a\n--- secret-acknowledge",
+        "stringData: {half: \"secret-acknowledge\\q\"}",
+    ] {
+        let error = refused(&format!("apiVersion: v1\nkind: Secret\n{data}\n"));
+        assert!(error.contains("0.yaml: document 1: line"), "{error}");
+        assert!(!error.contains("acknowledge"), "{error}");
+    }
+}

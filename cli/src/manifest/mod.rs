@@ -37,16 +37,17 @@ pub(crate) struct ReadError {
     pub(crate) problem: Problem,
 }
 
+/// None shows a value: it may be a Secret's.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
     #[error("{0}")]
     Syntax(String),
     #[error("not valid JSON: {0}")]
     Json(String),
-    #[error("only a comment may follow --- on its line, not {0}")]
-    Separator(String),
-    #[error("{0:?} holds a question mark: in brackets that needs quotes")]
-    QuestionMark(String),
+    #[error("only a comment may follow --- on its line")]
+    Separator,
+    #[error("a text with a question mark needs quotes in brackets")]
+    QuestionMark,
     #[error("lists and maps more than {MAX_DEPTH} deep")]
     Depth,
     #[error("there is no anchor &{0} before *{0}")]
@@ -63,6 +64,6 @@ pub(crate) enum Problem {
     KeyKind,
     #[error("{0} is not a number that JSON knows")]
     NotFinite(String),
-    #[error("{text:?} is not of the type !!{tag}")]
-    Tag { tag: String, text: String },
+    #[error("a value is not of the type !!{0} that stands before it")]
+    Tag(String),
 }

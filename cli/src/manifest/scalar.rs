@@ -95,7 +95,7 @@ fn meaning(text: &str, is_plain: bool, tag: Option<&str>) -> Result<Meaning, Pro
         // Only whether it looks like a date: kubectl keeps the text and refuses impossible dates.
         ("timestamp", Meaning::Text) if looks_like_a_date(text) => Ok(Meaning::Text),
         ("bool" | "int" | "float" | "null" | "timestamp", _) => {
-            Err(Problem::Tag { tag: wanted.to_owned(), text: text.to_owned() })
+            Err(Problem::Tag(wanted.to_owned()))
         }
         _ => Ok(Meaning::Text),
     }
@@ -166,7 +166,7 @@ fn decoded(text: String, tag: Option<&str>) -> Result<String, Problem> {
         return Ok(text);
     }
     let bytes = BASE64.decode(text.replace(['\r', '\n'], ""));
-    let bytes = bytes.map_err(|_| Problem::Tag { tag: "binary".to_owned(), text })?;
+    let bytes = bytes.map_err(|_| Problem::Tag("binary".to_owned()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

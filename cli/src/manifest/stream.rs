@@ -173,7 +173,7 @@ impl<'t> Parts<'t> {
             let after = after.trim();
             if !after.is_empty() && !after.starts_with('#') {
                 let line = self.line + lines(&rest[..end]);
-                let problem = Problem::Separator(after.chars().take(80).collect());
+                let problem = Problem::Separator;
                 self.at = self.text.len();
                 return Some(Err(ReadError { line, problem }));
             }

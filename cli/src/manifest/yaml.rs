@@ -136,7 +136,7 @@ impl<'t> Reader<'t> {
             EventData::Scalar { style: ScalarStyle::Plain, value, .. }
                 if self.brackets > 0 && value.contains('?') =>
             {
-                return Err(Problem::QuestionMark(value.clone()));
+                return Err(Problem::QuestionMark);
             }
             _ => {}
         }

@@ -240,17 +240,19 @@ fn confined(container: &Container<'_>, product: Product) -> Result<()> {
 
 /// Asks as a kubelet does, and leaves the answer unread.
 async fn send_a_probe() -> Result<TcpStream> {
-    let request = b"GET /readyz HTTP/1.1\r\nHost: pod\r\nUser-Agent: kube-probe/1.34\r\n\r\n";
+    let request = b"GET /readyz HTTP/1.1\r\nHost: pod\r\nUser-Agent: kube-probe/1.34\r\nConnection: close\r\n\r\n";
     let mut stream = TcpStream::connect(localhost(SIDECAR)).await?;
     stream.write_all(request).await?;
     Ok(stream)
 }
 
-/// A connection on which a probe waits for its answer. Those before it are told what is news.
+/// A connection on which a probe waits for its answer. Those before it are told what is news, and read
+/// it to its end: what a client has not read counts as not told.
 async fn hold_a_probe() -> Result<TcpStream> {
     for _ in 0..10 {
         let mut probe = send_a_probe().await?;
-        if timeout(Duration::from_millis(300), probe.read_u8()).await.is_err() {
+        let mut answer = Vec::new();
+        if timeout(Duration::from_millis(300), probe.read_to_end(&mut answer)).await.is_err() {
             return Ok(probe);
         }
     }
