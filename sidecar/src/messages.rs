@@ -204,34 +204,46 @@ fn remedy(args: &Args, failure: Failure) -> String {
 /// Where the operations half comes from.
 struct Half<'a> {
     args: &'a Args,
-    /// The command that creates the Secret, if it comes from one.
-    create: Option<String>,
+    /// The command that creates the Secret, or changes the one that is there; none if it comes from none.
+    apply: Option<String>,
 }
 
 impl<'a> Half<'a> {
     fn of(args: &'a Args) -> Self {
         let Args { secret, secret_key, namespace, .. } = args;
         let option = namespace.as_ref().map(|it| format!("-n {it} ")).unwrap_or_default();
-        let create = secret.as_ref().map(|secret| {
-            format!("kubectl create secret generic {secret} {option}--from-file={secret_key}=FILE")
+        let apply = secret.as_ref().map(|secret| {
+            format!(
+                "kubectl create secret generic {secret} {option}--from-file={secret_key}=FILE \
+                 --dry-run=client -o yaml | kubectl apply -f -"
+            )
         });
-        Self { args, create }
+        Self { args, apply }
     }
 
     fn correct(&self) -> String {
-        match &self.create {
-            Some(create) => {
-                format!("Correct it: {create} --dry-run=client -o yaml | kubectl apply -f -. ")
-            }
+        match &self.apply {
+            Some(apply) => format!("Correct it: {apply}. "),
             None => "Correct it where the file comes from. ".into(),
         }
     }
 
     fn remedy(&self, error: HalfError) -> String {
-        match (error, &self.create) {
-            (HalfError::Missing, Some(create)) => format!(
-                "Create it: {create}; the pod has it within about a minute, without a restart. "
-            ),
+        match (error, &self.apply) {
+            (HalfError::Missing, Some(apply)) => {
+                let key = &self.args.secret_key;
+                let typo = if *key == Args::default().secret_key {
+                    String::new()
+                } else {
+                    format!(
+                        "If {key} is a typo: correct the annotation secret-handshake/secret-key. "
+                    )
+                };
+                format!(
+                    "Create it: {apply}; the pod has it within about a minute, without a restart. \
+                     {typo}"
+                )
+            }
             (HalfError::Missing, None) => {
                 "Have it brought there: it is used as soon as it is there, without a restart. "
                     .into()

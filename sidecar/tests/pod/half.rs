@@ -34,9 +34,11 @@ async fn a_missing_half_is_waited_for() {
     });
     fs::remove_file(&pod.half).unwrap();
     pod.legacy.listen().unwrap();
-    let create =
-        "Create it: kubectl create secret generic secret-handshake -n demo --from-file=half=FILE";
+    // It works for a Secret that is there without the key, too.
+    let create = "Create it: kubectl create secret generic secret-handshake -n demo \
+                  --from-file=half=FILE --dry-run=client -o yaml | kubectl apply -f -; ";
     pod.sidecar.log.until(create).await;
+    assert_eq!(pod.sidecar.log.count("typo"), 0, "the key is the default");
     assert_eq!(pod.legacy.counts().of("GET /internal/key"), 0, "the key is not asked for in vain");
     let readyz = pod.sidecar.get("/readyz").await;
     assert!(readyz.contains("the operations half is missing"), "{readyz}");
@@ -45,6 +47,17 @@ async fn a_missing_half_is_waited_for() {
     fs::write(&pod.half, HALF).unwrap();
     pod.ready().await;
     assert_eq!(pod.legacy.counts().secrets(), 1);
+}
+
+#[tokio::test]
+async fn a_missing_key_that_somebody_chose_may_be_a_typo() {
+    let pod = Pod::reserve(Config::default(), |args| {
+        args.half_file = "/nonexistent/half".into();
+        args.secret = Some("secret-handshake".into());
+        args.secret_key = "hlaf".into();
+    });
+    let says = "If hlaf is a typo: correct the annotation secret-handshake/secret-key. ";
+    pod.sidecar.log.until(says).await;
 }
 
 #[tokio::test]
