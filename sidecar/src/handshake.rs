@@ -41,6 +41,8 @@ pub struct Timing {
     pub beside_watch: Duration,
     /// The least time between two equal lines in the log.
     pub remind: Duration,
+    /// How long nothing may listen before the log warns of it.
+    pub warn_after: Duration,
 }
 
 impl Default for Timing {
@@ -54,6 +56,7 @@ impl Default for Timing {
             idle_check_min: Duration::from_secs(5),
             beside_watch: Duration::from_secs(2),
             remind: Duration::from_secs(10),
+            warn_after: Duration::from_secs(30),
         }
     }
 }

@@ -14,6 +14,9 @@ use crate::secret::HalfError;
 /// A wait that is not worth mentioning.
 const SHORT: Duration = Duration::from_millis(10);
 
+const LISTENS_ELSEWHERE: &str = ". Look at Legacy's log; if it listens on another port, set the \
+    annotation secret-handshake/port (without Kubernetes: --legacy-port)";
+
 /// A line of the log. The event is a fixed word for machines.
 pub(crate) struct Line {
     pub(crate) level: Level,
@@ -56,10 +59,14 @@ pub(crate) fn report(args: &Args, address: SocketAddr, report: Report) -> Line {
             info("waiting", format!("waiting for Legacy to listen on {both}"))
         }
         Report::Waiting(waited) => {
+            let long = waited >= args.timing.warn_after;
+            let (level, remedy) =
+                if long { (Level::Warn, LISTENS_ELSEWHERE) } else { (Level::Info, "") };
             let waited = Readable(waited);
-            let message =
-                format!("still waiting for Legacy to listen on port {port}, for {waited} now");
-            info("waiting", message)
+            let message = format!(
+                "still waiting for Legacy to listen on port {port}, for {waited} now{remedy}"
+            );
+            Line { level, event: "waiting", message }
         }
         Report::Listening(waited) if waited < SHORT => {
             info("listening", format!("Legacy listens on {address}"))

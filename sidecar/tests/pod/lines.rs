@@ -60,6 +60,21 @@ async fn the_same_wait_is_not_told_more_often_than_once_in_a_while() {
 }
 
 #[tokio::test]
+async fn a_long_wait_is_a_warning_that_says_what_to_do() {
+    let pod = Pod::reserve(Config::default(), |args| {
+        args.timing.remind = Duration::from_millis(1200);
+        args.timing.warn_after = Duration::from_millis(2000);
+    });
+    let (log, port) = (&pod.sidecar.log, pod.legacy.port());
+    log.until(" now. Look at Legacy's log; if it listens on another port, set the annotation ")
+        .await;
+    let waiting = format!("still waiting for Legacy to listen on port {port}, for ");
+    assert_eq!(log.count(&format!("INFO  {waiting}")), 1, "{}", log.text());
+    assert_eq!(log.count(&format!("WARN  {waiting}")), 1, "{}", log.text());
+    assert_eq!(log.count("secret-handshake/port"), 1, "{}", log.text());
+}
+
+#[tokio::test]
 async fn the_same_failure_is_told_once_unless_everything_is_wanted() {
     for (level, repeats) in [(Level::Info, false), (Level::Debug, true)] {
         let pod = Pod::reserve(Config::default(), |args| {
