@@ -46,8 +46,9 @@ pub(crate) fn stopped() -> Line {
 pub(crate) fn half(args: &Args, error: HalfError) -> Line {
     let failure = Failure::Half(error);
     let remedy = remedy(args, failure);
-    let message = format!("{failure}. {remedy}It is needed as soon as Legacy listens");
-    Line { level: Level::Error, event: "half", message }
+    let message =
+        format!("{failure}. {remedy}Legacy does not listen yet; the half is needed when it does");
+    Line { level: Level::Warn, event: "half", message }
 }
 
 /// `address` is where Legacy listens, or listened last.
@@ -251,10 +252,7 @@ impl<'a> Half<'a> {
                      {typo}"
                 )
             }
-            (HalfError::Missing, None) => {
-                "Have it brought there: it is used as soon as it is there, without a restart. "
-                    .into()
-            }
+            (HalfError::Missing, None) => "Put the file there; no restart is needed. ".into(),
             (HalfError::Empty | HalfError::TooLarge, _) => self.correct(),
             (HalfError::NotAFile, Some(_)) => {
                 "Mount the Secret's key as a file: items with this key and a path. ".into()
