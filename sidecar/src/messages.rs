@@ -110,8 +110,12 @@ pub(crate) fn report(args: &Args, address: SocketAddr, report: Report) -> Line {
                 | Failure::Request(RequestError { cause: Cause::WrongHalf, .. }) => Level::Error,
                 _ => Level::Warn,
             };
-            let (remedy, retry_in) = (remedy(args, failure), Readable(retry_in));
-            let message = format!("{failure}. {remedy}Next attempt in {retry_in}");
+            let next = match repeated {
+                true => format!("Next attempt in {}", Readable(retry_in)),
+                // The first of many pauses would tell nothing.
+                false => format!("Retrying; said again about every {:?}", args.timing.remind),
+            };
+            let message = format!("{failure}. {}{next}", remedy(args, failure));
             Line { level, event: "failed", message }
         }
         Report::Lost(loss) => {

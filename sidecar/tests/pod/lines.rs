@@ -84,8 +84,11 @@ async fn the_same_failure_is_told_once_unless_everything_is_wanted() {
         std::fs::remove_file(&pod.half).unwrap();
         pod.legacy.listen().unwrap();
         pod.sidecar.until("/metrics", |metrics| metrics.contains("{outcome=\"no_half\"} 4")).await;
-        assert_eq!(pod.sidecar.log.count("is missing") > 1, repeats, "{}", pod.sidecar.log.text());
-        assert_eq!(pod.sidecar.log.count("ERROR"), 1);
+        let log = &pod.sidecar.log;
+        assert_eq!(log.count("is missing") > 1, repeats, "{}", log.text());
+        assert_eq!(log.count("ERROR"), 1);
+        assert_eq!(log.count("Retrying; said again about every 10s"), 1, "{}", log.text());
+        assert_eq!(log.count("Next attempt in ") > 0, repeats, "{}", log.text());
     }
 }
 
