@@ -167,9 +167,12 @@ pub(crate) fn readiness(
 impl Display for Trace {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect { address, accepted, took } => {
-                let became = if *accepted { "accepted" } else { "not accepted" };
-                write!(out, "connect to {address}: {became}, in {}", Readable(*took))
+            Self::Connect { accepted: Some(address), took, .. } => {
+                write!(out, "connect to {address}: accepted, in {}", Readable(*took))
+            }
+            Self::Connect { port, accepted: None, took } => {
+                let both = format!("127.0.0.1:{port} and [::1]:{port}");
+                write!(out, "connect to {both}: not accepted, in {}", Readable(*took))
             }
             Self::Request { request, status: Some(status), took } => {
                 write!(out, "{request}: status {}, in {}", status.as_u16(), Readable(*took))
