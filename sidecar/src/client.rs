@@ -67,8 +67,8 @@ impl fmt::Display for Request {
 /// What `GET /` says about Legacy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// A status of 200 to 499 and a body other than `Uninitialized`.
-    Initialised,
+    /// This status, of 200 to 499, and a body other than `Uninitialized`.
+    Initialised(u16),
     /// The body `Uninitialized`, whatever the status.
     Uninitialised,
     /// Any other answer: it may be either.
@@ -182,7 +182,7 @@ impl Client {
     /// Asks `/` whether Legacy is initialised. Of the body it reads no more than it takes to tell.
     pub(crate) async fn check(&self) -> Result<Check, RequestError> {
         let checked = self.ask(Request::Check, None, async |mut answer| {
-            let serves = (200..500).contains(&answer.status().as_u16());
+            let status = answer.status().as_u16();
             let mut body = Vec::new();
             let says_uninitialized = loop {
                 match answer.chunk().await? {
@@ -195,7 +195,7 @@ impl Client {
             };
             Ok(match says_uninitialized {
                 true => Check::Uninitialised,
-                false if serves => Check::Initialised,
+                false if (200..500).contains(&status) => Check::Initialised(status),
                 false => Check::Unclear,
             })
         });

@@ -14,8 +14,8 @@ use crate::secret::HalfError;
 /// A wait that is not worth mentioning.
 const SHORT: Duration = Duration::from_millis(10);
 
-const LISTENS_ELSEWHERE: &str = ". Look at Legacy's log; if it listens on another port, set the \
-    annotation secret-handshake/port (without Kubernetes: --legacy-port)";
+const PORT_SETTING: &str =
+    "the annotation secret-handshake/port (without Kubernetes: --legacy-port)";
 
 /// A line of the log. The event is a fixed word for machines.
 pub(crate) struct Line {
@@ -26,6 +26,10 @@ pub(crate) struct Line {
 
 fn info(event: &'static str, message: impl Into<String>) -> Line {
     Line { level: Level::Info, event, message: message.into() }
+}
+
+fn warn(event: &'static str, message: String) -> Line {
+    Line { level: Level::Warn, event, message }
 }
 
 pub(crate) fn started(args: &Args, status: SocketAddr) -> Line {
@@ -46,9 +50,8 @@ pub(crate) fn stopped() -> Line {
 pub(crate) fn half(args: &Args, error: HalfError) -> Line {
     let failure = Failure::Half(error);
     let remedy = remedy(args, failure);
-    let message =
-        format!("{failure}. {remedy}Legacy does not listen yet; the half is needed when it does");
-    Line { level: Level::Warn, event: "half", message }
+    let when = "Legacy does not listen yet; the half is needed when it does";
+    warn("half", format!("{failure}. {remedy}{when}"))
 }
 
 /// `address` is where Legacy listens, or listened last.
@@ -60,14 +63,14 @@ pub(crate) fn report(args: &Args, address: SocketAddr, report: Report) -> Line {
             info("waiting", format!("waiting for Legacy to listen on {both}"))
         }
         Report::Waiting(waited) => {
-            let long = waited >= args.timing.warn_after;
-            let (level, remedy) =
-                if long { (Level::Warn, LISTENS_ELSEWHERE) } else { (Level::Info, "") };
-            let waited = Readable(waited);
-            let message = format!(
-                "still waiting for Legacy to listen on port {port}, for {waited} now{remedy}"
-            );
-            Line { level, event: "waiting", message }
+            let (early, waited) = (waited < args.timing.warn_after, Readable(waited));
+            let message =
+                format!("still waiting for Legacy to listen on port {port}, for {waited} now");
+            if early {
+                return info("waiting", message);
+            }
+            let remedy = "Look at Legacy's log; if it listens on another port, set";
+            warn("waiting", format!("{message}. {remedy} {PORT_SETTING}"))
         }
         Report::Listening(waited) if waited < SHORT => {
             info("listening", format!("Legacy listens on {address}"))
@@ -94,13 +97,17 @@ pub(crate) fn report(args: &Args, address: SocketAddr, report: Report) -> Line {
             };
             info("accepted", format!("Legacy {answer}, in {}", Readable(took)))
         }
-        Report::Initialised(answer, waited) => {
-            let already = if answer.is_none() { " already, nothing was sent" } else { "" };
-            let waited = Readable(waited);
-            let message = format!(
-                "Legacy is initialised{already}; ready after {waited}, idling until it restarts"
-            );
-            info("initialised", message)
+        Report::Initialised(_, waited) => {
+            info("initialised", format!("Legacy is initialised; {}", ready(waited)))
+        }
+        Report::AlreadyInitialised(status, waited) => {
+            let ready = ready(waited);
+            let message = format!("Legacy is initialised already, nothing was sent; {ready}");
+            if (200..300).contains(&status) {
+                return info("initialised", message);
+            }
+            let remedy = format!("If this is not Legacy, set {PORT_SETTING}");
+            warn("initialised", format!("{message}. GET / has status {status}. {remedy}"))
         }
         Report::Failed { failure, retry_in, repeated } => {
             let level = match failure {
@@ -110,10 +117,10 @@ pub(crate) fn report(args: &Args, address: SocketAddr, report: Report) -> Line {
                 | Failure::Request(RequestError { cause: Cause::WrongHalf, .. }) => Level::Error,
                 _ => Level::Warn,
             };
-            let next = match repeated {
-                true => format!("Next attempt in {}", Readable(retry_in)),
-                // The first of many pauses would tell nothing.
-                false => format!("Retrying; said again about every {:?}", args.timing.remind),
+            let next = if repeated {
+                format!("Next attempt in {}", Readable(retry_in))
+            } else {
+                format!("Retrying; said again about every {:?}", args.timing.remind)
             };
             let message = format!("{failure}. {}{next}", remedy(args, failure));
             Line { level, event: "failed", message }
@@ -126,8 +133,7 @@ pub(crate) fn report(args: &Args, address: SocketAddr, report: Report) -> Line {
                 Loss::Uninitialised => "Legacy is uninitialised again. Doing the handshake again",
                 Loss::Silent => "Legacy listens, but does not answer any more. Checking again",
             };
-            let message = format!("{message}; not ready");
-            Line { level: Level::Warn, event: "lost", message }
+            warn("lost", format!("{message}; not ready"))
         }
         Report::WatchGivenUp => {
             let every = Readable(args.timing.idle_check_min);
@@ -137,6 +143,10 @@ pub(crate) fn report(args: &Args, address: SocketAddr, report: Report) -> Line {
             info("polling", message)
         }
     }
+}
+
+fn ready(waited: Duration) -> String {
+    format!("ready after {}, idling until it restarts", Readable(waited))
 }
 
 /// Where the handshake stands, for those who ask `/readyz`. `failure` is the last one, if Legacy was not
@@ -198,18 +208,15 @@ fn remedy(args: &Args, failure: Failure) -> String {
     match error.cause {
         Cause::WrongHalf => {
             let from = Half::of(args);
-            let correct = from.correct();
-            format!(
-                "The operations half is not the one this Legacy expects; it is {from}. {correct}"
-            )
+            let not = "The operations half is not the one this Legacy expects";
+            format!("{not}; it is {from}. {}", from.correct())
         }
         Cause::Status(500) if error.request == Request::Secret => {
             "Legacy could not read the secret. ".into()
         }
         Cause::Silent(_) | Cause::Broken => "Legacy may still be starting. ".into(),
         Cause::NotHttp | Cause::Key(_) | Cause::Status(_) => format!(
-            "Is it Legacy that listens on port {}? Another port is chosen with the annotation \
-             secret-handshake/port. ",
+            "Is it Legacy that listens on port {}? Another port is chosen with {PORT_SETTING}. ",
             args.legacy_port
         ),
         Cause::Refused => String::new(),
@@ -246,18 +253,12 @@ impl<'a> Half<'a> {
     fn remedy(&self, error: HalfError) -> String {
         match (error, &self.apply) {
             (HalfError::Missing, Some(apply)) => {
-                let key = &self.args.secret_key;
-                let typo = if *key == Args::default().secret_key {
-                    String::new()
-                } else {
-                    format!(
-                        "If {key} is a typo: correct the annotation secret-handshake/secret-key. "
-                    )
-                };
-                format!(
-                    "Create it: {apply}; the pod has it within about a minute, without a restart. \
-                     {typo}"
-                )
+                let when = "the pod has it within about a minute, without a restart";
+                let chosen = self.args.secret_key != Args::default().secret_key;
+                let typo =
+                    "If the key is a typo, correct the annotation secret-handshake/secret-key. ";
+                let typo = if chosen { typo } else { "" };
+                format!("Create it: {apply}; {when}. {typo}")
             }
             (HalfError::Missing, None) => "Put the file there; no restart is needed. ".into(),
             (HalfError::Empty | HalfError::TooLarge, _) => self.correct(),

@@ -36,7 +36,7 @@ async fn a_missing_half_is_waited_for() {
     pod.legacy.listen().unwrap();
     // It works for a Secret that is there without the key, too.
     let create = "Create it: kubectl create secret generic secret-handshake -n demo \
-                  --from-file=half=FILE --dry-run=client -o yaml | kubectl apply -f -; ";
+                  --from-file=half=FILE --dry-run=client -o yaml | kubectl apply -f -; the pod has it ";
     pod.sidecar.log.until(create).await;
     assert_eq!(pod.sidecar.log.count("typo"), 0, "the key is the default");
     assert_eq!(pod.legacy.counts().of("GET /internal/key"), 0, "the key is not asked for in vain");
@@ -56,7 +56,7 @@ async fn a_missing_key_that_somebody_chose_may_be_a_typo() {
         args.secret = Some("secret-handshake".into());
         args.secret_key = "hlaf".into();
     });
-    let says = "If hlaf is a typo: correct the annotation secret-handshake/secret-key. ";
+    let says = "If the key is a typo, correct the annotation secret-handshake/secret-key. ";
     pod.sidecar.log.until(says).await;
 }
 
