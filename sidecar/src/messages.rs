@@ -49,9 +49,8 @@ pub(crate) fn stopped() -> Line {
 /// The half can't be used, while there is still time to see to it.
 pub(crate) fn half(args: &Args, error: HalfError) -> Line {
     let failure = Failure::Half(error);
-    let remedy = remedy(args, failure);
     let when = "Legacy does not listen yet; the half is needed when it does";
-    warn("half", format!("{failure}. {remedy}{when}"))
+    warn("half", format!("{failure}. {}{when}", remedy(args, failure)))
 }
 
 /// `address` is where Legacy listens, or listened last.
@@ -106,8 +105,9 @@ pub(crate) fn report(args: &Args, address: SocketAddr, report: Report) -> Line {
             if (200..300).contains(&status) {
                 return info("initialised", message);
             }
+            let answered = format!("GET / was answered with status {status}");
             let remedy = format!("If this is not Legacy, set {PORT_SETTING}");
-            warn("initialised", format!("{message}. GET / has status {status}. {remedy}"))
+            warn("initialised", format!("{message}. {answered}. {remedy}"))
         }
         Report::Failed { failure, retry_in, repeated } => {
             let level = match failure {
