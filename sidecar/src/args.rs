@@ -31,7 +31,7 @@ The sidecar's own port:
   --listen ADDRESS        where /readyz, /livez and /metrics are served: :PORT for all addresses,
                           ADDRESS:PORT or [ADDRESS]:PORT (default :13300)
   --hold TIME             how long a kubelet waits at /readyz as long as the answer is the one that it
-                          has; keep it under the probe's timeoutSeconds (default 4s)
+                          has; at most 4s, as the probe in the pod times out after 5s (default 4s)
 
 Log, on stdout:
   --log-level LEVEL       error, warn, info or debug (default info)
@@ -45,6 +45,9 @@ Exit codes: 0 ended by SIGTERM or SIGINT; 1 the port cannot be used; 2 wrong usa
 ";
 
 const VERSION: &str = concat!("secret-handshake sidecar ", env!("CARGO_PKG_VERSION"), "\n");
+
+/// The probe that is injected has a `timeoutSeconds` of 5: one that is held longer fails.
+const HOLD_MAX: Duration = Duration::from_secs(4);
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +98,7 @@ impl Default for Args {
             secret_key: "half".into(),
             namespace: None,
             listen: Address::All(13300),
-            hold: Duration::from_secs(4),
+            hold: HOLD_MAX,
             log_level: Level::Info,
             log_format: Format::Text,
             timing: Timing::default(),
@@ -144,7 +147,7 @@ impl Args {
         I: IntoIterator,
         I::Item: Into<OsString>,
     {
-        const TIME: &str = "a time, like 500ms, 4s or 1m";
+        const HOLD: &str = "a time like 500ms, at most 4s: the probe in the pod times out after 5s";
         const NAME: &str = "a name: letters, digits, '-', '_' and '.', at most 253 of them";
         let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
         let mut parser = Parser::from_args(arguments);
@@ -186,7 +189,10 @@ impl Args {
                     let allowed = ":PORT, ADDRESS:PORT or [ADDRESS]:PORT";
                     args.listen = value(parser, &flag, allowed, |value| value.parse().ok())?;
                 }
-                "--hold" => args.hold = value(parser, &flag, TIME, time)?,
+                "--hold" => {
+                    let most = |value: &str| time(value).filter(|time| *time <= HOLD_MAX);
+                    args.hold = value(parser, &flag, HOLD, most)?;
+                }
                 "--log-level" => {
                     args.log_level =
                         value(parser, &flag, "error, warn, info or debug", Level::named)?;

@@ -67,8 +67,8 @@ impl fmt::Display for Request {
 /// What `GET /` says about Legacy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// A status of 200 to 499 and a body other than `Uninitialized`.
-    Initialised,
+    /// This status, of 200 to 499, and a body other than `Uninitialized`.
+    Initialised(u16),
     /// The body `Uninitialized`, whatever the status.
     Uninitialised,
     /// Any other answer: it may be either.
@@ -125,8 +125,8 @@ pub enum Cause {
 /// What was tried, for the log at its level `debug`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Trace {
-    /// A bare connect.
-    Connect { address: SocketAddr, accepted: bool, took: Duration },
+    /// A bare connect to this port of both addresses, or to the first that accepts.
+    Connect { port: u16, accepted: Option<SocketAddr>, took: Duration },
     /// A request; without a status there was no answer.
     Request { request: Request, status: Option<StatusCode>, took: Duration },
 }
@@ -166,24 +166,23 @@ impl Client {
 
     /// Whether anything listens, on IPv4 or else on IPv6; later requests go there.
     pub(crate) async fn connect(&mut self) -> bool {
-        for ip in LOCALHOST {
-            let address = SocketAddr::new(ip, self.address.port());
-            let began = Instant::now();
-            let connected = timeout(self.limit, TcpStream::connect(address)).await;
-            let accepted = matches!(connected, Ok(Ok(_)));
-            (self.trace)(Trace::Connect { address, accepted, took: began.elapsed() });
-            if accepted {
+        let (port, began) = (self.address.port(), Instant::now());
+        let mut accepted = None;
+        for address in LOCALHOST.map(|ip| SocketAddr::new(ip, port)) {
+            if let Ok(Ok(_)) = timeout(self.limit, TcpStream::connect(address)).await {
                 self.address = address;
-                return true;
+                accepted = Some(address);
+                break;
             }
         }
-        false
+        (self.trace)(Trace::Connect { port, accepted, took: began.elapsed() });
+        accepted.is_some()
     }
 
     /// Asks `/` whether Legacy is initialised. Of the body it reads no more than it takes to tell.
     pub(crate) async fn check(&self) -> Result<Check, RequestError> {
         let checked = self.ask(Request::Check, None, async |mut answer| {
-            let serves = (200..500).contains(&answer.status().as_u16());
+            let status = answer.status().as_u16();
             let mut body = Vec::new();
             let says_uninitialized = loop {
                 match answer.chunk().await? {
@@ -196,7 +195,7 @@ impl Client {
             };
             Ok(match says_uninitialized {
                 true => Check::Uninitialised,
-                false if serves => Check::Initialised,
+                false if (200..500).contains(&status) => Check::Initialised(status),
                 false => Check::Unclear,
             })
         });

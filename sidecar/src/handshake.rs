@@ -41,6 +41,8 @@ pub struct Timing {
     pub beside_watch: Duration,
     /// The least time between two equal lines in the log.
     pub remind: Duration,
+    /// How long nothing may listen before the log warns of it.
+    pub warn_after: Duration,
 }
 
 impl Default for Timing {
@@ -54,6 +56,7 @@ impl Default for Timing {
             idle_check_min: Duration::from_secs(5),
             beside_watch: Duration::from_secs(2),
             remind: Duration::from_secs(10),
+            warn_after: Duration::from_secs(30),
         }
     }
 }
@@ -219,9 +222,10 @@ pub enum Report {
     Needed(Check),
     /// Legacy took the secret; the attempt took so long.
     Accepted(Answer, Duration),
-    /// Legacy is initialised, after so long, waiting included. Without an answer it was initialised
-    /// already, and nothing was sent.
-    Initialised(Option<Answer>, Duration),
+    /// Legacy is initialised, after so long, waiting included.
+    Initialised(Answer, Duration),
+    /// The same, with nothing sent: `/` was answered with this status.
+    AlreadyInitialised(u16, Duration),
     /// An attempt failed.
     Failed {
         /// Why.
@@ -339,8 +343,9 @@ impl Handshake {
                 self.state = State::Waiting;
                 Action::Connect.into()
             }
-            (State::Checking, Event::Checked(Ok(Check::Initialised))) => {
-                self.initialised(None, now)
+            (State::Checking, Event::Checked(Ok(Check::Initialised(status)))) => {
+                let waited = now.saturating_sub(self.attempts.since);
+                self.initialised(Report::AlreadyInitialised(status, waited))
             }
             // One that is silent too: a Legacy whose pages are slow answers the secret all the same, and
             // 204 tells that it was initialised.
@@ -424,12 +429,13 @@ impl Handshake {
         now: Duration,
         jitter: f64,
     ) -> Next {
+        let initialised = Report::Initialised(answer, now.saturating_sub(self.attempts.since));
         match checked {
-            Ok(Check::Initialised) => self.initialised(Some(answer), now),
+            Ok(Check::Initialised(_)) => self.initialised(initialised),
             // 204 is Legacy's word that it was initialised before. If its `/` is slow, or fails for
             // reasons of its own, that is no reason to keep callers away.
             Ok(Check::Unclear | Check::Silent) if answer == Answer::AlreadyDone => {
-                self.initialised(Some(answer), now)
+                self.initialised(initialised)
             }
             Err(error) if error.cause == Cause::Refused => self.refused(now, jitter),
             _ if now < until => Action::Sleep(self.timing.verify_every).into(),
@@ -437,8 +443,7 @@ impl Handshake {
         }
     }
 
-    fn initialised(&mut self, answer: Option<Answer>, now: Duration) -> Next {
-        let waited = now.saturating_sub(self.attempts.since);
+    fn initialised(&mut self, report: Report) -> Next {
         self.last_logged = LastLogged::default();
         let action = if self.serves_one_at_a_time {
             self.state = State::Idle(Idle::new(Watch::GivenUp));
@@ -447,7 +452,7 @@ impl Handshake {
             self.state = State::Idle(Idle::new(Watch::Opening));
             Action::Watch
         };
-        action.reporting(Report::Initialised(answer, waited))
+        action.reporting(report)
     }
 
     fn idling(&mut self, idle: Idle, event: Event, now: Duration, jitter: f64) -> Next {
@@ -481,7 +486,7 @@ impl Handshake {
                 _ => Action::Check.into(),
             },
             Event::Slept => Action::Check.into(),
-            Event::Checked(Ok(Check::Initialised)) => {
+            Event::Checked(Ok(Check::Initialised(_))) => {
                 let false_alarm = idle.not_before.is_some() || idle.watch == Watch::Ended;
                 let not_before = false_alarm.then_some(now + self.timing.idle_check_min);
                 self.state = State::Idle(Idle { not_before, unanswered: 0, ..idle });

@@ -14,6 +14,9 @@ use crate::secret::HalfError;
 /// A wait that is not worth mentioning.
 const SHORT: Duration = Duration::from_millis(10);
 
+const PORT_SETTING: &str =
+    "the annotation secret-handshake/port (without Kubernetes: --legacy-port)";
+
 /// A line of the log. The event is a fixed word for machines.
 pub(crate) struct Line {
     pub(crate) level: Level,
@@ -23,6 +26,10 @@ pub(crate) struct Line {
 
 fn info(event: &'static str, message: impl Into<String>) -> Line {
     Line { level: Level::Info, event, message: message.into() }
+}
+
+fn warn(event: &'static str, message: String) -> Line {
+    Line { level: Level::Warn, event, message }
 }
 
 pub(crate) fn started(args: &Args, status: SocketAddr) -> Line {
@@ -42,9 +49,8 @@ pub(crate) fn stopped() -> Line {
 /// The half can't be used, while there is still time to see to it.
 pub(crate) fn half(args: &Args, error: HalfError) -> Line {
     let failure = Failure::Half(error);
-    let remedy = remedy(args, failure);
-    let message = format!("{failure}. {remedy}It is needed as soon as Legacy listens");
-    Line { level: Level::Error, event: "half", message }
+    let when = "Legacy does not listen yet; the half is needed when it does";
+    warn("half", format!("{failure}. {}{when}", remedy(args, failure)))
 }
 
 /// `address` is where Legacy listens, or listened last.
@@ -56,10 +62,14 @@ pub(crate) fn report(args: &Args, address: SocketAddr, report: Report) -> Line {
             info("waiting", format!("waiting for Legacy to listen on {both}"))
         }
         Report::Waiting(waited) => {
-            let waited = Readable(waited);
+            let (early, waited) = (waited < args.timing.warn_after, Readable(waited));
             let message =
                 format!("still waiting for Legacy to listen on port {port}, for {waited} now");
-            info("waiting", message)
+            if early {
+                return info("waiting", message);
+            }
+            let remedy = "Look at Legacy's log; if it listens on another port, set";
+            warn("waiting", format!("{message}. {remedy} {PORT_SETTING}"))
         }
         Report::Listening(waited) if waited < SHORT => {
             info("listening", format!("Legacy listens on {address}"))
@@ -86,13 +96,18 @@ pub(crate) fn report(args: &Args, address: SocketAddr, report: Report) -> Line {
             };
             info("accepted", format!("Legacy {answer}, in {}", Readable(took)))
         }
-        Report::Initialised(answer, waited) => {
-            let already = if answer.is_none() { " already, nothing was sent" } else { "" };
-            let waited = Readable(waited);
-            let message = format!(
-                "Legacy is initialised{already}; ready after {waited}, idling until it restarts"
-            );
-            info("initialised", message)
+        Report::Initialised(_, waited) => {
+            info("initialised", format!("Legacy is initialised; {}", ready(waited)))
+        }
+        Report::AlreadyInitialised(status, waited) => {
+            let ready = ready(waited);
+            let message = format!("Legacy is initialised already, nothing was sent; {ready}");
+            if (200..300).contains(&status) {
+                return info("initialised", message);
+            }
+            let answered = format!("GET / was answered with status {status}");
+            let remedy = format!("If this is not Legacy, set {PORT_SETTING}");
+            warn("initialised", format!("{message}. {answered}. {remedy}"))
         }
         Report::Failed { failure, retry_in, repeated } => {
             let level = match failure {
@@ -102,8 +117,12 @@ pub(crate) fn report(args: &Args, address: SocketAddr, report: Report) -> Line {
                 | Failure::Request(RequestError { cause: Cause::WrongHalf, .. }) => Level::Error,
                 _ => Level::Warn,
             };
-            let (remedy, retry_in) = (remedy(args, failure), Readable(retry_in));
-            let message = format!("{failure}. {remedy}Next attempt in {retry_in}");
+            let next = if repeated {
+                format!("Next attempt in {}", Readable(retry_in))
+            } else {
+                format!("Retrying; said again about every {:?}", args.timing.remind)
+            };
+            let message = format!("{failure}. {}{next}", remedy(args, failure));
             Line { level, event: "failed", message }
         }
         Report::Lost(loss) => {
@@ -114,8 +133,7 @@ pub(crate) fn report(args: &Args, address: SocketAddr, report: Report) -> Line {
                 Loss::Uninitialised => "Legacy is uninitialised again. Doing the handshake again",
                 Loss::Silent => "Legacy listens, but does not answer any more. Checking again",
             };
-            let message = format!("{message}; not ready");
-            Line { level: Level::Warn, event: "lost", message }
+            warn("lost", format!("{message}; not ready"))
         }
         Report::WatchGivenUp => {
             let every = Readable(args.timing.idle_check_min);
@@ -125,6 +143,10 @@ pub(crate) fn report(args: &Args, address: SocketAddr, report: Report) -> Line {
             info("polling", message)
         }
     }
+}
+
+fn ready(waited: Duration) -> String {
+    format!("ready after {}, idling until it restarts", Readable(waited))
 }
 
 /// Where the handshake stands, for those who ask `/readyz`. `failure` is the last one, if Legacy was not
@@ -155,9 +177,12 @@ pub(crate) fn readiness(
 impl Display for Trace {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect { address, accepted, took } => {
-                let became = if *accepted { "accepted" } else { "not accepted" };
-                write!(out, "connect to {address}: {became}, in {}", Readable(*took))
+            Self::Connect { accepted: Some(address), took, .. } => {
+                write!(out, "connect to {address}: accepted, in {}", Readable(*took))
+            }
+            Self::Connect { port, accepted: None, took } => {
+                let both = format!("127.0.0.1:{port} and [::1]:{port}");
+                write!(out, "connect to {both}: not accepted, in {}", Readable(*took))
             }
             Self::Request { request, status: Some(status), took } => {
                 write!(out, "{request}: status {}, in {}", status.as_u16(), Readable(*took))
@@ -183,18 +208,15 @@ fn remedy(args: &Args, failure: Failure) -> String {
     match error.cause {
         Cause::WrongHalf => {
             let from = Half::of(args);
-            let correct = from.correct();
-            format!(
-                "The operations half is not the one this Legacy expects; it is {from}. {correct}"
-            )
+            let not = "The operations half is not the one this Legacy expects";
+            format!("{not}; it is {from}. {}", from.correct())
         }
         Cause::Status(500) if error.request == Request::Secret => {
             "Legacy could not read the secret. ".into()
         }
         Cause::Silent(_) | Cause::Broken => "Legacy may still be starting. ".into(),
         Cause::NotHttp | Cause::Key(_) | Cause::Status(_) => format!(
-            "Is it Legacy that listens on port {}? Another port is chosen with the annotation \
-             secret-handshake/port. ",
+            "Is it Legacy that listens on port {}? Another port is chosen with {PORT_SETTING}. ",
             args.legacy_port
         ),
         Cause::Refused => String::new(),
@@ -204,38 +226,41 @@ fn remedy(args: &Args, failure: Failure) -> String {
 /// Where the operations half comes from.
 struct Half<'a> {
     args: &'a Args,
-    /// The command that creates the Secret, if it comes from one.
-    create: Option<String>,
+    /// The command that creates the Secret, or changes the one that is there; none if it comes from none.
+    apply: Option<String>,
 }
 
 impl<'a> Half<'a> {
     fn of(args: &'a Args) -> Self {
         let Args { secret, secret_key, namespace, .. } = args;
         let option = namespace.as_ref().map(|it| format!("-n {it} ")).unwrap_or_default();
-        let create = secret.as_ref().map(|secret| {
-            format!("kubectl create secret generic {secret} {option}--from-file={secret_key}=FILE")
+        let apply = secret.as_ref().map(|secret| {
+            format!(
+                "kubectl create secret generic {secret} {option}--from-file={secret_key}=FILE \
+                 --dry-run=client -o yaml | kubectl apply -f -"
+            )
         });
-        Self { args, create }
+        Self { args, apply }
     }
 
     fn correct(&self) -> String {
-        match &self.create {
-            Some(create) => {
-                format!("Correct it: {create} --dry-run=client -o yaml | kubectl apply -f -. ")
-            }
+        match &self.apply {
+            Some(apply) => format!("Correct it: {apply}. "),
             None => "Correct it where the file comes from. ".into(),
         }
     }
 
     fn remedy(&self, error: HalfError) -> String {
-        match (error, &self.create) {
-            (HalfError::Missing, Some(create)) => format!(
-                "Create it: {create}; the pod has it within about a minute, without a restart. "
-            ),
-            (HalfError::Missing, None) => {
-                "Have it brought there: it is used as soon as it is there, without a restart. "
-                    .into()
+        match (error, &self.apply) {
+            (HalfError::Missing, Some(apply)) => {
+                let when = "the pod has it within about a minute, without a restart";
+                let chosen = self.args.secret_key != Args::default().secret_key;
+                let typo =
+                    "If the key is a typo, correct the annotation secret-handshake/secret-key. ";
+                let typo = if chosen { typo } else { "" };
+                format!("Create it: {apply}; {when}. {typo}")
             }
+            (HalfError::Missing, None) => "Put the file there; no restart is needed. ".into(),
             (HalfError::Empty | HalfError::TooLarge, _) => self.correct(),
             (HalfError::NotAFile, Some(_)) => {
                 "Mount the Secret's key as a file: items with this key and a path. ".into()

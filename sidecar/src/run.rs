@@ -24,20 +24,11 @@ const BESIDE_EVERY: Duration = Duration::from_millis(50);
 
 /// Why the sidecar's own port can't be used.
 #[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// Somebody else in the pod has it.
-    #[error(
-        "cannot listen on {0}: another container of this pod has the port (the containers of a pod \
-         share their ports). Choose another with the pod's annotation secret-handshake/health-port"
-    )]
-    Taken(Address),
-    /// The system says no.
-    #[error(
-        "cannot listen on {0}: {1}. Another port is chosen with the pod's annotation \
-         secret-handshake/health-port"
-    )]
-    Refused(Address, #[source] io::Error),
-}
+#[error(
+    "cannot listen on {0}: {1}. Choose another port with --listen; in a pod, whose containers share their \
+     ports, with the annotation secret-handshake/health-port"
+)]
+pub struct BindError(Address, #[source] io::Error);
 
 impl Args {
     /// Takes the sidecar's own port.
@@ -46,10 +37,7 @@ impl Args {
     /// When the port is taken, or the system does not give it away.
     pub fn bind(self) -> Result<Bound, BindError> {
         let bound = listen::bind(self.listen, self.limits.port);
-        let listener = bound.map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => BindError::Taken(self.listen),
-            _ => BindError::Refused(self.listen, error),
-        })?;
+        let listener = bound.map_err(|error| BindError(self.listen, error))?;
         let log = Log::stdout(self.log_level, self.log_format);
         Ok(Bound { args: self, listener, log })
     }

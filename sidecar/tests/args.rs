@@ -78,7 +78,7 @@ fn the_help_and_the_version_are_printed_wherever_they_stand() {
 
 #[test]
 fn what_is_wrong_is_said_in_one_line() {
-    let table: [(&[&str], &str); 13] = [
+    let table: [(&[&str], &str); 14] = [
         (&["--nonsense"], "unknown flag --nonsense; --help lists them all"),
         (&["--nonsense=value"], "unknown flag --nonsense; --help lists them all"),
         (&["-x"], "unknown flag -x; --help lists them all"),
@@ -98,7 +98,16 @@ fn what_is_wrong_is_said_in_one_line() {
             &["--request-timeout=0s"],
             "--request-timeout cannot be \"0s\": it is a time of more than 0, like 500ms, 4s or 1m",
         ),
-        (&["--hold=5"], "--hold cannot be \"5\": it is a time, like 500ms, 4s or 1m"),
+        (
+            &["--hold=5"],
+            "--hold cannot be \"5\": it is a time like 500ms, at most 4s: the probe in the pod times out \
+             after 5s",
+        ),
+        (
+            &["--hold=4001ms"],
+            "--hold cannot be \"4001ms\": it is a time like 500ms, at most 4s: the probe in the pod times \
+             out after 5s",
+        ),
         (&["--half-file="], "--half-file cannot be \"\": it is a path"),
         (
             &["--listen=:3000"],
@@ -127,12 +136,13 @@ fn what_is_no_flag_is_never_repeated() {
 
 #[test]
 fn times_have_a_unit() {
-    for (value, millis) in [("0s", 0), ("500ms", 500), ("2s", 2000), ("1m", 60_000)] {
-        let args = parse(&["--hold", value]).unwrap();
-        assert_eq!(args.hold, Duration::from_millis(millis), "{value:?}");
+    assert_eq!(parse(&["--hold", "0s"]).unwrap().hold, Duration::ZERO);
+    for (value, millis) in [("1ms", 1), ("500ms", 500), ("2s", 2000), ("1m", 60_000)] {
+        let args = parse(&["--request-timeout", value]).unwrap();
+        assert_eq!(args.request_timeout, Duration::from_millis(millis), "{value:?}");
     }
     for value in ["65536s", "5", "s", "4.5s", "-1s", "+1s", "1 s", "1S", "1d", "", "١s"] {
-        assert!(parse(&["--hold", value]).is_err(), "{value:?}");
+        assert!(parse(&["--request-timeout", value]).is_err(), "{value:?}");
     }
 }
 

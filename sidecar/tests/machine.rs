@@ -18,7 +18,7 @@ const UNVERIFIED: Failure = Failure::Unverified(Duration::from_secs(5));
 
 const ACCEPTED: Event = Event::Accepted;
 const REFUSED: Event = Event::Refused;
-const INITIALISED: Event = Event::Checked(Ok(Check::Initialised));
+const INITIALISED: Event = Event::Checked(Ok(Check::Initialised(200)));
 const UNINITIALISED: Event = Event::Checked(Ok(Check::Uninitialised));
 const UNCLEAR: Event = Event::Checked(Ok(Check::Unclear));
 const CHECK_GONE: Event = Event::Checked(Err(GONE));
@@ -109,8 +109,8 @@ fn table() -> Vec<(&'static str, Event, &'static str, Action, Option<Report>)> {
     let now = Duration::ZERO;
     let pause = Action::Sleep(Duration::from_micros(4500));
     let again = Some(Report::Waiting(now));
-    let initialised = |answer| Some(Report::Initialised(Some(answer), now));
-    let already = Some(Report::Initialised(None, now));
+    let initialised = |answer| Some(Report::Initialised(answer, now));
+    let already = Some(Report::AlreadyInitialised(200, now));
     let taken = |answer| Some(Report::Accepted(answer, now));
     let lost = |loss| Some(Report::Lost(loss));
     let needed = |check| Some(Report::Needed(check));
@@ -493,7 +493,10 @@ proptest! {
                 prop_assert!(pause <= Duration::from_secs(60));
             }
             let became_ready = !was_ready && machine.state().is_ready();
-            let reported = matches!(next.report, Some(Report::Initialised(..)));
+            let reported = matches!(
+                next.report,
+                Some(Report::Initialised(..) | Report::AlreadyInitialised(..))
+            );
             prop_assert_eq!(became_ready, reported);
             if became_ready {
                 // What `/` does not tell, only a 204 does.

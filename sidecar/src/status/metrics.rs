@@ -42,8 +42,8 @@ impl Metrics {
     pub(super) fn count(&mut self, report: Report) {
         let outcome = match report {
             Report::Failed { failure, .. } => outcome(failure),
-            Report::Initialised(None, _) => "already_initialised",
-            Report::Initialised(Some(answer), waited) => {
+            Report::AlreadyInitialised(..) => "already_initialised",
+            Report::Initialised(answer, waited) => {
                 self.handshakes += u64::from(answer == Answer::Accepted);
                 self.initialised_after = Some(waited);
                 "initialised"

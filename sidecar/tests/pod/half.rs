@@ -34,9 +34,11 @@ async fn a_missing_half_is_waited_for() {
     });
     fs::remove_file(&pod.half).unwrap();
     pod.legacy.listen().unwrap();
-    let create =
-        "Create it: kubectl create secret generic secret-handshake -n demo --from-file=half=FILE";
+    // It works for a Secret that is there without the key, too.
+    let create = "Create it: kubectl create secret generic secret-handshake -n demo \
+                  --from-file=half=FILE --dry-run=client -o yaml | kubectl apply -f -; the pod has it ";
     pod.sidecar.log.until(create).await;
+    assert_eq!(pod.sidecar.log.count("typo"), 0, "the key is the default");
     assert_eq!(pod.legacy.counts().of("GET /internal/key"), 0, "the key is not asked for in vain");
     let readyz = pod.sidecar.get("/readyz").await;
     assert!(readyz.contains("the operations half is missing"), "{readyz}");
@@ -48,14 +50,31 @@ async fn a_missing_half_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_missing_key_that_somebody_chose_may_be_a_typo() {
+    let pod = Pod::reserve(Config::default(), |args| {
+        args.half_file = "/nonexistent/half".into();
+        args.secret = Some("secret-handshake".into());
+        args.secret_key = "hlaf".into();
+    });
+    let says = "If the key is a typo, correct the annotation secret-handshake/secret-key. ";
+    pod.sidecar.log.until(says).await;
+}
+
+#[tokio::test]
 async fn a_missing_half_is_told_while_legacy_is_still_awaited() {
     let pod = Pod::reserve(Config::default(), |args| {
         args.half_file = "/nonexistent/half".into();
         args.secret = Some("secret-handshake".into());
     });
-    pod.sidecar.log.until("It is needed as soon as Legacy listens").await;
+    let log = &pod.sidecar.log;
+    log.until("WARN  the operations half is missing").await;
+    assert_eq!(log.count("Legacy does not listen yet; the half is needed when it does"), 1);
     let create = "kubectl create secret generic secret-handshake --from-file=half=FILE";
-    assert_eq!(pod.sidecar.log.count(create), 1, "{}", pod.sidecar.log.text());
+    assert_eq!(log.count(create), 1, "{}", log.text());
+    assert_eq!(log.count("ERROR"), 0, "{}", log.text());
+    // Now Legacy waits for it.
+    pod.legacy.listen().unwrap();
+    log.until("ERROR the operations half is missing").await;
 }
 
 #[tokio::test]
@@ -63,7 +82,7 @@ async fn a_half_that_comes_from_no_secret_has_a_remedy_without_one() {
     let pod = Pod::reserve(insists_on(HALF.as_bytes()), soon);
     fs::remove_file(&pod.half).unwrap();
     pod.legacy.listen().unwrap();
-    pod.sidecar.log.until("Have it brought there").await;
+    pod.sidecar.log.until("Put the file there; no restart is needed").await;
     fs::write(&pod.half, "-wrong").unwrap();
     pod.sidecar.log.until("Correct it where the file comes from").await;
     fs::write(&pod.half, HALF).unwrap();

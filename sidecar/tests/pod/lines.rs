@@ -60,6 +60,21 @@ async fn the_same_wait_is_not_told_more_often_than_once_in_a_while() {
 }
 
 #[tokio::test]
+async fn a_long_wait_is_a_warning_that_says_what_to_do() {
+    let pod = Pod::reserve(Config::default(), |args| {
+        args.timing.remind = Duration::from_millis(1200);
+        args.timing.warn_after = Duration::from_secs(2);
+    });
+    let (log, port) = (&pod.sidecar.log, pod.legacy.port());
+    log.until(" now. Look at Legacy's log; if it listens on another port, set the annotation ")
+        .await;
+    let waiting = format!("still waiting for Legacy to listen on port {port}, for ");
+    assert_eq!(log.count(&format!("INFO  {waiting}")), 1, "{}", log.text());
+    assert_eq!(log.count(&format!("WARN  {waiting}")), 1, "{}", log.text());
+    assert_eq!(log.count("secret-handshake/port"), 1, "{}", log.text());
+}
+
+#[tokio::test]
 async fn the_same_failure_is_told_once_unless_everything_is_wanted() {
     for (level, repeats) in [(Level::Info, false), (Level::Debug, true)] {
         let pod = Pod::reserve(Config::default(), |args| {
@@ -69,8 +84,11 @@ async fn the_same_failure_is_told_once_unless_everything_is_wanted() {
         std::fs::remove_file(&pod.half).unwrap();
         pod.legacy.listen().unwrap();
         pod.sidecar.until("/metrics", |metrics| metrics.contains("{outcome=\"no_half\"} 4")).await;
-        assert_eq!(pod.sidecar.log.count("is missing") > 1, repeats, "{}", pod.sidecar.log.text());
-        assert_eq!(pod.sidecar.log.count("ERROR"), 1);
+        let log = &pod.sidecar.log;
+        assert_eq!(log.count("is missing") > 1, repeats, "{}", log.text());
+        assert_eq!(log.count("ERROR"), 1);
+        assert_eq!(log.count("Retrying; said again about every 10s"), 1, "{}", log.text());
+        assert_eq!(log.count("Next attempt in ") > 0, repeats, "{}", log.text());
     }
 }
 
@@ -103,15 +121,14 @@ async fn errors_alone_can_be_asked_for() {
 async fn debug_tells_each_connect_and_each_request() {
     let pod = Pod::reserve(Config::default(), |args| args.log_level = Level::Debug);
     let port = pod.legacy.port();
-    for address in ["127.0.0.1", "[::1]"] {
-        let says = format!("DEBUG connect to {address}:{port}: not accepted, in ");
-        pod.sidecar.log.until(&says).await;
-    }
+    let says = format!("DEBUG connect to 127.0.0.1:{port} and [::1]:{port}: not accepted, in ");
+    pod.sidecar.log.until_count(&says, 2).await;
     pod.legacy.listen().unwrap();
     pod.ready().await;
     let log = &pod.sidecar.log;
     log.until("DEBUG GET /health: status 200, in ").await;
     assert_eq!(log.count(&format!("DEBUG connect to 127.0.0.1:{port}: accepted, in ")), 1);
+    assert_eq!(log.count("DEBUG connect"), log.count(&says) + 1, "a line for each look");
     assert_eq!(log.count("DEBUG GET /: status 503, in "), 1);
     assert_eq!(log.count("DEBUG GET /internal/key: status 200, in "), 1);
     assert_eq!(log.count("DEBUG POST /internal/secret: status 202, in "), 1);

@@ -83,6 +83,11 @@ async fn statuses_of_200_to_499_mean_initialised_and_no_others() {
         }));
         if (200..500).contains(&status) {
             sidecar.log.until("Legacy is initialised already, nothing was sent").await;
+            let doubt = format!("GET / was answered with status {status}. If this is not Legacy, ");
+            let (doubts, level) = if status < 300 { (0, "INFO ") } else { (1, "WARN ") };
+            assert_eq!(sidecar.log.count(&doubt), doubts, "{}", sidecar.log.text());
+            let says = format!("{level} Legacy is initialised already");
+            assert_eq!(sidecar.log.count(&says), 1, "{}", sidecar.log.text());
         } else {
             let says = "still does not answer as initialised";
             sidecar.log.until(says).await;

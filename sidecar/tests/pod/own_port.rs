@@ -150,7 +150,8 @@ async fn a_port_that_is_taken_is_named_with_its_remedy() {
     for listen in [Address::All(port), Address::At(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))] {
         let error = Args { listen, ..Args::default() }.bind().err().unwrap().to_string();
         assert!(error.starts_with(&format!("cannot listen on {listen}: ")), "{error}");
-        assert!(error.contains("another container of this pod has the port"), "{error}");
+        assert!(error.contains("Address already in use"), "{error}");
+        assert!(error.contains("Choose another port with --listen; in a pod, whose "), "{error}");
         assert!(error.contains("annotation secret-handshake/health-port"), "{error}");
     }
 }

@@ -117,7 +117,7 @@ async fn wrong_usage_is_one_line_on_stderr_and_exit_2() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_exit_1_and_says_which_annotation_changes_it() {
+async fn a_taken_port_is_exit_1_and_says_which_flag_and_which_annotation_change_it() {
     let taken = tokio::net::TcpListener::bind("[::1]:0").await.unwrap();
     let listen = format!("--listen={}", taken.local_addr().unwrap());
     let output = run(&[&listen]).await;
@@ -127,6 +127,7 @@ async fn a_taken_port_is_exit_1_and_says_which_annotation_changes_it() {
         stdout.contains("ERROR") && stdout.contains("secret-handshake/health-port"),
         "{stdout}"
     );
+    assert!(stdout.contains("Choose another port with --listen"), "{stdout}");
     assert_eq!(stdout.lines().count(), 1);
 }
 
