@@ -56,6 +56,16 @@ fn the_manifest_goes_to_stdout_and_the_reasons_to_stderr() {
 }
 
 #[test]
+fn the_demo_of_legacy_gets_the_sidecar_by_the_namespaces_label() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/demo/legacy.yaml");
+    let output = inject(&["--namespace-label", "true", "-f", file], "");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{errors}");
+    assert!(errors.contains("Deployment/legacy-mock: injected (classic)\n"), "{errors}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("--half-file="));
+}
+
+#[test]
 fn a_file_is_read_and_a_file_that_is_not_there_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), DEPLOYMENT).unwrap();

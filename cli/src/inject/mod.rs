@@ -46,7 +46,8 @@ pub struct InjectArgs {
     pub recursive: bool,
 
     /// The value of the label `secret-handshake` of the namespace that the manifests are for. Left
-    /// out, the namespace has no such label. A Namespace among the manifests counts more
+    /// out, the namespace has no such label. A Namespace among the manifests that has the label counts
+    /// more
     #[arg(long, value_name = "VALUE")]
     pub namespace_label: Option<String>,
 

@@ -18,7 +18,7 @@ pub(super) struct Offline {
     pub(super) policy: Policy,
     /// The namespace of objects that name none.
     pub(super) namespace: Option<String>,
-    /// What objects without a label inherit from a namespace that is not among the manifests.
+    /// What objects without a label inherit, unless a Namespace among the manifests has a label.
     pub(super) inherited: Option<bool>,
     /// The metadata of the Namespaces among the manifests, or why it can't be read.
     pub(super) namespaces: HashMap<String, Result<Metadata, String>>,
@@ -79,10 +79,8 @@ impl Offline {
         let of_namespace = namespace.and_then(|name| self.namespaces.get(name));
         let of_namespace = of_namespace.map(Result::as_ref).transpose();
         let of_namespace = of_namespace.map_err(|error| anyhow!("{error}"))?;
-        let namespace_asks = match of_namespace {
-            Some(metadata) => metadata.label().map(says_yes),
-            None => self.inherited,
-        };
+        let namespace_asks =
+            of_namespace.and_then(Metadata::label).map(says_yes).or(self.inherited);
         if let Some(reason) = self.not_asked(&labels, namespace, namespace_asks) {
             line.reason = reason.to_string();
             return Ok(None);

@@ -369,12 +369,19 @@ fn a_namespace_among_the_manifests_counts_wherever_it_stands() {
     let default = InjectArgs { namespace: Some("shop".to_owned()), ..args() };
     let out = inject_all(&inputs(&[&unnamed, namespace]), &default, Policy::default()).unwrap();
     assert_eq!(report(&out)[0], "Deployment/legacy: injected (classic)");
-    // It says no where the flag says yes.
+    // Its label counts more than the flag; without one the flag does.
     let no = namespace.replace("\"true\"", "\"false\"");
-    for namespace in [no.as_str(), "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"] {
-        let flag = with_label("true");
+    let without = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
+    for (namespace, flag, expected) in [
+        (no.as_str(), "true", "unchanged: the label secret-handshake says no"),
+        (namespace, "false", "injected (classic)"),
+        (without, "true", "injected (classic)"),
+        (without, "false", "unchanged: the label secret-handshake says no"),
+    ] {
+        let flag = with_label(flag);
         let out = inject_all(&inputs(&[namespace, deployment]), &flag, Policy::default()).unwrap();
-        assert_eq!(out.report[1].treatment, Treatment::Unchanged, "{namespace}");
+        let line = format!("Deployment/legacy: {expected}");
+        assert_eq!(report(&out)[1], line, "{namespace}");
     }
 }
 
