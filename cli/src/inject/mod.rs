@@ -26,6 +26,9 @@ use self::object::Offline;
 pub use self::report::{Line, Treatment};
 use crate::manifest::{Parts, is_json};
 
+/// Where `deploy/` puts the webhook.
+const WEBHOOKS_NAMESPACE: &str = "secret-handshake";
+
 /// `inject`: reads manifests and writes them with the sidecar in them.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct InjectArgs {
@@ -106,8 +109,9 @@ pub fn inject(text: &str, args: &InjectArgs, policy: Policy) -> anyhow::Result<I
 }
 
 fn inject_all(inputs: &[Input], args: &InjectArgs, policy: Policy) -> anyhow::Result<Injected> {
+    let own_namespace = policy.own_namespace.or_else(|| Some(WEBHOOKS_NAMESPACE.to_owned()));
     let mut offline = Offline {
-        policy,
+        policy: Policy { own_namespace, ..policy },
         namespace: args.namespace.clone(),
         inherited: args.namespace_label.as_deref().map(says_yes),
         namespaces: namespace::find(inputs),

@@ -81,14 +81,16 @@ impl Offline {
         let of_namespace = of_namespace.map_err(|error| anyhow!("{error}"))?;
         let namespace_asks =
             of_namespace.and_then(Metadata::label).map(says_yes).or(self.inherited);
+        let place = kind.map_or(&[][..], WorkloadKind::template_path);
+        let template = place.iter().try_fold(object, |value, member| value.get(member));
+        let has_sidecar = template.is_some_and(previous::is_in);
         if let Some(reason) = self.not_asked(&labels, namespace, namespace_asks) {
-            line.reason = reason.to_string();
+            line.reason = not_changed(&reason, has_sidecar);
             return Ok(None);
         }
 
         // Made anew, also what an earlier injection made.
         let mut fresh = object.clone();
-        let place = kind.map_or(&[][..], WorkloadKind::template_path);
         let template = place.iter().try_fold(&mut fresh, |value, member| value.get_mut(member));
         let Some(template) = template else {
             line.reason = Reason::NoTemplate.to_string();
@@ -117,7 +119,10 @@ impl Offline {
         line.reason = decision.outcome.to_string();
         line.treatment = match decision.outcome {
             Outcome::Skipped(reason) if reason.is_obstacle() => Treatment::Noted,
-            Outcome::Skipped(_) => Treatment::Unchanged,
+            Outcome::Skipped(reason) => {
+                line.reason = not_changed(&reason, has_sidecar);
+                Treatment::Unchanged
+            }
             Outcome::Denied(_) => Treatment::Refused,
             _ => Treatment::Injected,
         };
@@ -150,6 +155,15 @@ impl Offline {
             Some(false) => Some(Reason::OptedOut),
             None => Some(Reason::NotAsked),
         }
+    }
+}
+
+/// Why an object stays as it is, and what then stays in it.
+fn not_changed(reason: &Reason, has_sidecar: bool) -> String {
+    if has_sidecar {
+        format!("{reason}; the sidecar of an earlier injection is still in it: remove it by hand")
+    } else {
+        reason.to_string()
     }
 }
 

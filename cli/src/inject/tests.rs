@@ -158,6 +158,32 @@ fn a_sidecar_of_ours_is_made_anew() {
 }
 
 #[test]
+fn a_sidecar_that_nobody_asks_for_any_more_is_pointed_out() {
+    let left = "the sidecar of an earlier injection is still in it: remove it by hand";
+    let native = POD.replace("spec:\n", "spec:\n  restartPolicy: Never\n");
+    for pod in [POD, &native] {
+        let once = injected(pod).manifests;
+        for (text, reason) in [
+            (once.replace("\"true\"", "\"no\""), "the label secret-handshake says no"),
+            (once.replace("secret-handshake: \"true\"", "a: b"), "no label secret-handshake"),
+            (
+                once.replace("annotations:\n", "annotations:\n    secret-handshake-done: a\n"),
+                "the annotation secret-handshake-done is set",
+            ),
+        ] {
+            let out = injected(&text);
+            assert_eq!(out.manifests, text);
+            assert_eq!(report(&out), [format!("Pod/legacy: unchanged: {reason}; {left}")]);
+        }
+    }
+    let deployment = case("namespace-in-stream.yaml");
+    let once = injected(&deployment).manifests;
+    let out = injected(&once.replace("\"true\"", "\"no\""));
+    let line = &report(&out)[1];
+    assert!(line.contains("says no") && line.contains(left), "{line}");
+}
+
+#[test]
 fn what_has_our_names_and_is_not_ours_is_a_reason() {
     let out = injected(&case("own-container-name.yaml"));
     assert_eq!(out.report[0].treatment, Treatment::Refused);
@@ -382,6 +408,15 @@ fn a_namespace_among_the_manifests_counts_wherever_it_stands() {
         let out = inject_all(&inputs(&[namespace, deployment]), &flag, Policy::default()).unwrap();
         let line = format!("Deployment/legacy: {expected}");
         assert_eq!(report(&out)[1], line, "{namespace}");
+    }
+}
+
+#[test]
+fn the_webhooks_own_namespace_is_left_out_as_the_webhook_leaves_it() {
+    for namespace in ["secret-handshake", "kube-system"] {
+        let args = InjectArgs { namespace: Some(namespace.to_owned()), ..args() };
+        let lines = report(&injected_with(POD, &args));
+        assert_eq!(lines, ["Pod/legacy: unchanged: the namespace is excluded"], "{namespace}");
     }
 }
 
