@@ -108,6 +108,40 @@ fn what_nobody_asked_for_may_look_like_anything() {
 }
 
 #[test]
+fn a_label_that_is_an_annotation_and_a_setting_that_is_a_label_are_pointed_out() {
+    let label = |place: &str| {
+        format!(
+            "secret-handshake is an annotation of the {place} and has no effect: it must be a label"
+        )
+    };
+    let setting = |place: &str| {
+        format!(
+            "secret-handshake/port is a label of the {place} and has no effect: it must be an annotation"
+        )
+    };
+    let metadata = "{name: a, annotations: {secret-handshake: \"true\"}, labels: {secret-handshake/port: \"80\"}}";
+    let pod = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {metadata}\nspec: {{containers: [{{name: a}}]}}\n"
+    );
+    let deployment = format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {metadata}\nspec: {{template: {{metadata: {metadata}, spec: {{containers: [{{name: a}}]}}}}}}\n"
+    );
+    let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {metadata}\n");
+    for (text, places) in [
+        (&pod, vec!["pod"]),
+        (&deployment, vec!["workload", "pod"]),
+        (&namespace, vec!["namespace"]),
+    ] {
+        let expected: Vec<_> =
+            places.iter().flat_map(|place| [label(place), setting(place)]).collect();
+        // It is told all the same where the sidecar comes by another way.
+        for args in [args(), with_label("true")] {
+            assert_eq!(injected_with(text, &args).report[0].warnings, expected);
+        }
+    }
+}
+
+#[test]
 fn each_object_gets_its_line() {
     let text = format!("{CONFIG}---\n{POD}---\n{}", POD.replace("\"true\"", "\"off\""));
     assert_eq!(
