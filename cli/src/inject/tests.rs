@@ -147,11 +147,54 @@ fn each_object_gets_its_line() {
     assert_eq!(
         report(&injected(&text)),
         [
-            "ConfigMap/settings: unchanged: not a kind of object that is changed here",
+            "ConfigMap/settings: unchanged: not a workload",
             "Pod/legacy: injected (classic)",
             "Pod/legacy: unchanged: the label secret-handshake says no",
         ]
     );
+}
+
+#[test]
+fn what_is_no_manifest_is_named_by_its_file_and_document() {
+    for text in ["just words\n", "[1, 2]\n", "metadata: {name: a}\n"] {
+        let lines = report(&injected(&format!("{CONFIG}---\n{text}")));
+        assert_eq!(lines[1], "0.yaml: document 2: unchanged: not a manifest: it has no kind");
+    }
+}
+
+#[test]
+fn a_kind_with_a_pod_template_that_is_not_known_and_asks_has_a_warning() {
+    let warnings = |version: &str, kind: &str, labels: &str, template: &str| {
+        let text = format!(
+            "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a, labels: {labels}}}\nspec: {{template: {template}}}\n"
+        );
+        let out = injected(&text);
+        assert_eq!(out.manifests, text);
+        let line = out.report[0].clone();
+        assert_eq!(
+            (line.treatment, line.reason.as_str()),
+            (Treatment::Unchanged, "not a workload")
+        );
+        line.warnings
+    };
+    let yes = "{secret-handshake: \"true\"}";
+    let labelled = "{metadata: {labels: {secret-handshake: a}}, spec: {}}";
+    let opted_out = "{metadata: {labels: {secret-handshake: \"no\"}}, spec: {}}";
+    for (version, kind, labels, template, is_warned) in [
+        ("argoproj.io/v1alpha1", "Rollout", yes, "{spec: {}}", true),
+        ("argoproj.io/v1alpha1", "Rollout", "{}", labelled, true),
+        ("extensions/v1beta1", "Deployment", yes, "{spec: {}}", true),
+        ("argoproj.io/v1alpha1", "Rollout", yes, opted_out, false),
+        ("argoproj.io/v1alpha1", "Rollout", "{}", "{spec: {}}", false),
+        // No pods come of these, whose labels are often those of everything beside them.
+        ("bitnami.com/v1alpha1", "SealedSecret", yes, "{metadata: {}}", false),
+        ("v1", "Service", yes, "~", false),
+    ] {
+        let warnings = warnings(version, kind, labels, template);
+        assert_eq!(warnings.len(), usize::from(is_warned), "{kind} {labels} {template}");
+        let expected = format!("inject adds no sidecar to a {kind} of {version}; the webhook adds");
+        assert!(warnings.iter().all(|warning| warning.starts_with(&expected)), "{warnings:?}");
+    }
 }
 
 #[test]
