@@ -56,6 +56,16 @@ fn the_manifest_goes_to_stdout_and_the_reasons_to_stderr() {
 }
 
 #[test]
+fn the_demo_of_legacy_gets_the_sidecar_by_the_namespaces_label() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/demo/legacy.yaml");
+    let output = inject(&["--namespace-label", "true", "-f", file], "");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{errors}");
+    assert!(errors.contains("Deployment/legacy-mock: injected (classic)\n"), "{errors}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("--half-file="));
+}
+
+#[test]
 fn a_file_is_read_and_a_file_that_is_not_there_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), DEPLOYMENT).unwrap();
@@ -64,6 +74,17 @@ fn a_file_is_read_and_a_file_that_is_not_there_is_named() {
     let output = inject(&["--filename", "/nowhere/legacy.yaml"], "");
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere/legacy.yaml"));
+}
+
+#[test]
+fn a_url_is_refused_with_what_to_do() {
+    for url in ["https://example.com/legacy.yaml", "http://example.com/legacy.yaml"] {
+        let output = inject(&["-f", url], "");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains("URLs are not read: download it first"), "{errors}");
+        assert!(errors.contains(&format!("curl -L {url} | ")), "{errors}");
+    }
 }
 
 #[test]
@@ -79,7 +100,7 @@ fn nothing_is_written_when_one_object_cannot_have_what_it_asks_for() {
     let refused =
         "injected (classic)\nstandard input: document 2: Deployment/legacy-mock: refused: ";
     assert!(errors.contains(refused), "{errors}");
-    assert!(errors.contains("1 of 2 objects"), "{errors}");
+    assert!(errors.contains("1 of 2 objects refused: nothing is written"), "{errors}");
 }
 
 #[test]

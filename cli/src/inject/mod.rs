@@ -26,6 +26,9 @@ use self::object::Offline;
 pub use self::report::{Line, Treatment};
 use crate::manifest::{Parts, is_json};
 
+/// Where `deploy/` puts the webhook.
+const WEBHOOKS_NAMESPACE: &str = "secret-handshake";
+
 /// `inject`: reads manifests and writes them with the sidecar in them.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct InjectArgs {
@@ -46,7 +49,8 @@ pub struct InjectArgs {
     pub recursive: bool,
 
     /// The value of the label `secret-handshake` of the namespace that the manifests are for. Left
-    /// out, the namespace has no such label. A Namespace among the manifests counts more
+    /// out, the namespace has no such label. A Namespace among the manifests that has the label counts
+    /// more
     #[arg(long, value_name = "VALUE")]
     pub namespace_label: Option<String>,
 
@@ -82,11 +86,7 @@ pub fn run(args: &InjectArgs, policy: Policy) -> anyhow::Result<()> {
     // Where nobody can be told, the manifests are wanted all the same.
     _ = io::stderr().lock().write_all(lines.as_bytes());
     let refused = report.iter().filter(|line| line.treatment == Treatment::Refused).count();
-    ensure!(
-        refused == 0,
-        "{refused} of {} objects can't have the sidecar they ask for: nothing is written",
-        report.len()
-    );
+    ensure!(refused == 0, "{refused} of {} objects refused: nothing is written", report.len());
     match io::stdout().lock().write_all(manifests.as_bytes()) {
         // Whoever reads has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -105,8 +105,9 @@ pub fn inject(text: &str, args: &InjectArgs, policy: Policy) -> anyhow::Result<I
 }
 
 fn inject_all(inputs: &[Input], args: &InjectArgs, policy: Policy) -> anyhow::Result<Injected> {
+    let own_namespace = policy.own_namespace.or_else(|| Some(WEBHOOKS_NAMESPACE.to_owned()));
     let mut offline = Offline {
-        policy,
+        policy: Policy { own_namespace, ..policy },
         namespace: args.namespace.clone(),
         inherited: args.namespace_label.as_deref().map(says_yes),
         namespaces: namespace::find(inputs),

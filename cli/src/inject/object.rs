@@ -3,8 +3,8 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, anyhow};
 use injection::{
-    Context, HALF_VOLUME, Metadata, NO_TOKEN_VOLUME, Outcome, Pod, Policy, Reason, Workload,
-    WorkloadKind, decide_pod, misplaced_annotation, printable, says_yes,
+    Context, HALF_VOLUME, Metadata, NO_TOKEN_VOLUME, Outcome, Place, Pod, Policy, Reason, Workload,
+    WorkloadKind, decide_pod, keys, misplaced_annotation, misplaced_keys, printable, says_yes,
 };
 use serde::Deserialize;
 
@@ -18,7 +18,7 @@ pub(super) struct Offline {
     pub(super) policy: Policy,
     /// The namespace of objects that name none.
     pub(super) namespace: Option<String>,
-    /// What objects without a label inherit from a namespace that is not among the manifests.
+    /// What objects without a label inherit, unless a Namespace among the manifests has a label.
     pub(super) inherited: Option<bool>,
     /// The metadata of the Namespaces among the manifests, or why it can't be read.
     pub(super) namespaces: HashMap<String, Result<Metadata, String>>,
@@ -41,16 +41,31 @@ impl Offline {
     fn treat_one(&mut self, object: &mut Value, version: &str, kind: &str, place: &str) -> bool {
         let mut line = Line {
             place: place.to_owned(),
-            object: object_name(kind, name(object)),
+            object: format!("{}/{}", printable(kind, 63), printable(name(object), 253)),
             treatment: Treatment::Unchanged,
-            reason: Reason::OtherKind.to_string(),
+            reason: "not a workload".to_owned(),
             warnings: Vec::new(),
         };
         let group = version.split_once('/').map_or("", |(group, _)| group);
         let injected = match WorkloadKind::of(group, kind) {
             Some(kind) => self.inject(object, Some(kind), &mut line),
             None if group.is_empty() && kind == "Pod" => self.inject(object, None, &mut line),
-            None => Ok(None),
+            None if group.is_empty() && kind == "Namespace" => {
+                line.warnings = misplaced_in(object, Place::Namespace);
+                Ok(None)
+            }
+            None if kind.is_empty() => {
+                line.object.clone_from(&line.place);
+                line.reason = "not a manifest: it has no kind".to_owned();
+                Ok(None)
+            }
+            None => {
+                if let Some(warning) = unknown_workload(object, version, kind) {
+                    line.reason = "not a kind of workload that inject knows".to_owned();
+                    line.warnings.push(warning);
+                }
+                Ok(None)
+            }
         };
         let injected = injected.unwrap_or_else(|error| {
             line.treatment = Treatment::Refused;
@@ -79,18 +94,22 @@ impl Offline {
         let of_namespace = namespace.and_then(|name| self.namespaces.get(name));
         let of_namespace = of_namespace.map(Result::as_ref).transpose();
         let of_namespace = of_namespace.map_err(|error| anyhow!("{error}"))?;
-        let namespace_asks = match of_namespace {
-            Some(metadata) => metadata.label().map(says_yes),
-            None => self.inherited,
-        };
+        let namespace_asks =
+            of_namespace.and_then(Metadata::label).map(says_yes).or(self.inherited);
+        let place = kind.map_or(&[][..], WorkloadKind::template_path);
+        let template = place.iter().try_fold(object, |value, member| value.get(member));
+        let has_sidecar = template.is_some_and(previous::is_in);
+        if kind.is_some() {
+            line.warnings = misplaced_in(object, Place::Workload);
+        }
         if let Some(reason) = self.not_asked(&labels, namespace, namespace_asks) {
-            line.reason = reason.to_string();
+            line.reason = not_changed(&reason, has_sidecar);
+            line.warnings.extend(template.into_iter().flat_map(|it| misplaced_in(it, Place::Pod)));
             return Ok(None);
         }
 
         // Made anew, also what an earlier injection made.
         let mut fresh = object.clone();
-        let place = kind.map_or(&[][..], WorkloadKind::template_path);
         let template = place.iter().try_fold(&mut fresh, |value, member| value.get_mut(member));
         let Some(template) = template else {
             line.reason = Reason::NoTemplate.to_string();
@@ -115,11 +134,14 @@ impl Offline {
             namespace_metadata: of_namespace,
         };
         let decision = decide_pod(pod, context, &self.policy, place);
-        line.warnings.splice(0..0, decision.warnings);
+        line.warnings.extend(decision.warnings);
         line.reason = decision.outcome.to_string();
         line.treatment = match decision.outcome {
             Outcome::Skipped(reason) if reason.is_obstacle() => Treatment::Noted,
-            Outcome::Skipped(_) => Treatment::Unchanged,
+            Outcome::Skipped(reason) => {
+                line.reason = not_changed(&reason, has_sidecar);
+                Treatment::Unchanged
+            }
             Outcome::Denied(_) => Treatment::Refused,
             _ => Treatment::Injected,
         };
@@ -155,6 +177,22 @@ impl Offline {
     }
 }
 
+/// Warnings about metadata that nobody needs yet, and that may look like anything.
+fn misplaced_in(object: &Value, place: Place) -> Vec<String> {
+    let metadata = object.get("metadata").map(Value::to_json);
+    let metadata = metadata.and_then(|json| read::<Metadata>(&json).ok());
+    misplaced_keys(metadata.as_ref(), place)
+}
+
+/// Why an object stays as it is, and what then stays in it.
+fn not_changed(reason: &Reason, has_sidecar: bool) -> String {
+    if has_sidecar {
+        format!("{reason}; the sidecar of an earlier injection is still in it: remove it by hand")
+    } else {
+        reason.to_string()
+    }
+}
+
 fn name(object: &Value) -> &str {
     let metadata = |member| object.get("metadata")?.get(member)?.as_str();
     metadata("name")
@@ -163,9 +201,18 @@ fn name(object: &Value) -> &str {
         .unwrap_or_default()
 }
 
-fn object_name(kind: &str, name: &str) -> String {
-    let kind = if kind.is_empty() { "?" } else { kind };
-    format!("{}/{}", printable(kind, 63), printable(name, 253))
+/// A warning about an object with a pod template that asks for a sidecar, of a kind that isn't known.
+fn unknown_workload(object: &Value, version: &str, kind: &str) -> Option<String> {
+    let template = object.get("spec")?.get("template")?;
+    template.get("spec")?;
+    let label = |object| label::at(object, &[]).ok().flatten();
+    label(template).or(label(object)).filter(|label| says_yes(label))?;
+    Some(format!(
+        "inject adds no sidecar to a {} of {}; the webhook adds it to the pods, if the label {} is on the pod template",
+        printable(kind, 63),
+        printable(version, 253),
+        keys::LABEL
+    ))
 }
 
 /// A StatefulSet's claims become volumes of its pods, in the place of what has their name.
@@ -201,6 +248,9 @@ pub(super) fn read<'v, T: Deserialize<'v>>(json: &'v serde_json::Value) -> anyho
         let path = printable(&error.path().to_string(), 253);
         // It quotes the value that it doesn't expect, of whatever length.
         let error: String = error.into_inner().to_string().chars().take(253).collect();
-        anyhow!("{path}: {error}")
+        // A number or a boolean, which stands between backticks, where YAML needs quotes.
+        let is_unquoted = error.ends_with("`, expected a string");
+        let hint = if is_unquoted { ": write it in quotes" } else { "" };
+        anyhow!("{path}: {error}{hint}")
     })
 }

@@ -5,6 +5,18 @@ use injection::{HALF_VOLUME, NO_TOKEN_VOLUME, SIDECAR, is_sidecars_argument};
 
 use crate::manifest::Value;
 
+/// Where it may be.
+const LISTS: [&str; 2] = ["containers", "initContainers"];
+
+/// Whether a pod or a pod template has the sidecar.
+pub(super) fn is_in(pod: &Value) -> bool {
+    let spec = pod.get("spec");
+    LISTS.iter().any(|list| match spec.and_then(|spec| spec.get(list)) {
+        Some(Value::List(containers)) => containers.iter().any(is_sidecar),
+        _ => false,
+    })
+}
+
 /// Takes the sidecar and its volumes out of a pod or a pod template.
 pub(super) fn remove(pod: &mut Value) {
     let Some(Value::Map(spec)) = pod.get_mut("spec") else { return };
@@ -19,7 +31,7 @@ pub(super) fn remove(pod: &mut Value) {
         changed
     };
     let mut removed = false;
-    for list in ["containers", "initContainers"] {
+    for list in LISTS {
         removed |= retain(list, &|container| !is_sidecar(container));
     }
     if removed {

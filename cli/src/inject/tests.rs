@@ -108,16 +108,93 @@ fn what_nobody_asked_for_may_look_like_anything() {
 }
 
 #[test]
+fn a_label_that_is_an_annotation_and_a_setting_that_is_a_label_are_pointed_out() {
+    let label = |place: &str| {
+        format!(
+            "secret-handshake is an annotation of the {place} and has no effect: it must be a label"
+        )
+    };
+    let setting = |place: &str| {
+        format!(
+            "secret-handshake/port is a label of the {place} and has no effect: it must be an annotation"
+        )
+    };
+    let metadata = "{name: a, annotations: {secret-handshake: \"true\"}, labels: {secret-handshake/port: \"80\"}}";
+    let pod = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {metadata}\nspec: {{containers: [{{name: a}}]}}\n"
+    );
+    let deployment = format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {metadata}\nspec: {{template: {{metadata: {metadata}, spec: {{containers: [{{name: a}}]}}}}}}\n"
+    );
+    let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {metadata}\n");
+    for (text, places) in [
+        (&pod, vec!["pod"]),
+        (&deployment, vec!["workload", "pod"]),
+        (&namespace, vec!["namespace"]),
+    ] {
+        let expected: Vec<_> =
+            places.iter().flat_map(|place| [label(place), setting(place)]).collect();
+        // It is told all the same where the sidecar comes by another way.
+        for args in [args(), with_label("true")] {
+            assert_eq!(injected_with(text, &args).report[0].warnings, expected);
+        }
+    }
+}
+
+#[test]
 fn each_object_gets_its_line() {
     let text = format!("{CONFIG}---\n{POD}---\n{}", POD.replace("\"true\"", "\"off\""));
     assert_eq!(
         report(&injected(&text)),
         [
-            "ConfigMap/settings: unchanged: not a kind of object that is changed here",
+            "ConfigMap/settings: unchanged: not a workload",
             "Pod/legacy: injected (classic)",
             "Pod/legacy: unchanged: the label secret-handshake says no",
         ]
     );
+}
+
+#[test]
+fn what_is_no_manifest_is_named_by_its_file_and_document() {
+    for text in ["just words\n", "[1, 2]\n", "metadata: {name: a}\n"] {
+        let lines = report(&injected(&format!("{CONFIG}---\n{text}")));
+        assert_eq!(lines[1], "0.yaml: document 2: unchanged: not a manifest: it has no kind");
+    }
+}
+
+#[test]
+fn a_kind_with_a_pod_template_that_is_not_known_and_asks_has_a_warning() {
+    let line = |version: &str, kind: &str, labels: &str, template: &str| {
+        let text = format!(
+            "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a, labels: {labels}}}\nspec: {{template: {template}}}\n"
+        );
+        let out = injected(&text);
+        assert_eq!(out.manifests, text);
+        let line = &out.report[0];
+        assert_eq!(line.treatment, Treatment::Unchanged);
+        (line.reason.clone(), line.warnings.clone())
+    };
+    let yes = "{secret-handshake: \"true\"}";
+    let labelled = "{metadata: {labels: {secret-handshake: a}}, spec: {}}";
+    let opted_out = "{metadata: {labels: {secret-handshake: \"no\"}}, spec: {}}";
+    for (version, kind, labels, template, is_warned) in [
+        ("argoproj.io/v1alpha1", "Rollout", yes, "{spec: {}}", true),
+        ("argoproj.io/v1alpha1", "Rollout", "{}", labelled, true),
+        ("extensions/v1beta1", "Deployment", yes, "{spec: {}}", true),
+        ("argoproj.io/v1alpha1", "Rollout", yes, opted_out, false),
+        ("argoproj.io/v1alpha1", "Rollout", "{}", "{spec: {}}", false),
+        // No pods come of these, whose labels are often those of everything beside them.
+        ("bitnami.com/v1alpha1", "SealedSecret", yes, "{metadata: {}}", false),
+        ("v1", "Service", yes, "~", false),
+    ] {
+        let (reason, warnings) = line(version, kind, labels, template);
+        let known =
+            if is_warned { "not a kind of workload that inject knows" } else { "not a workload" };
+        assert_eq!(reason, known, "{kind} {labels} {template}");
+        assert_eq!(warnings.len(), usize::from(is_warned), "{kind} {labels} {template}");
+        let expected = format!("inject adds no sidecar to a {kind} of {version}; the webhook adds");
+        assert!(warnings.iter().all(|warning| warning.starts_with(&expected)), "{warnings:?}");
+    }
 }
 
 #[test]
@@ -155,6 +232,32 @@ fn a_sidecar_of_ours_is_made_anew() {
     // Without the label it is nobody's to change.
     let off = changed.replace("\"true\"", "\"false\"").replace(": true", ": \"false\"");
     assert_eq!(injected(&off).manifests, off);
+}
+
+#[test]
+fn a_sidecar_that_nobody_asks_for_any_more_is_pointed_out() {
+    let left = "the sidecar of an earlier injection is still in it: remove it by hand";
+    let native = POD.replace("spec:\n", "spec:\n  restartPolicy: Never\n");
+    for pod in [POD, &native] {
+        let once = injected(pod).manifests;
+        for (text, reason) in [
+            (once.replace("\"true\"", "\"no\""), "the label secret-handshake says no"),
+            (once.replace("secret-handshake: \"true\"", "a: b"), "no label secret-handshake"),
+            (
+                once.replace("annotations:\n", "annotations:\n    secret-handshake-done: a\n"),
+                "the annotation secret-handshake-done is set",
+            ),
+        ] {
+            let out = injected(&text);
+            assert_eq!(out.manifests, text);
+            assert_eq!(report(&out), [format!("Pod/legacy: unchanged: {reason}; {left}")]);
+        }
+    }
+    let deployment = case("namespace-in-stream.yaml");
+    let once = injected(&deployment).manifests;
+    let out = injected(&once.replace("\"true\"", "\"no\""));
+    let line = &report(&out)[1];
+    assert!(line.contains("says no") && line.contains(left), "{line}");
 }
 
 #[test]
@@ -369,12 +472,28 @@ fn a_namespace_among_the_manifests_counts_wherever_it_stands() {
     let default = InjectArgs { namespace: Some("shop".to_owned()), ..args() };
     let out = inject_all(&inputs(&[&unnamed, namespace]), &default, Policy::default()).unwrap();
     assert_eq!(report(&out)[0], "Deployment/legacy: injected (classic)");
-    // It says no where the flag says yes.
+    // Its label counts more than the flag; without one the flag does.
     let no = namespace.replace("\"true\"", "\"false\"");
-    for namespace in [no.as_str(), "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"] {
-        let flag = with_label("true");
+    let without = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
+    for (namespace, flag, expected) in [
+        (no.as_str(), "true", "unchanged: the label secret-handshake says no"),
+        (namespace, "false", "injected (classic)"),
+        (without, "true", "injected (classic)"),
+        (without, "false", "unchanged: the label secret-handshake says no"),
+    ] {
+        let flag = with_label(flag);
         let out = inject_all(&inputs(&[namespace, deployment]), &flag, Policy::default()).unwrap();
-        assert_eq!(out.report[1].treatment, Treatment::Unchanged, "{namespace}");
+        let line = format!("Deployment/legacy: {expected}");
+        assert_eq!(report(&out)[1], line, "{namespace}");
+    }
+}
+
+#[test]
+fn the_webhooks_own_namespace_is_left_out_as_the_webhook_leaves_it() {
+    for namespace in ["secret-handshake", "kube-system"] {
+        let args = InjectArgs { namespace: Some(namespace.to_owned()), ..args() };
+        let lines = report(&injected_with(POD, &args));
+        assert_eq!(lines, ["Pod/legacy: unchanged: the namespace is excluded"], "{namespace}");
     }
 }
 
@@ -407,7 +526,7 @@ fn what_a_namespace_among_the_manifests_sets_counts() {
         ),
         (
             "{secret-handshake/port: 82}",
-            "Namespace/shop: metadata.annotations.secret-handshake/port: invalid type",
+            "Namespace/shop: metadata.annotations.secret-handshake/port: invalid type: integer `82`, expected a string: write it in quotes",
         ),
     ] {
         let line = &report(&injected(&set(annotations)))[1];
@@ -486,7 +605,15 @@ fn an_error_names_file_document_object_and_field() {
     for (text, expected) in [
         (
             POD.replace("\"true\"", "true"),
-            "metadata.labels.secret-handshake: a label's value is a string",
+            "metadata.labels.secret-handshake: a label's value is a string: write it in quotes",
+        ),
+        (
+            POD.replace("  labels:\n", "  labels:\n    app.kubernetes.io/version: 1.5\n"),
+            "metadata.labels.app.kubernetes.io/version: invalid type: floating point `1.5`, expected a string: write it in quotes",
+        ),
+        (
+            POD.replace("  labels:\n", "  annotations: {secret-handshake/port: 80}\n  labels:\n"),
+            "metadata.annotations.secret-handshake/port: invalid type: integer `80`, expected a string: write it in quotes",
         ),
         (
             POD.replace("containers:\n", "containers: none\n  other:\n"),
