@@ -77,6 +77,17 @@ fn a_file_is_read_and_a_file_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_url_is_refused_with_what_to_do() {
+    for url in ["https://example.com/legacy.yaml", "http://example.com/legacy.yaml"] {
+        let output = inject(&["-f", url], "");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains("URLs are not read: download it first"), "{errors}");
+        assert!(errors.contains(&format!("curl -L {url} | ")), "{errors}");
+    }
+}
+
+#[test]
 fn nothing_is_written_when_one_object_cannot_have_what_it_asks_for() {
     let refused = DEPLOYMENT.replace(
         "    spec:\n      containers",

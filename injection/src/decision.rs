@@ -4,7 +4,7 @@ use json_patch::Patch;
 
 use crate::decide::pod::{self, Context};
 use crate::decide::reason::{Place, Reason};
-use crate::decide::unknown::unknown_annotations;
+use crate::decide::unknown;
 use crate::decide::workload::{self, Change, LabelCopy};
 use crate::keys;
 use crate::patch;
@@ -88,9 +88,8 @@ impl Decision {
 #[must_use]
 pub fn decide_pod(pod: &Pod, context: Context<'_>, policy: &Policy, path: &[&str]) -> Decision {
     let asks_itself = pod.label().or(context.workload_label).is_some();
-    let of_pod = unknown_annotations(pod.metadata.as_ref(), Place::Pod);
-    let of_namespace = unknown_annotations(context.namespace_metadata, Place::Namespace);
-    let mut warnings: Vec<String> = of_pod.into_iter().chain(of_namespace).collect();
+    let mut warnings = unknown::warnings(pod.metadata.as_ref(), Place::Pod);
+    warnings.extend(unknown::warnings(context.namespace_metadata, Place::Namespace));
     match pod::decide(pod, context, policy) {
         Ok(sidecar) => Decision {
             outcome: Outcome::Injected(sidecar.mode),

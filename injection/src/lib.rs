@@ -24,6 +24,7 @@ mod sidecar;
 pub use bounded::{MOST_ENTRIES, TOO_MANY_ENTRIES};
 pub use decide::pod::{Context, asks, says_yes};
 pub use decide::reason::{Place, Reason};
+pub use decide::unknown::misplaced_keys;
 pub use decide::workload::{Change, WorkloadKind, misplaced_annotation};
 pub use decision::{Decision, Outcome, decide_pod, decide_workload};
 pub use pod::{Metadata, Pod, Workload};

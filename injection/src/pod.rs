@@ -234,6 +234,10 @@ impl Metadata {
         self.labels.as_ref()?.get(keys::LABEL).map(String::as_str)
     }
 
+    pub(crate) fn has_label(&self, key: &str) -> bool {
+        self.labels.as_ref().is_some_and(|labels| labels.contains_key(key))
+    }
+
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.as_ref()?.get(key).map(String::as_str)
     }

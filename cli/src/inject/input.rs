@@ -33,6 +33,11 @@ pub(super) fn read(paths: &[PathBuf], recursive: bool) -> anyhow::Result<Vec<Inp
             inputs.push(Input { name: "standard input".to_owned(), text });
             continue;
         }
+        if let Some(url) = path.to_str().filter(|path| is_url(path)) {
+            bail!(
+                "URLs are not read: download it first (curl -L {url} | kubectl secret-handshake inject -f -)"
+            );
+        }
         for file in files(path, recursive)? {
             let name = file.display().to_string();
             let text = File::open(&file).map_err(Into::into).and_then(|it| read_all(it, &mut left));
@@ -41,6 +46,10 @@ pub(super) fn read(paths: &[PathBuf], recursive: bool) -> anyhow::Result<Vec<Inp
         }
     }
     Ok(inputs)
+}
+
+fn is_url(path: &str) -> bool {
+    path.starts_with("http://") || path.starts_with("https://")
 }
 
 fn read_all(source: impl io::Read, left: &mut u64) -> anyhow::Result<String> {

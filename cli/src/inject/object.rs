@@ -3,8 +3,8 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, anyhow};
 use injection::{
-    Context, HALF_VOLUME, Metadata, NO_TOKEN_VOLUME, Outcome, Pod, Policy, Reason, Workload,
-    WorkloadKind, decide_pod, misplaced_annotation, printable, says_yes,
+    Context, HALF_VOLUME, Metadata, NO_TOKEN_VOLUME, Outcome, Place, Pod, Policy, Reason, Workload,
+    WorkloadKind, decide_pod, keys, misplaced_annotation, misplaced_keys, printable, says_yes,
 };
 use serde::Deserialize;
 
@@ -41,16 +41,31 @@ impl Offline {
     fn treat_one(&mut self, object: &mut Value, version: &str, kind: &str, place: &str) -> bool {
         let mut line = Line {
             place: place.to_owned(),
-            object: object_name(kind, name(object)),
+            object: format!("{}/{}", printable(kind, 63), printable(name(object), 253)),
             treatment: Treatment::Unchanged,
-            reason: Reason::OtherKind.to_string(),
+            reason: "not a workload".to_owned(),
             warnings: Vec::new(),
         };
         let group = version.split_once('/').map_or("", |(group, _)| group);
         let injected = match WorkloadKind::of(group, kind) {
             Some(kind) => self.inject(object, Some(kind), &mut line),
             None if group.is_empty() && kind == "Pod" => self.inject(object, None, &mut line),
-            None => Ok(None),
+            None if group.is_empty() && kind == "Namespace" => {
+                line.warnings = misplaced_in(object, Place::Namespace);
+                Ok(None)
+            }
+            None if kind.is_empty() => {
+                line.object.clone_from(&line.place);
+                line.reason = "not a manifest: it has no kind".to_owned();
+                Ok(None)
+            }
+            None => {
+                if let Some(warning) = unknown_workload(object, version, kind) {
+                    line.reason = "not a kind of workload that inject knows".to_owned();
+                    line.warnings.push(warning);
+                }
+                Ok(None)
+            }
         };
         let injected = injected.unwrap_or_else(|error| {
             line.treatment = Treatment::Refused;
@@ -84,8 +99,12 @@ impl Offline {
         let place = kind.map_or(&[][..], WorkloadKind::template_path);
         let template = place.iter().try_fold(object, |value, member| value.get(member));
         let has_sidecar = template.is_some_and(previous::is_in);
+        if kind.is_some() {
+            line.warnings = misplaced_in(object, Place::Workload);
+        }
         if let Some(reason) = self.not_asked(&labels, namespace, namespace_asks) {
             line.reason = not_changed(&reason, has_sidecar);
+            line.warnings.extend(template.into_iter().flat_map(|it| misplaced_in(it, Place::Pod)));
             return Ok(None);
         }
 
@@ -115,7 +134,7 @@ impl Offline {
             namespace_metadata: of_namespace,
         };
         let decision = decide_pod(pod, context, &self.policy, place);
-        line.warnings.splice(0..0, decision.warnings);
+        line.warnings.extend(decision.warnings);
         line.reason = decision.outcome.to_string();
         line.treatment = match decision.outcome {
             Outcome::Skipped(reason) if reason.is_obstacle() => Treatment::Noted,
@@ -158,6 +177,13 @@ impl Offline {
     }
 }
 
+/// Warnings about metadata that nobody needs yet, and that may look like anything.
+fn misplaced_in(object: &Value, place: Place) -> Vec<String> {
+    let metadata = object.get("metadata").map(Value::to_json);
+    let metadata = metadata.and_then(|json| read::<Metadata>(&json).ok());
+    misplaced_keys(metadata.as_ref(), place)
+}
+
 /// Why an object stays as it is, and what then stays in it.
 fn not_changed(reason: &Reason, has_sidecar: bool) -> String {
     if has_sidecar {
@@ -175,9 +201,18 @@ fn name(object: &Value) -> &str {
         .unwrap_or_default()
 }
 
-fn object_name(kind: &str, name: &str) -> String {
-    let kind = if kind.is_empty() { "?" } else { kind };
-    format!("{}/{}", printable(kind, 63), printable(name, 253))
+/// A warning about an object with a pod template that asks for a sidecar, of a kind that isn't known.
+fn unknown_workload(object: &Value, version: &str, kind: &str) -> Option<String> {
+    let template = object.get("spec")?.get("template")?;
+    template.get("spec")?;
+    let label = |object| label::at(object, &[]).ok().flatten();
+    label(template).or(label(object)).filter(|label| says_yes(label))?;
+    Some(format!(
+        "inject adds no sidecar to a {} of {}; the webhook adds it to the pods, if the label {} is on the pod template",
+        printable(kind, 63),
+        printable(version, 253),
+        keys::LABEL
+    ))
 }
 
 /// A StatefulSet's claims become volumes of its pods, in the place of what has their name.

@@ -108,16 +108,93 @@ fn what_nobody_asked_for_may_look_like_anything() {
 }
 
 #[test]
+fn a_label_that_is_an_annotation_and_a_setting_that_is_a_label_are_pointed_out() {
+    let label = |place: &str| {
+        format!(
+            "secret-handshake is an annotation of the {place} and has no effect: it must be a label"
+        )
+    };
+    let setting = |place: &str| {
+        format!(
+            "secret-handshake/port is a label of the {place} and has no effect: it must be an annotation"
+        )
+    };
+    let metadata = "{name: a, annotations: {secret-handshake: \"true\"}, labels: {secret-handshake/port: \"80\"}}";
+    let pod = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {metadata}\nspec: {{containers: [{{name: a}}]}}\n"
+    );
+    let deployment = format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {metadata}\nspec: {{template: {{metadata: {metadata}, spec: {{containers: [{{name: a}}]}}}}}}\n"
+    );
+    let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {metadata}\n");
+    for (text, places) in [
+        (&pod, vec!["pod"]),
+        (&deployment, vec!["workload", "pod"]),
+        (&namespace, vec!["namespace"]),
+    ] {
+        let expected: Vec<_> =
+            places.iter().flat_map(|place| [label(place), setting(place)]).collect();
+        // It is told all the same where the sidecar comes by another way.
+        for args in [args(), with_label("true")] {
+            assert_eq!(injected_with(text, &args).report[0].warnings, expected);
+        }
+    }
+}
+
+#[test]
 fn each_object_gets_its_line() {
     let text = format!("{CONFIG}---\n{POD}---\n{}", POD.replace("\"true\"", "\"off\""));
     assert_eq!(
         report(&injected(&text)),
         [
-            "ConfigMap/settings: unchanged: not a kind of object that is changed here",
+            "ConfigMap/settings: unchanged: not a workload",
             "Pod/legacy: injected (classic)",
             "Pod/legacy: unchanged: the label secret-handshake says no",
         ]
     );
+}
+
+#[test]
+fn what_is_no_manifest_is_named_by_its_file_and_document() {
+    for text in ["just words\n", "[1, 2]\n", "metadata: {name: a}\n"] {
+        let lines = report(&injected(&format!("{CONFIG}---\n{text}")));
+        assert_eq!(lines[1], "0.yaml: document 2: unchanged: not a manifest: it has no kind");
+    }
+}
+
+#[test]
+fn a_kind_with_a_pod_template_that_is_not_known_and_asks_has_a_warning() {
+    let warnings = |version: &str, kind: &str, labels: &str, template: &str| {
+        let text = format!(
+            "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a, labels: {labels}}}\nspec: {{template: {template}}}\n"
+        );
+        let out = injected(&text);
+        assert_eq!(out.manifests, text);
+        let line = out.report[0].clone();
+        assert_eq!(
+            (line.treatment, line.reason.as_str()),
+            (Treatment::Unchanged, "not a workload")
+        );
+        line.warnings
+    };
+    let yes = "{secret-handshake: \"true\"}";
+    let labelled = "{metadata: {labels: {secret-handshake: a}}, spec: {}}";
+    let opted_out = "{metadata: {labels: {secret-handshake: \"no\"}}, spec: {}}";
+    for (version, kind, labels, template, is_warned) in [
+        ("argoproj.io/v1alpha1", "Rollout", yes, "{spec: {}}", true),
+        ("argoproj.io/v1alpha1", "Rollout", "{}", labelled, true),
+        ("extensions/v1beta1", "Deployment", yes, "{spec: {}}", true),
+        ("argoproj.io/v1alpha1", "Rollout", yes, opted_out, false),
+        ("argoproj.io/v1alpha1", "Rollout", "{}", "{spec: {}}", false),
+        // No pods come of these, whose labels are often those of everything beside them.
+        ("bitnami.com/v1alpha1", "SealedSecret", yes, "{metadata: {}}", false),
+        ("v1", "Service", yes, "~", false),
+    ] {
+        let warnings = warnings(version, kind, labels, template);
+        assert_eq!(warnings.len(), usize::from(is_warned), "{kind} {labels} {template}");
+        let expected = format!("inject adds no sidecar to a {kind} of {version}; the webhook adds");
+        assert!(warnings.iter().all(|warning| warning.starts_with(&expected)), "{warnings:?}");
+    }
 }
 
 #[test]

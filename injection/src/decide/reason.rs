@@ -2,11 +2,12 @@ use std::fmt;
 
 use thiserror::Error;
 
-/// Where a setting stands.
+/// Where a label or a setting stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Place {
     Pod,
+    Workload,
     Namespace,
 }
 
@@ -14,6 +15,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pod => "pod",
+            Self::Workload => "workload",
             Self::Namespace => "namespace",
         })
     }

@@ -3,19 +3,37 @@ use crate::keys;
 use crate::pod::Metadata;
 use crate::printable::printable;
 
+/// What the author of this metadata should know about the keys in it that are ours or look like it.
+pub(crate) fn warnings(metadata: Option<&Metadata>, place: Place) -> Vec<String> {
+    let unknown = unknown_annotations(metadata, place);
+    misplaced_keys(metadata, place).into_iter().chain(unknown).collect()
+}
+
+/// Warnings about the label where it is an annotation, and about a setting that is a label.
+#[must_use]
+pub fn misplaced_keys(metadata: Option<&Metadata>, place: Place) -> Vec<String> {
+    let Some(metadata) = metadata else { return Vec::new() };
+    let annotation = metadata.annotation(keys::LABEL).map(|_| {
+        format!(
+            "{} is an annotation of the {place} and has no effect: it must be a label",
+            keys::LABEL
+        )
+    });
+    let is_label = |key: &&str| metadata.has_label(key);
+    let label = keys::SETTINGS.into_iter().find(is_label).map(|key| {
+        format!("{key} is a label of the {place} and has no effect: it must be an annotation")
+    });
+    annotation.into_iter().chain(label).collect()
+}
+
 /// One warning for all annotations that look like ours and are not, if there are any.
-pub(crate) fn unknown_annotations(metadata: Option<&Metadata>, place: Place) -> Option<String> {
+fn unknown_annotations(metadata: Option<&Metadata>, place: Place) -> Option<String> {
     let known = |key: &str| {
         keys::SETTINGS.contains(&key) || matches!(key, keys::STATUS | keys::LABEL_COPIED)
     };
-    let looks_like_ours = |key: &str| key == keys::LABEL || key.starts_with(keys::PREFIX);
+    let looks_like_ours = |key: &str| key.starts_with(keys::PREFIX);
     let mut unknown = metadata?.annotation_keys().filter(|key| looks_like_ours(key) && !known(key));
     let first = unknown.next()?;
-    if first == keys::LABEL {
-        return Some(format!(
-            "{first} is an annotation of the {place} and has no effect: it must be a label"
-        ));
-    }
     let more = unknown.count();
     let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
     let settings = keys::SETTINGS.map(|key| &key[keys::PREFIX.len()..]).join(", ");
@@ -47,13 +65,29 @@ mod tests {
         )
         .unwrap();
         assert!(three.contains("(and 2 more)"), "{three}");
-        let label = warning(json!({"secret-handshake": "false"})).unwrap();
-        assert!(label.contains("must be a label"), "{label}");
         assert_eq!(
             warning(
                 json!({keys::STATUS: "injected", keys::LABEL_COPIED: "true", keys::DONE: "1", "other/x": ""})
             ),
             None
         );
+    }
+
+    #[test]
+    fn a_label_that_is_an_annotation_and_a_setting_that_is_a_label_draw_a_warning_each() {
+        let json = json!({
+            "annotations": {keys::LABEL: "false", "secret-handshake/prot": "80"},
+            "labels": {keys::LABEL: "true", keys::PORT: "80"},
+        });
+        let metadata: Metadata = serde_json::from_value(json).unwrap();
+        let warnings = warnings(Some(&metadata), Place::Pod);
+        assert_eq!(
+            warnings[..2],
+            [
+                "secret-handshake is an annotation of the pod and has no effect: it must be a label",
+                "secret-handshake/port is a label of the pod and has no effect: it must be an annotation",
+            ]
+        );
+        assert!(warnings[2].contains("unknown annotation secret-handshake/prot"), "{warnings:?}");
     }
 }

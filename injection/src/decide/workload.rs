@@ -1,7 +1,7 @@
 use super::pod;
 use super::pod::Context;
 use super::reason::{Place, Reason};
-use super::unknown::unknown_annotations;
+use super::unknown;
 use crate::keys;
 use crate::pod::Workload;
 use crate::policy::Policy;
@@ -134,8 +134,8 @@ pub(crate) fn warnings(
         };
         format!("the pods of this workload will be refused{unless}: {reason}")
     });
-    let unknown = unknown_annotations(template.metadata.as_ref(), Place::Pod);
-    refused.into_iter().chain(misplaced_annotation(workload)).chain(unknown).collect()
+    let of_template = unknown::warnings(template.metadata.as_ref(), Place::Pod);
+    refused.into_iter().chain(misplaced_annotation(workload)).chain(of_template).collect()
 }
 
 /// A warning about a setting that stands on the workload itself, where it reaches no pod.
