@@ -100,7 +100,7 @@ fn nothing_is_written_when_one_object_cannot_have_what_it_asks_for() {
     let refused =
         "injected (classic)\nstandard input: document 2: Deployment/legacy-mock: refused: ";
     assert!(errors.contains(refused), "{errors}");
-    assert!(errors.contains("1 of 2 objects"), "{errors}");
+    assert!(errors.contains("1 of 2 objects refused: nothing is written"), "{errors}");
 }
 
 #[test]

@@ -40,10 +40,7 @@ pub(super) fn at(object: &Value, path: &[&str]) -> anyhow::Result<Option<String>
         Some(Value::String(value)) => Ok(Some(value.clone())),
         Some(_) => {
             let path = [path, &["metadata", "labels"]].concat().join(".");
-            bail!(
-                "{path}.{}: a label's value is a string; in YAML, quotes make it one",
-                keys::LABEL
-            )
+            bail!("{path}.{}: a label's value is a string: write it in quotes", keys::LABEL)
         }
     }
 }

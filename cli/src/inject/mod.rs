@@ -86,11 +86,7 @@ pub fn run(args: &InjectArgs, policy: Policy) -> anyhow::Result<()> {
     // Where nobody can be told, the manifests are wanted all the same.
     _ = io::stderr().lock().write_all(lines.as_bytes());
     let refused = report.iter().filter(|line| line.treatment == Treatment::Refused).count();
-    ensure!(
-        refused == 0,
-        "{refused} of {} objects can't have the sidecar they ask for: nothing is written",
-        report.len()
-    );
+    ensure!(refused == 0, "{refused} of {} objects refused: nothing is written", report.len());
     match io::stdout().lock().write_all(manifests.as_bytes()) {
         // Whoever reads has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -248,6 +248,9 @@ pub(super) fn read<'v, T: Deserialize<'v>>(json: &'v serde_json::Value) -> anyho
         let path = printable(&error.path().to_string(), 253);
         // It quotes the value that it doesn't expect, of whatever length.
         let error: String = error.into_inner().to_string().chars().take(253).collect();
-        anyhow!("{path}: {error}")
+        // A number or a boolean, which stands between backticks, where YAML needs quotes.
+        let is_unquoted = error.ends_with("`, expected a string");
+        let hint = if is_unquoted { ": write it in quotes" } else { "" };
+        anyhow!("{path}: {error}{hint}")
     })
 }

@@ -164,18 +164,15 @@ fn what_is_no_manifest_is_named_by_its_file_and_document() {
 
 #[test]
 fn a_kind_with_a_pod_template_that_is_not_known_and_asks_has_a_warning() {
-    let warnings = |version: &str, kind: &str, labels: &str, template: &str| {
+    let line = |version: &str, kind: &str, labels: &str, template: &str| {
         let text = format!(
             "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a, labels: {labels}}}\nspec: {{template: {template}}}\n"
         );
         let out = injected(&text);
         assert_eq!(out.manifests, text);
-        let line = out.report[0].clone();
-        assert_eq!(
-            (line.treatment, line.reason.as_str()),
-            (Treatment::Unchanged, "not a workload")
-        );
-        line.warnings
+        let line = &out.report[0];
+        assert_eq!(line.treatment, Treatment::Unchanged);
+        (line.reason.clone(), line.warnings.clone())
     };
     let yes = "{secret-handshake: \"true\"}";
     let labelled = "{metadata: {labels: {secret-handshake: a}}, spec: {}}";
@@ -190,7 +187,10 @@ fn a_kind_with_a_pod_template_that_is_not_known_and_asks_has_a_warning() {
         ("bitnami.com/v1alpha1", "SealedSecret", yes, "{metadata: {}}", false),
         ("v1", "Service", yes, "~", false),
     ] {
-        let warnings = warnings(version, kind, labels, template);
+        let (reason, warnings) = line(version, kind, labels, template);
+        let known =
+            if is_warned { "not a kind of workload that inject knows" } else { "not a workload" };
+        assert_eq!(reason, known, "{kind} {labels} {template}");
         assert_eq!(warnings.len(), usize::from(is_warned), "{kind} {labels} {template}");
         let expected = format!("inject adds no sidecar to a {kind} of {version}; the webhook adds");
         assert!(warnings.iter().all(|warning| warning.starts_with(&expected)), "{warnings:?}");
@@ -526,7 +526,7 @@ fn what_a_namespace_among_the_manifests_sets_counts() {
         ),
         (
             "{secret-handshake/port: 82}",
-            "Namespace/shop: metadata.annotations.secret-handshake/port: invalid type",
+            "Namespace/shop: metadata.annotations.secret-handshake/port: invalid type: integer `82`, expected a string: write it in quotes",
         ),
     ] {
         let line = &report(&injected(&set(annotations)))[1];
@@ -605,7 +605,15 @@ fn an_error_names_file_document_object_and_field() {
     for (text, expected) in [
         (
             POD.replace("\"true\"", "true"),
-            "metadata.labels.secret-handshake: a label's value is a string",
+            "metadata.labels.secret-handshake: a label's value is a string: write it in quotes",
+        ),
+        (
+            POD.replace("  labels:\n", "  labels:\n    app.kubernetes.io/version: 1.5\n"),
+            "metadata.labels.app.kubernetes.io/version: invalid type: floating point `1.5`, expected a string: write it in quotes",
+        ),
+        (
+            POD.replace("  labels:\n", "  annotations: {secret-handshake/port: 80}\n  labels:\n"),
+            "metadata.annotations.secret-handshake/port: invalid type: integer `80`, expected a string: write it in quotes",
         ),
         (
             POD.replace("containers:\n", "containers: none\n  other:\n"),
