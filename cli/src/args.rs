@@ -1,6 +1,7 @@
 //! The command line.
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand};
 use injection::Policy;
 
 use crate::inject::InjectArgs;
@@ -12,6 +13,19 @@ pub struct Args {
     /// What to do
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Args {
+    /// Reads the command line of this process; bad usage ends it with exit code 2 and a reason.
+    #[must_use]
+    pub fn read() -> Self {
+        let args = Self::parse();
+        let Command::Inject { sidecar, .. } = &args.command;
+        if let Err(reason) = sidecar.check() {
+            Self::command().error(ErrorKind::ValueValidation, reason).exit();
+        }
+        args
+    }
 }
 
 /// What the binary can do.
@@ -30,8 +44,6 @@ pub enum Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

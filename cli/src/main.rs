@@ -1,10 +1,9 @@
 //! The binary `kubectl-secret_handshake`, which kubectl runs as `kubectl secret-handshake`.
 
-use clap::Parser as _;
 use cli::args::{Args, Command};
 use cli::inject;
 
 fn main() -> anyhow::Result<()> {
-    let Command::Inject { inject, sidecar: policy } = Args::parse().command;
+    let Command::Inject { inject, sidecar: policy } = Args::read().command;
     inject::run(&inject, policy)
 }

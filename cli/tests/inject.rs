@@ -88,6 +88,23 @@ fn a_url_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn flags_that_no_pod_could_be_injected_with_are_bad_usage() {
+    for (flags, expected) in [
+        (&["--sidecar-image", ""][..], "expected an image"),
+        (&["--sidecar-port", "13300"], "--sidecar-port and --sidecar-health-port are both 13300"),
+        (
+            &["--sidecar-half-file", "/half", "--sidecar-secret-name", "s"],
+            "'--sidecar-half-file <FILE>' cannot be used with '--sidecar-secret-name <NAME>'",
+        ),
+    ] {
+        let output = inject(&[flags, &["-f", "-"]].concat(), DEPLOYMENT);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(output.stdout.is_empty() && errors.contains(expected), "{errors}");
+    }
+}
+
+#[test]
 fn nothing_is_written_when_one_object_cannot_have_what_it_asks_for() {
     let refused = DEPLOYMENT.replace(
         "    spec:\n      containers",

@@ -28,7 +28,7 @@ pub use decide::unknown::misplaced_keys;
 pub use decide::workload::{Change, WorkloadKind, misplaced_annotation};
 pub use decision::{Decision, Outcome, decide_pod, decide_workload};
 pub use pod::{Metadata, Pod, Workload};
-pub use policy::{Policy, PullPolicy};
+pub use policy::{Policy, PullPolicy, SamePort};
 pub use printable::printable;
 pub use quantity::Quantity;
 pub use sidecar::{HALF_VOLUME, Mode, NAME as SIDECAR, NO_TOKEN_VOLUME, is_sidecars_argument};

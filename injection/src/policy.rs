@@ -1,6 +1,7 @@
 use std::fmt;
 
 use clap::ValueEnum;
+use thiserror::Error;
 
 use crate::quantity::Quantity;
 use crate::setting;
@@ -23,7 +24,12 @@ const LOG_LEVEL: &str = "info";
 #[command(next_help_heading = "The sidecar")]
 pub struct Policy {
     /// The sidecar's image, as a container's `image` says it
-    #[arg(long = "sidecar-image", value_name = "IMAGE", default_value = IMAGE)]
+    #[arg(
+        long = "sidecar-image",
+        value_name = "IMAGE",
+        default_value = IMAGE,
+        value_parser = owned(setting::image)
+    )]
     pub image: String,
 
     /// When the kubelet pulls it. Left out, Kubernetes decides by the image's tag
@@ -92,7 +98,7 @@ pub struct Policy {
         long = "sidecar-half-file",
         value_name = "FILE",
         value_parser = owned(setting::half_file),
-        conflicts_with = "secret_provider_class"
+        conflicts_with_all = ["secret_provider_class", "secret_name"]
     )]
     pub half_file: Option<String>,
 
@@ -101,7 +107,8 @@ pub struct Policy {
     #[arg(
         long = "sidecar-secret-provider-class",
         value_name = "NAME",
-        value_parser = owned(setting::object_name)
+        value_parser = owned(setting::object_name),
+        conflicts_with = "secret_name"
     )]
     pub secret_provider_class: Option<String>,
 
@@ -149,6 +156,13 @@ pub struct Policy {
 type OptionalUid = Option<u32>;
 type OptionalMode = Option<Mode>;
 
+/// Two flags name the same port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "--sidecar-port and --sidecar-health-port are both {0}: Legacy and the sidecar can't share a port"
+)]
+pub struct SamePort(u16);
+
 /// A container's `imagePullPolicy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "PascalCase")]
@@ -163,6 +177,14 @@ impl Policy {
     /// Namespaces that belong to Kubernetes itself: their objects are never changed.
     pub const SYSTEM_NAMESPACES: [&'static str; 3] =
         ["kube-system", "kube-public", "kube-node-lease"];
+
+    /// Checks what no flag can be told alone.
+    ///
+    /// # Errors
+    /// If Legacy's port is the sidecar's own.
+    pub fn check(&self) -> Result<(), SamePort> {
+        if self.port == self.health_port { Err(SamePort(self.port)) } else { Ok(()) }
+    }
 
     /// Whether objects of this namespace are left as they are.
     #[must_use]
@@ -240,8 +262,7 @@ mod tests {
         let policy = parse(
             "--sidecar-image r/i:1 --sidecar-pull-policy Never --sidecar-cpu 5m \
              --sidecar-memory 9Mi --sidecar-port 8080 --sidecar-health-port 18080 \
-             --sidecar-secret-name s --sidecar-secret-key k --sidecar-half-file /vault/half \
-             --sidecar-mode native --sidecar-log-level debug --sidecar-run-as-user none \
+             --sidecar-secret-name s --sidecar-secret-key k --sidecar-mode native --sidecar-log-level debug --sidecar-run-as-user none \
              --exclude-namespace a --exclude-namespace b",
         )
         .unwrap();
@@ -251,9 +272,10 @@ mod tests {
         assert_eq!((policy.cpu.as_str(), policy.memory.as_str()), ("5m", "9Mi"));
         assert_eq!((policy.port, policy.health_port), (8080, 18080));
         assert_eq!((policy.secret_name.as_str(), policy.secret_key.as_str()), ("s", "k"));
-        assert_eq!(policy.half_file.as_deref(), Some("/vault/half"));
         assert_eq!((policy.mode, policy.log_level.as_str()), (Some(Mode::Native), "debug"));
         assert_eq!(policy.run_as_user, None);
+        let file = parse("--sidecar-half-file /vault/half").unwrap().half_file;
+        assert_eq!(file.as_deref(), Some("/vault/half"));
         let class = parse("--sidecar-secret-provider-class c").unwrap().secret_provider_class;
         assert_eq!(class.as_deref(), Some("c"));
         for excluded in ["kube-system", "kube-public", "kube-node-lease", "a", "b", "own"] {
@@ -265,6 +287,23 @@ mod tests {
     #[test]
     fn without_flags_it_is_the_default() {
         assert_eq!(format!("{:?}", parse("").unwrap()), format!("{:?}", Policy::default()));
+    }
+
+    #[test]
+    fn legacy_and_the_sidecar_cannot_share_a_port() {
+        for (flags, same) in [
+            ("", false),
+            ("--sidecar-port 8080 --sidecar-health-port 8081", false),
+            ("--sidecar-port 8080 --sidecar-health-port 8080", true),
+            ("--sidecar-port 13300", true),
+            ("--sidecar-health-port 3000", true),
+        ] {
+            let checked = parse(flags).unwrap().check();
+            assert_eq!(checked.is_err(), same, "{flags}");
+            let names = ["--sidecar-port", "--sidecar-health-port"];
+            let error = checked.err().map(|error| error.to_string());
+            assert!(error.is_none_or(|error| names.iter().all(|name| error.contains(name))));
+        }
     }
 
     #[test]
@@ -285,6 +324,9 @@ mod tests {
             "--sidecar-mode Native",
             "--sidecar-log-level trace",
             "--sidecar-half-file /half --sidecar-secret-provider-class c",
+            "--sidecar-half-file /half --sidecar-secret-name s",
+            "--sidecar-secret-provider-class c --sidecar-secret-name s",
+            "--sidecar-image=",
         ] {
             assert!(parse(flags).is_err(), "{flags}");
         }

@@ -3,6 +3,13 @@
 
 use crate::sidecar::Mode;
 
+/// A container's image, as far as the API server looks at it; the rest is the container runtime's to
+/// judge.
+pub(crate) fn image(text: &str) -> Result<&str, &'static str> {
+    let fits = !text.is_empty() && !text.contains(char::is_whitespace);
+    fits.then_some(text).ok_or("an image, without spaces")
+}
+
 /// Legacy's port.
 pub(crate) fn port(text: &str) -> Result<u16, &'static str> {
     port_from(1, text).ok_or("a port from 1 to 65535")

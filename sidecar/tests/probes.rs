@@ -7,7 +7,7 @@ use sidecar::Probes;
 
 /// The most addresses that are remembered, and for how long they are without another answer.
 const ADDRESSES: u8 = 8;
-const FORGOTTEN: Duration = Duration::from_millis(2500);
+const FORGOTTEN: Duration = Duration::from_millis(1500);
 
 const KUBELET: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const READY: bool = true;

@@ -56,12 +56,12 @@ impl Offline {
             }
             None if kind.is_empty() => {
                 line.object.clone_from(&line.place);
-                line.reason = "not a manifest: it has no kind".to_owned();
+                line.reason = String::from("not a manifest: it has no kind");
                 Ok(None)
             }
             None => {
                 if let Some(warning) = unknown_workload(object, version, kind) {
-                    line.reason = "not a kind of workload that inject knows".to_owned();
+                    line.reason = String::from("not a kind of workload that inject knows");
                     line.warnings.push(warning);
                 }
                 Ok(None)

@@ -519,6 +519,21 @@ fn what_a_namespace_among_the_manifests_sets_counts() {
     assert!(file.contains("--half-file=/vault/secrets/half "), "{file}");
 
     // Errors say where the value stands.
+    let job = |mode: &str| {
+        let job = text
+            .replace("apps/v1", "batch/v1")
+            .replace("kind: Deployment", "kind: Job")
+            .replace("spec: {containers", "spec: {restartPolicy: Never, containers");
+        let job = job.replace("{name: shop,", &format!("{{name: shop, annotations: {mode},"));
+        let policy = Policy { mode: Some(injection::Mode::Classic), ..Policy::default() };
+        report(&inject_all(&inputs(&[&job]), &args(), policy).unwrap()).remove(1)
+    };
+    for (mode, expected) in [
+        ("{secret-handshake/mode: classic}", "the namespace's annotation secret-handshake/mode is"),
+        ("{}", "the flag --sidecar-mode is \"classic\", and the restartPolicy"),
+    ] {
+        assert!(job(mode).contains(expected), "{}", job(mode));
+    }
     for (annotations, expected) in [
         (
             "{secret-handshake/port: http}",

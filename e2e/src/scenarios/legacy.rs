@@ -23,7 +23,6 @@ use lab::cluster::api::condition;
 use lab::command::feed;
 use lab::proc;
 use lab::process::Process;
-use lab::until::until;
 
 scenarios! {
     quick_start: Node, Alone, "legacy/quick-start",
@@ -187,7 +186,9 @@ const KILLS: usize = 15;
 async fn killed_often(scene: &Scene) -> Result<()> {
     let node = scene.node()?;
     let namespace = namespace_with_half(scene).await?;
-    let mut deployment = legacy_deployment(&namespace, "often", &[]);
+    // One that is back sooner than the kubelet looks for containers that run, which it does once a
+    // second, is Ready only then.
+    let mut deployment = legacy_deployment(&namespace, "often", &["-late", "2s"]);
     deployment["spec"]["replicas"] = KILLS.into();
     scene.api().create(&deployment).await?;
     let pods = ready_pods(scene, &namespace, "often", KILLS).await?;

@@ -33,14 +33,13 @@ pub(super) fn settings<'a>(
     namespace: Option<&'a Metadata>,
     policy: &'a Policy,
 ) -> Result<Settings<'a>, Reason> {
-    let pod = Annotations { place: Place::Pod, metadata: pod };
-    let namespace = Annotations { place: Place::Namespace, metadata: namespace };
-    let places = [pod, namespace];
+    let places = places(pod, namespace);
     let health_port = nearest(places, keys::HEALTH_PORT, setting::health_port)?;
     let key = nearest(places, keys::SECRET_KEY, setting::secret_key)?;
     let key = key.unwrap_or(&policy.secret_key);
-    let half = match half(pod, key)? {
-        None => half(namespace, key)?,
+    let [of_pod, of_namespace] = places;
+    let half = match half(of_pod, key)? {
+        None => half(of_namespace, key)?,
         of_pod => of_pod,
     };
     let settings = Settings {
@@ -54,9 +53,24 @@ pub(super) fn settings<'a>(
         memory: nearest(places, keys::MEMORY, Quantity::memory)?,
     };
     if settings.legacy_port == settings.health_port {
-        return Err(Reason::SamePort { port: settings.legacy_port });
+        return Err(Reason::SamePort {
+            port: settings.legacy_port,
+            legacy: place(pod, namespace, keys::PORT),
+            sidecar: place(pod, namespace, keys::HEALTH_PORT),
+        });
     }
     Ok(settings)
+}
+
+/// The first place that has this setting.
+pub(super) fn place(pod: Option<&Metadata>, namespace: Option<&Metadata>, name: &str) -> Place {
+    let place = places(pod, namespace).into_iter().find(|place| place.get(name).is_some());
+    place.map_or(Place::Flag, |place| place.place)
+}
+
+fn places<'a>(pod: Option<&'a Metadata>, namespace: Option<&'a Metadata>) -> [Annotations<'a>; 2] {
+    [(Place::Pod, pod), (Place::Namespace, namespace)]
+        .map(|(place, metadata)| Annotations { place, metadata })
 }
 
 /// The value in the first place that has one.
@@ -367,5 +381,34 @@ mod tests {
     fn legacy_and_the_sidecar_cannot_share_a_port() {
         assert!(verdict(keys::PORT, "13300").unwrap_err().contains("13300"));
         assert!(verdict(keys::HEALTH_PORT, "3000").unwrap_err().contains("3000"));
+
+        // It says where each of them stands.
+        let (pod, namespace, none) =
+            (json!({ keys::PORT: "80" }), json!({ keys::HEALTH_PORT: "8080" }), json!({}));
+        let port = |port, health_port| Policy { port, health_port, ..Policy::default() };
+        for (pod, namespace, policy, expected) in [
+            (
+                &json!({ keys::PORT: "8080" }),
+                &namespace,
+                port(1, 1024),
+                "the pod's annotation secret-handshake/port and the namespace's annotation secret-handshake/health-port are both 8080: ",
+            ),
+            (
+                &none,
+                &namespace,
+                port(8080, 1024),
+                "the flag --sidecar-port and the namespace's annotation secret-handshake/health-port are both 8080: ",
+            ),
+            (
+                &json!({ keys::PORT: "1024" }),
+                &none,
+                port(1, 1024),
+                "the pod's annotation secret-handshake/port and the flag --sidecar-health-port are both 1024: ",
+            ),
+        ] {
+            let error = set(pod, namespace, &policy).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
+        assert!(set(&pod, &namespace, &port(1, 1024)).is_ok());
     }
 }

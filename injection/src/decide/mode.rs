@@ -1,14 +1,14 @@
-use super::reason::Reason;
+use super::reason::{Place, Reason};
 use crate::sidecar::Mode;
 
-/// Chooses the mode, which the pod's author may ask for; `ends` says whether the pod ends by itself.
+/// Chooses the mode, which may be asked for somewhere; `ends` says whether the pod ends by itself.
 ///
 /// A pod that runs on gets classic: the kubelet starts containers only after a native sidecar runs, so
 /// Legacy would wait for the sidecar's image and for the kubelet's next look at the pod. A pod that
 /// ends gets native: a classic sidecar, which never exits, would keep it from ending.
-pub(super) fn choose(asked: Option<Mode>, ends: bool) -> Result<Mode, Reason> {
+pub(super) fn choose(asked: Option<Mode>, place: Place, ends: bool) -> Result<Mode, Reason> {
     match (asked, ends) {
-        (Some(Mode::Classic), true) => Err(Reason::ClassicInPodThatEnds),
+        (Some(Mode::Classic), true) => Err(Reason::ClassicInPodThatEnds { place }),
         (Some(mode), _) => Ok(mode),
         (None, true) => Ok(Mode::Native),
         (None, false) => Ok(Mode::Classic),
@@ -27,9 +27,9 @@ mod tests {
             (Some(Mode::Native), false, Ok(Mode::Native)),
             (Some(Mode::Native), true, Ok(Mode::Native)),
             (Some(Mode::Classic), false, Ok(Mode::Classic)),
-            (Some(Mode::Classic), true, Err(Reason::ClassicInPodThatEnds)),
+            (Some(Mode::Classic), true, Err(Reason::ClassicInPodThatEnds { place: Place::Pod })),
         ] {
-            assert_eq!(choose(asked, ends), expected, "{asked:?}, {ends}");
+            assert_eq!(choose(asked, Place::Pod, ends), expected, "{asked:?}, {ends}");
         }
     }
 }

@@ -87,9 +87,10 @@ pub(super) fn sidecar<'a>(
     if spec.containers().is_empty() {
         return Err(Reason::NoContainers);
     }
-    let settings =
-        annotations::settings(pod.metadata.as_ref(), context.namespace_metadata, policy)?;
-    let mode = mode::choose(settings.mode, spec.ends())?;
+    let (own, of_namespace) = (pod.metadata.as_ref(), context.namespace_metadata);
+    let settings = annotations::settings(own, of_namespace, policy)?;
+    let place = annotations::place(own, of_namespace, keys::MODE);
+    let mode = mode::choose(settings.mode, place, spec.ends())?;
     check_volumes(spec, settings.half)?;
     check_port(spec, &settings)?;
 

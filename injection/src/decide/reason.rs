@@ -2,6 +2,8 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::keys;
+
 /// Where a label or a setting stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -9,6 +11,19 @@ pub enum Place {
     Pod,
     Workload,
     Namespace,
+    Flag,
+}
+
+impl Place {
+    /// A setting as it is called there.
+    fn setting(self, key: &str) -> String {
+        match self {
+            Self::Flag => {
+                format!("the flag --sidecar-{}", key.strip_prefix(keys::PREFIX).unwrap_or(key))
+            }
+            _ => format!("the {self}'s annotation {key}"),
+        }
+    }
 }
 
 impl fmt::Display for Place {
@@ -17,6 +32,7 @@ impl fmt::Display for Place {
             Self::Pod => "pod",
             Self::Workload => "workload",
             Self::Namespace => "namespace",
+            Self::Flag => "flag",
         })
     }
 }
@@ -67,9 +83,10 @@ pub enum Reason {
     )]
     AmbiguousHalf { place: Place, names: [&'static str; 2] },
     #[error(
-        "Legacy's port (secret-handshake/port) and the sidecar's own (secret-handshake/health-port) are both {port}"
+        "{} and {} are both {port}: Legacy and the sidecar can't share a port",
+        legacy.setting(keys::PORT), sidecar.setting(keys::HEALTH_PORT)
     )]
-    SamePort { port: u16 },
+    SamePort { port: u16, legacy: Place, sidecar: Place },
     #[error(
         "the container {container} declares the sidecar's port {port}: the annotation secret-handshake/health-port chooses another"
     )]
@@ -77,9 +94,10 @@ pub enum Reason {
     #[error("the pod has a volume {volume} of its own: the sidecar needs that name")]
     VolumeTaken { volume: &'static str },
     #[error(
-        "secret-handshake/mode is \"classic\", and the restartPolicy says that the pod ends: a classic sidecar would keep it running; \"auto\" or \"native\" lets it end"
+        "{} is \"classic\", and the restartPolicy says that the pod ends: a classic sidecar would keep it running; \"auto\" or \"native\" lets it end",
+        place.setting(keys::MODE)
     )]
-    ClassicInPodThatEnds,
+    ClassicInPodThatEnds { place: Place },
     #[error("it is being deleted")]
     BeingDeleted,
     #[error("a Job's pod template can't be changed")]
@@ -114,7 +132,7 @@ impl Reason {
             Self::SamePort { .. } => "same-port",
             Self::PortTaken { .. } => "port-taken",
             Self::VolumeTaken { .. } => "volume-taken",
-            Self::ClassicInPodThatEnds => "classic-in-pod-that-ends",
+            Self::ClassicInPodThatEnds { .. } => "classic-in-pod-that-ends",
             Self::BeingDeleted => "being-deleted",
             Self::JobUpdate => "job-update",
             Self::NoTemplate => "no-template",
@@ -137,7 +155,7 @@ impl Reason {
                 | Self::PortTaken { .. }
                 | Self::ContainerTaken
                 | Self::VolumeTaken { .. }
-                | Self::ClassicInPodThatEnds
+                | Self::ClassicInPodThatEnds { .. }
         )
     }
 
@@ -148,7 +166,7 @@ impl Reason {
             Self::SamePort { .. }
                 | Self::PortTaken { .. }
                 | Self::VolumeTaken { .. }
-                | Self::ClassicInPodThatEnds
+                | Self::ClassicInPodThatEnds { .. }
         )
     }
 }

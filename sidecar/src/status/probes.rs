@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 /// stranger who claims to be a kubelet, may be others.
 const ADDRESSES: usize = 8;
 
-/// A kubelet that was answered asks again within its `periodSeconds` of 1. One that takes so much longer has
-/// restarted, and may have forgotten what it was told.
-const FORGOTTEN: Duration = Duration::from_millis(2500);
+/// A kubelet that was answered asks again within its `periodSeconds` of 1. One that takes longer may have
+/// restarted, which takes 1.6 s at least, and have forgotten what it was told.
+const FORGOTTEN: Duration = Duration::from_millis(1500);
 
 /// So many 503 in a row make a pod not ready: the `failureThreshold` of the probe that is injected. One 200
 /// makes it ready.

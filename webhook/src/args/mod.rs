@@ -6,7 +6,6 @@ mod duration;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use certs::rotate::CaTooShort;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
 use tracing::level_filters::LevelFilter;
@@ -82,8 +81,9 @@ impl Args {
     }
 
     /// Checks what no flag can be told alone.
-    fn check(&self) -> Result<(), CaTooShort> {
-        self.certificates.settings().map(drop)
+    fn check(&self) -> anyhow::Result<()> {
+        self.certificates.settings()?;
+        Ok(self.sidecar.check()?)
     }
 }
 
@@ -130,6 +130,8 @@ mod tests {
         assert!(parse("").unwrap().check().is_ok());
         let refused = parse("--cert-life 24h --ca-life 25h").unwrap().check();
         assert!(refused.unwrap_err().to_string().contains("--ca-life"));
+        let refused = parse("--sidecar-port 8080 --sidecar-health-port 8080").unwrap().check();
+        assert!(refused.unwrap_err().to_string().contains("--sidecar-health-port"));
     }
 
     #[test]
