@@ -100,7 +100,7 @@ pub enum Bench {
         starts: usize,
     },
     /// What many idle pods cost a node: CPU of kubelet, containerd and sidecars, for pods without a sidecar,
-    /// with it, and with a plain probe every second in its place. Needs the level node.
+    /// with it, with one that holds no probe, and with a plain probe of Legacy. Needs the level node.
     Node {
         /// How many pods.
         #[arg(long, value_name = "N", default_value_t = 40)]
