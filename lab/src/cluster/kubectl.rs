@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -28,6 +28,16 @@ pub struct Printed {
     pub stderr: String,
 }
 
+impl From<Output> for Printed {
+    fn from(output: Output) -> Self {
+        Self {
+            success: output.status.success(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
 impl Printed {
     pub fn warnings(&self) -> Vec<&str> {
         self.stderr.lines().filter_map(|line| line.strip_prefix("Warning: ")).collect()
@@ -46,12 +56,7 @@ impl Kubectl {
             kubectl.arg("--context").arg(context);
         }
         kubectl.args(arguments);
-        let output = feed(kubectl, input, CALL).await?;
-        Ok(Printed {
-            success: output.status.success(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        Ok(Printed::from(feed(kubectl, input, CALL).await?))
     }
 
     /// A shell that runs `line` in a folder, as a person types it who has this kubectl and this cluster.

@@ -5,12 +5,13 @@
 //!                        │
 //!   pki ─▶ control_plane ◀┴─▶ node   etcd, API server, controllers, scheduler; containerd, kubelet, kube-proxy
 //!                │
-//!   api, kubectl, audit            what is asked of it, and what it has been asked
+//!   api, kubectl, helm, audit      what is asked of it, and what it has been asked
 //! ```
 
 pub mod api;
 pub mod audit;
 mod control_plane;
+pub mod helm;
 pub mod kubectl;
 pub mod node;
 pub mod pki;

@@ -1,5 +1,5 @@
 //! Where the programs of a cluster come from: `KUBEBUILDER_ASSETS`, else Kubernetes' own Go modules,
-//! built once and kept.
+//! built once and kept; and Helm, from its own.
 //!
 //! No prebuilt binary is fetched. The Go module proxy has `k8s.io/kubernetes` and the modules it is
 //! made of; outside of its repository its `go.mod` needs two changes (`go_mod`).
@@ -91,9 +91,18 @@ impl Programs {
     }
 }
 
+/// Builds Helm of a release such as `4.3.1`, or finds what was built before.
+pub(super) fn helm(cache: &Path, release: &'static str) -> Result<PathBuf> {
+    let source = Source::Helm(release);
+    let folder = cache.join("kubernetes").join(source.folder());
+    build(&folder, source, &["helm"])?;
+    Ok(folder.join("helm"))
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
     Etcd,
+    Helm(&'static str),
     Kubernetes(Version),
 }
 
@@ -101,6 +110,7 @@ impl Source {
     fn folder(self) -> String {
         match self {
             Self::Etcd => format!("etcd-{ETCD}"),
+            Self::Helm(release) => format!("helm-{release}"),
             Self::Kubernetes(version) => version.to_string(),
         }
     }
@@ -109,6 +119,7 @@ impl Source {
     fn package(self, program: &str) -> (String, &str) {
         match self {
             Self::Etcd => ("go.etcd.io/etcd/server/v3".to_owned(), "server"),
+            Self::Helm(release) => (format!("{}/cmd/helm", helm_module(release)), "helm"),
             Self::Kubernetes(_) => (format!("k8s.io/kubernetes/cmd/{program}"), program),
         }
     }
@@ -116,15 +127,26 @@ impl Source {
     /// Writes a module in which its programs can be built, and gives the linker's flags.
     fn module(self, module: &Path) -> Result<String> {
         match self {
-            Self::Etcd => {
-                let require = format!("require go.etcd.io/etcd/server/v3 v{ETCD}");
-                let text = format!("module kubernetes.build\n\ngo 1.25\n\n{require}\n");
-                fs::write(module.join("go.mod"), text)?;
-                Ok("-s -w".to_owned())
+            Self::Etcd => plain_module(module, &format!("go.etcd.io/etcd/server/v3 v{ETCD}")),
+            Self::Helm(release) => {
+                plain_module(module, &format!("{} v{release}", helm_module(release)))
             }
             Self::Kubernetes(version) => kubernetes_module(module, version),
         }
     }
+}
+
+/// Helm's module has its major version in its path: <https://go.dev/ref/mod#major-version-suffixes>.
+fn helm_module(release: &str) -> String {
+    let major = release.split('.').next().unwrap_or_default();
+    format!("helm.sh/helm/v{major}")
+}
+
+/// A module that requires nothing but the one whose program is built.
+fn plain_module(module: &Path, requires: &str) -> Result<String> {
+    let text = format!("module kubernetes.build\n\ngo 1.25\n\nrequire {requires}\n");
+    fs::write(module.join("go.mod"), text)?;
+    Ok("-s -w".to_owned())
 }
 
 /// Makes sure that there is a Go that fetches for itself the toolchain that a module asks for.
@@ -140,8 +162,12 @@ fn check_go() -> Result<()> {
     Ok(())
 }
 
-/// Builds programs into `folder`. One process does so at a time; the others wait.
+/// Builds those of the programs into `folder` that are not there. One process does so at a time; the others
+/// wait.
 fn build(folder: &Path, source: Source, programs: &[&str]) -> Result<()> {
+    if programs.iter().all(|program| folder.join(program).exists()) {
+        return Ok(());
+    }
     check_go()?;
     let (module, partial) = (folder.join("module"), folder.join("partial"));
     for folder in [&module, &partial] {
