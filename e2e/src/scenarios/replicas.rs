@@ -7,7 +7,7 @@ use super::objects::{NAME, pod, sidecar};
 use super::scenarios;
 use super::scene::Scene;
 use crate::product::replicas::Replicas;
-use lab::load::{Counted, Load};
+use lab::cluster::load::{Counted, Load};
 
 scenarios! {
     killed: ControlPlane, Alone, "replicas/killed",
@@ -35,7 +35,7 @@ pub(super) async fn under_load(
     template["spec"]["schedulerName"] = json!("nobody");
     let loaded = async || {
         replicas.ready().await?;
-        let load = Load::start(scene.api(), &template, |pod| sidecar(pod).is_some());
+        let load = Load::start(scene.api(), &template, 4, |pod| sidecar(pod).is_some());
         let done = async {
             load.more(STEP).await?;
             steps(replicas, &load).await?;
