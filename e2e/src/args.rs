@@ -126,7 +126,7 @@ pub enum Bench {
     Scale {
         /// How many labelled pods, and as many unlabelled ones.
         #[arg(long, value_name = "N", default_value_t = 10_000)]
-        pods: usize,
+        pods: u64,
     },
 }
 

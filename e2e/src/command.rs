@@ -45,7 +45,7 @@ fn carry_out(args: &Args) -> Result<bool> {
     let printed = match &args.command {
         Some(Command::Up) => runtime.block_on(up(args))?,
         Some(Command::Bench { what }) => runtime.block_on(bench(args, what))?,
-        _ => return run::run(args, runtime.handle()),
+        _ => return runtime.block_on(run::run(args)),
     };
     // Nobody is left to be told of a standard output that is closed.
     let _ = writeln!(std::io::stdout(), "{printed}");

@@ -1,6 +1,7 @@
 //! Figures as people compare them: percentiles, and tables in Markdown.
 
 use std::fmt;
+use std::time::Duration;
 
 /// Rows of cells, the first of which is the head.
 #[derive(Debug)]
@@ -42,6 +43,15 @@ impl fmt::Display for Table {
 pub(crate) fn percentile<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied()
+}
+
+/// The same of times, in whatever order, for each of `percents`; zero where there are none.
+pub(crate) fn percentiles<const N: usize>(
+    mut times: Vec<Duration>,
+    percents: [usize; N],
+) -> [Duration; N] {
+    times.sort_unstable();
+    percents.map(|percent| percentile(&times, percent).unwrap_or_default())
 }
 
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {

@@ -21,16 +21,11 @@ pub struct Build<'a> {
     pub packages: &'a [&'a str],
     pub programs: &'a [&'a str],
     pub profile: &'a str,
-    pub linkage: Linkage,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Linkage {
-    Host,
-    /// For this target of musl, with everything in one file. Whatever folder it is built in, the same sources
-    /// and the same toolchain give the same bytes; with cargo-auditable, where it is installed, the
-    /// list of its crates is among them (its own path counts, but no other does).
-    Static(&'static str),
+    /// A target of musl, for static programs; without, they are linked as this machine's are. Whatever folder
+    /// a static one is built in, the same sources and the same toolchain give the same bytes; with
+    /// cargo-auditable, where it is installed, the list of its crates is among them (its own path counts, but
+    /// no other does).
+    pub target: Option<&'static str>,
 }
 
 /// Whether the toolchain has the standard library for `target`.
@@ -58,12 +53,10 @@ impl Build<'_> {
             say(&format!("built {programs} in {:.1} s", began.elapsed().as_secs_f64()));
         }
         if !output.status.success() {
-            let remedy = match self.linkage {
-                Linkage::Static(target) if !has_target(target) => {
-                    format!(": add the target with `rustup target add {target}`")
-                }
-                _ => String::new(),
-            };
+            let missing = self.target.filter(|target| !has_target(target));
+            let remedy =
+                missing.map(|it| format!(": add the target with `rustup target add {it}`"));
+            let remedy = remedy.unwrap_or_default();
             bail!("cargo could not build {programs} ({}){remedy}", output.status);
         }
         let found = executables(&output.stdout);
@@ -77,7 +70,7 @@ impl Build<'_> {
 
     fn command(&self) -> Command {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        if matches!(self.linkage, Linkage::Static(_)) && has_auditable() {
+        if self.target.is_some() && has_auditable() {
             command.arg("auditable");
         }
         command.args(["build", "--locked"]);
@@ -92,7 +85,7 @@ impl Build<'_> {
         if !std::io::stderr().is_terminal() {
             command.arg("--quiet");
         }
-        if let Linkage::Static(target) = self.linkage {
+        if let Some(target) = self.target {
             let flags = static_flags(&cargo_home());
             command.args(["--target", target]);
             // Added to what `.cargo/config.toml` says for the target; RUSTFLAGS would replace it.
@@ -159,7 +152,7 @@ mod tests {
             packages: &["one"],
             programs: &["one"],
             profile: "small",
-            linkage: Linkage::Host,
+            target: None,
         }
     }
 

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use reqwest::Client;
 use reqwest::redirect::Policy;
+
+use crate::until::until;
 
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -23,6 +25,16 @@ pub async fn get(address: SocketAddr, path: &str, limit: Duration) -> Result<Ans
 /// The same, as a kubelet does.
 pub async fn probe(address: SocketAddr, path: &str, limit: Duration) -> Result<Answer> {
     ask(address, path, "kube-probe/1.34", limit).await
+}
+
+/// Waits until `path` is answered with `status`. An answer that takes over two seconds counts as none.
+pub async fn answers(address: SocketAddr, path: &str, status: u16, limit: Duration) -> Result<()> {
+    until(&format!("{status} from {path} at {address}"), limit, async || {
+        let answer = get(address, path, Duration::from_secs(2)).await?;
+        ensure!(answer.status == status, "{} {}", answer.status, answer.body.trim());
+        Ok(())
+    })
+    .await
 }
 
 async fn ask(address: SocketAddr, path: &str, agent: &str, limit: Duration) -> Result<Answer> {

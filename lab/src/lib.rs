@@ -6,7 +6,7 @@
 //! - [`image::write`]: an image from nothing but files. [`image::Engine`]: docker, podman and the like, with
 //!   a daemon of our own where none runs ([`image::Dockerd`]); [`image::Container`]: what it runs.
 //! - [`cargo::Build`], [`process::Process`], [`daemon::Daemon`]: programs built, started, waited for, ended.
-//! - [`load`], [`metrics`], [`proc`]: objects created in numbers; what a program counts and costs.
+//! - [`cluster::load`], [`metrics`], [`proc`]: objects created in numbers; what a program counts and costs.
 //! - [`until::until`]: waits for anything else. [`state`]: all that was started ends, whatever happens.
 //!
 //! To use it for another project, start a cluster, put your images on it and apply your manifests:
@@ -41,8 +41,6 @@ pub mod command;
 pub mod daemon;
 pub mod http;
 pub mod image;
-pub mod load;
-pub mod load_balancer;
 pub mod metrics;
 pub mod network;
 pub mod proc;

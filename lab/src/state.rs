@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read as _};
+use std::io::Read as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,8 @@ use crate::until::retry;
 const END: Duration = Duration::from_secs(10);
 /// A file that says that the logs stay.
 const KEEP_LOGS: &str = "logs/keep";
+/// Where they stay: beside the directory, under its name with this behind it.
+const LOGS: &str = "logs";
 
 /// The guards of the clusters that live as long as this process, by their directories.
 static GUARDS: Mutex<Vec<(PathBuf, Child)>> = Mutex::new(Vec::new());
@@ -130,9 +132,9 @@ impl Drop for State {
         let Some(guard) = take_guard(&self.dir) else {
             return;
         };
-        let logs = self.path("logs");
+        let (kept, logs) = (self.path(KEEP_LOGS).exists(), self.dir.with_extension(LOGS));
         dismiss(&self.dir, guard);
-        if logs.exists() {
+        if kept {
             say(&format!("logs: {}", logs.display()));
         }
     }
@@ -209,17 +211,12 @@ pub fn end(dir: &Path) -> Result<()> {
 }
 
 fn remove(dir: &Path) -> std::io::Result<()> {
-    let all = |path: &Path| match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == ErrorKind::NotADirectory => fs::remove_file(path),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        done => done,
-    };
-    if !dir.join(KEEP_LOGS).exists() {
-        return all(dir);
+    if dir.join(KEEP_LOGS).exists() {
+        let kept = dir.with_extension(LOGS);
+        let _ = fs::remove_dir_all(&kept);
+        fs::rename(dir.join("logs"), kept)?;
     }
-    let entries = fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()?;
-    let others = entries.iter().filter(|entry| entry.file_name() != "logs");
-    others.map(fs::DirEntry::path).try_for_each(|path| all(&path))
+    fs::remove_dir_all(dir)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

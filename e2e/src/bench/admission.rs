@@ -23,10 +23,8 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::folders::workspace;
-use crate::product::Product;
-use crate::product::certificates::issue;
-use crate::product::compile;
-use crate::product::webhook::serve;
+use crate::product::webhook::{issue, serve};
+use crate::product::{Product, compile};
 use crate::table::{Table, median};
 
 /// An API server keeps connections; how many depends on how many pods are created at one time.
@@ -56,17 +54,16 @@ struct Times {
     p99: u32,
 }
 
-#[derive(Clone, Copy)]
-struct Round {
-    /// CPU time of one request, in microseconds.
-    cpu: f64,
-    rate: f64,
-    /// Of the time for one request, in microseconds.
-    p50: f64,
-    p99: f64,
-    /// Resident, in MiB, after the round.
-    memory: f64,
-}
+/// The figures of a round, and the memory that is resident after it, in MiB.
+type Round = [f64; 5];
+type Show = fn(f64) -> String;
+const FIGURES: [(&str, Show); 4] = [
+    ("CPU a request", |microseconds| format!("{microseconds:.1} µs")),
+    ("requests a second", |rate| format!("{rate:.0}")),
+    ("p50", |milliseconds| format!("{milliseconds:.2} ms")),
+    ("p99", |milliseconds| format!("{milliseconds:.2} ms")),
+];
+const MEMORY: usize = FIGURES.len();
 
 /// Measures both servers in turn in each of `rounds` rounds, and gives the table. `webhook` is measured
 /// instead of the one that is shipped, if it is named.
@@ -118,10 +115,6 @@ impl Server {
         let memory = memory(process.pid().context("it has ended")?)?;
         Ok(Self { name, address: address.to_owned(), process, rounds: Vec::new(), memory })
     }
-
-    fn median(&self, value: fn(&Round) -> f64) -> f64 {
-        median(self.rounds.iter().map(value).collect())
-    }
 }
 
 fn measure(server: &Server, load: &Path, folder: &Path) -> Result<Round> {
@@ -133,13 +126,13 @@ fn measure(server: &Server, load: &Path, folder: &Path) -> Result<Round> {
     let times: Times = serde_json::from_str(&read(&mut load)?)?;
     let cpu = proc::cpu(pid)?.saturating_sub(before);
     let each = |total: f64| total / f64::from(REQUESTS);
-    Ok(Round {
-        cpu: each(cpu.as_secs_f64() * 1e6),
-        rate: 1e6 / each(f64::from(times.elapsed)),
-        p50: f64::from(times.p50),
-        p99: f64::from(times.p99),
-        memory: memory(pid)?,
-    })
+    Ok([
+        each(cpu.as_secs_f64() * 1e6),
+        1e6 / each(f64::from(times.elapsed)),
+        f64::from(times.p50) / 1e3,
+        f64::from(times.p99) / 1e3,
+        memory(pid)?,
+    ])
 }
 
 fn memory(pid: u32) -> Result<f64> {
@@ -148,35 +141,25 @@ fn memory(pid: u32) -> Result<f64> {
 }
 
 fn table(servers: &[Server; 2]) -> Result<String> {
-    let head = ["CPU a request", "requests a second", "p50", "p99", "memory at first", "at last"];
-    let mut table = Table::new(&[&[""], &head[..]].concat());
-    for server in servers {
-        let last = server.rounds.last().context("there was no round")?;
-        table.row([
-            server.name.to_owned(),
-            format!("{:.1} µs", server.median(|round| round.cpu)),
-            format!("{:.0}", server.median(|round| round.rate)),
-            format!("{:.2} ms", server.median(|round| round.p50) / 1000.0),
-            format!("{:.2} ms", server.median(|round| round.p99) / 1000.0),
-            format!("{:.1} MiB", server.memory),
-            format!("{:.1} MiB", last.memory),
-        ]);
+    let mut table = Table::new(
+        &[&[""], &FIGURES.map(|(name, _)| name)[..], &["memory at first", "at last"]].concat(),
+    );
+    let mebibytes = |memory: f64| format!("{memory:.1} MiB");
+    for Server { name, rounds, memory, .. } in servers {
+        let last = rounds.last().context("there was no round")?[MEMORY];
+        let figures = FIGURES.iter().enumerate().map(|(place, (_, show))| {
+            show(median(rounds.iter().map(|round| round[place]).collect()))
+        });
+        let memory = [mebibytes(*memory), mebibytes(last)];
+        table.row([(*name).to_owned()].into_iter().chain(figures).chain(memory));
     }
     let [webhook, echo] = servers;
-    let ratio = |value: fn(&Round) -> f64| {
+    let ratio = |place: usize| {
         let pairs = webhook.rounds.iter().zip(&echo.rounds);
-        let ratios = pairs.map(|(one, other)| value(one) / value(other)).collect();
-        format!("{:.2}", median(ratios))
+        format!("{:.2}", median(pairs.map(|(one, other)| one[place] / other[place]).collect()))
     };
-    table.row([
-        "ratio".to_owned(),
-        ratio(|round| round.cpu),
-        ratio(|round| round.rate),
-        ratio(|round| round.p50),
-        ratio(|round| round.p99),
-        String::new(),
-        ratio(|round| round.memory),
-    ]);
+    let ratios = (0..MEMORY).map(ratio).chain([String::new(), ratio(MEMORY)]);
+    table.row(["ratio".to_owned()].into_iter().chain(ratios));
     Ok(format!(
         "{table}\nmedians of {} rounds in turn, of {REQUESTS} requests each over {CONNECTIONS} kept \
          connections\n",

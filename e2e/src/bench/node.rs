@@ -25,18 +25,8 @@ const GOAL: f64 = 45.0;
 /// After pods have become Ready: their start is not what is measured.
 const SETTLE: Duration = Duration::from_secs(20);
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Minute {
-    kubelet: f64,
-    containerd: f64,
-    sidecars: f64,
-}
-
-impl Minute {
-    fn sum(self) -> f64 {
-        self.kubelet + self.containerd + self.sidecars
-    }
-}
+/// What kubelet, containerd and all sidecars have used of a core in a minute, in milliseconds.
+type Minute = [f64; 3];
 
 /// Runs so many pods of each kind in turn, and gives the table.
 ///
@@ -50,21 +40,17 @@ pub(crate) async fn node(scene: &Scene, pods: usize, rounds: u32) -> Result<Stri
             minutes.push(measure(scene, kind, pods).await?);
         }
     }
-    let middle = |minutes: &[Minute], part: fn(Minute) -> f64| {
-        median(minutes.iter().map(|minute| part(*minute)).collect())
-    };
-    let beyond = |minutes: &[Minute]| middle(minutes, Minute::sum) - middle(&all[0], Minute::sum);
+    let together =
+        |minutes: &[Minute]| median(minutes.iter().map(|minute| minute.iter().sum()).collect());
+    let beyond = |minutes: &[Minute]| together(minutes) - together(&all[0]);
     let parts = ["kubelet", "containerd", "sidecars", "together", "beyond no sidecar"];
     let mut table = Table::new(&[&["CPU in a minute, ms"], &parts[..]].concat());
     for (kind, minutes) in KINDS.iter().zip(&all) {
-        table.row([
-            format!("{pods} pods, {kind}"),
-            format!("{:.0}", middle(minutes, |minute| minute.kubelet)),
-            format!("{:.0}", middle(minutes, |minute| minute.containerd)),
-            format!("{:.0}", middle(minutes, |minute| minute.sidecars)),
-            format!("{:.0}", middle(minutes, Minute::sum)),
-            format!("{:.0}", beyond(minutes)),
-        ]);
+        let each =
+            [0, 1, 2].map(|part| median(minutes.iter().map(|minute| minute[part]).collect()));
+        let figures = each.into_iter().chain([together(minutes), beyond(minutes)]);
+        let figures = figures.map(|figure| format!("{figure:.0}"));
+        table.row([format!("{pods} pods, {kind}")].into_iter().chain(figures));
     }
     let share = 100.0 * beyond(&all[1]) / beyond(&all[2]);
     let text = format!(
@@ -104,12 +90,12 @@ async fn measure(scene: &Scene, kind: &str, pods: usize) -> Result<Minute> {
     let before = used(node)?;
     tokio::time::sleep(Duration::from_secs(60)).await;
     let after = used(node)?;
-    let [kubelet, containerd, sidecars] =
+    let minute =
         [0, 1, 2].map(|part| after[part].saturating_sub(before[part]).as_secs_f64() * 1000.0);
 
     scene.api().delete("Deployment", &namespace, "idle").await?;
     ready_pods(scene, &namespace, "idle", 0).await?;
-    Ok(Minute { kubelet, containerd, sidecars })
+    Ok(minute)
 }
 
 fn used(node: &Node) -> Result<[Duration; 3]> {

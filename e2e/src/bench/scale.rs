@@ -11,14 +11,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use lab::cluster::load::Load;
 use lab::image::Architecture;
-use lab::load::create_many;
 use lab::proc;
 use lab::progress::say;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::Args;
 use crate::product::Product;
@@ -27,10 +27,10 @@ use crate::product::install::{CONFIGURATION, NAMESPACE, WEBHOOK};
 use crate::scenarios::objects::{labelled, pod, sidecar};
 use crate::scenarios::scene::Scene;
 use crate::scenarios::stage;
-use crate::table::{Table, percentile};
+use crate::table::{Table, percentiles};
 
 /// How many pods are created before it is the other kind's turn.
-const BLOCK: usize = 500;
+const BLOCK: u64 = 500;
 const CLIENTS: usize = 8;
 
 struct Kind {
@@ -44,7 +44,7 @@ struct Kind {
 }
 
 /// Creates `pods` pods of each kind, twice, and gives the figures.
-pub(crate) async fn run(args: &Args, pods: usize) -> Result<String> {
+pub(crate) async fn run(args: &Args, pods: u64) -> Result<String> {
     let shipped = compile(Product::WEBHOOK, Architecture::host()).await?;
     let stage = stage::control_plane_of(args, shipped).await?;
     let scene = Scene::new(Arc::new(stage));
@@ -59,16 +59,14 @@ pub(crate) async fn run(args: &Args, pods: usize) -> Result<String> {
     let mut table = Table::new(&["pods", "webhook", "creates a second", "p50", "p99"]);
     for (webhook, kinds) in [("configured", &with), ("not configured", &without)] {
         for kind in kinds {
-            let mut times = kind.times.clone();
-            times.sort();
-            let at = |percent| percentile(&times, percent).unwrap_or_default().as_secs_f64() * 1e3;
-            let rate = f64::from(u32::try_from(times.len())?) / kind.elapsed.as_secs_f64();
+            let [p50, p99] = percentiles(kind.times.clone(), [50, 99]);
+            let rate = f64::from(u32::try_from(kind.times.len())?) / kind.elapsed.as_secs_f64();
             table.row([
                 kind.name.to_owned(),
                 webhook.to_owned(),
                 format!("{rate:.0}"),
-                format!("{:.1} ms", at(50)),
-                format!("{:.1} ms", at(99)),
+                format!("{:.1} ms", p50.as_secs_f64() * 1e3),
+                format!("{:.1} ms", p99.as_secs_f64() * 1e3),
             ]);
         }
     }
@@ -88,7 +86,7 @@ pub(crate) async fn run(args: &Args, pods: usize) -> Result<String> {
 }
 
 /// Creates the pods, block by block in turn, so that a cluster that gets slower gets slower for both.
-async fn kinds(scene: &Scene, pid: u32, pods: usize) -> Result<[Kind; 2]> {
+async fn kinds(scene: &Scene, pid: u32, pods: u64) -> Result<[Kind; 2]> {
     let namespace = scene.namespace(&[]).await?;
     let kind = |name, labelled| Kind {
         name,
@@ -101,9 +99,9 @@ async fn kinds(scene: &Scene, pid: u32, pods: usize) -> Result<[Kind; 2]> {
     let mut kinds = [kind("labelled", true), kind("unlabelled", false)];
     let account = format!("system:serviceaccount:{NAMESPACE}:{WEBHOOK}");
     let audit = scene.cluster().audit()?;
+    let configured = scene.api().exists("MutatingWebhookConfiguration", "", CONFIGURATION).await?;
     for block in 0..pods.div_ceil(BLOCK) {
         say(&format!("{} of {pods} pods of each kind", block * BLOCK));
-        let count = BLOCK.min(pods - block * BLOCK);
         for kind in &mut kinds {
             let mut pod = pod(&namespace, &format!("{}-{block}", kind.name));
             // No scheduler need look at them.
@@ -112,14 +110,19 @@ async fn kinds(scene: &Scene, pid: u32, pods: usize) -> Result<[Kind; 2]> {
                 pod = labelled(pod, "true");
             }
             let (audited, cpu) = (audit.size()?, proc::cpu(pid)?);
-            let created = create_many(scene.api(), &pod, count, CLIENTS).await?;
+            let is_right: fn(&Value) -> bool = if configured && kind.labelled {
+                |pod| sidecar(pod).is_some()
+            } else {
+                |pod| sidecar(pod).is_none()
+            };
+            let started = Instant::now();
+            let load = Load::start(scene.api(), &pod, CLIENTS, is_right);
+            load.more(BLOCK.min(pods - block * BLOCK)).await?;
+            let counted = load.stop().await;
+            kind.elapsed += started.elapsed();
             kind.cpu += proc::cpu(pid)?.saturating_sub(cpu);
-            kind.elapsed += created.elapsed;
-            kind.times.extend(created.times);
-            let configured =
-                scene.api().exists("MutatingWebhookConfiguration", "", CONFIGURATION).await?;
-            let injected = sidecar(&created.last).is_some();
-            ensure!(injected == (configured && kind.labelled), "{}", created.last);
+            ensure!(counted.refused + counted.wrong == 0, "{counted}");
+            kind.times.extend(counted.times);
             for event in audit.events_from(audited, &account)? {
                 if event.user.username == account {
                     let what = format!("{} {}", event.verb, event.object_ref.resource);

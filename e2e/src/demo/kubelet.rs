@@ -73,9 +73,9 @@ impl Kubelet {
         command.args(arguments.clone().map(|argument| self.inside(container, argument)));
         let words: Vec<_> = arguments.map(String::as_str).collect();
         let words = words.join(" ");
-        screen::line(Who::Kubelet, format_args!("starts {} {words}", container.name));
-        let who = if container.name == SIDECAR { Who::Sidecar } else { Who::Legacy };
-        Process::start(who.name(), command, Box::new(move |line| screen::line(who, line)))
+        screen::line(Who::KUBELET, format_args!("starts {} {words}", container.name));
+        let who = if container.name == SIDECAR { Who::SIDECAR } else { Who::LEGACY };
+        Process::start(who.name, command, Box::new(move |line| screen::line(who, line)))
     }
 
     fn inside(&self, container: &Container, argument: &str) -> String {

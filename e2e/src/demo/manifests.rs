@@ -6,16 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Namespace;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// What a user applies: Legacy's own manifest, and what the kustomization adds to it.
 #[derive(Debug)]
 pub(crate) struct Manifests {
-    pub(crate) namespace: Namespace,
-    pub(crate) deployment: Deployment,
+    pub(crate) namespace: Value,
+    pub(crate) deployment: Value,
     pub(crate) secret: Secret,
 }
 
@@ -40,8 +38,12 @@ impl Manifests {
         for patch in list(&kustomization["patches"]) {
             let patch = patch["patch"].as_str().context("a patch without its text")?;
             let patch: Value = serde_saphyr::from_str(patch).context("a patch is not YAML")?;
-            for object in objects.iter_mut().filter(|object| are_one(object, &patch)) {
-                json_patch::merge(object, &patch);
+            for object in &mut objects {
+                let [one, other] =
+                    [&*object, &patch].map(|it| (&it["kind"], &it["metadata"]["name"]));
+                if one == other {
+                    json_patch::merge(object, &patch);
+                }
             }
         }
         let secret = &kustomization["secretGenerator"][0];
@@ -51,9 +53,13 @@ impl Manifests {
             Some((key.to_owned(), folder.join(file)))
         });
         let name = secret["name"].as_str().context("the kustomization generates no Secret")?;
+        let find = |kind: &str| {
+            let object = objects.iter().find(|object| object["kind"] == kind);
+            object.cloned().with_context(|| format!("there is no {kind}"))
+        };
         Ok(Self {
-            namespace: find(&objects, "Namespace")?,
-            deployment: find(&objects, "Deployment")?,
+            namespace: find("Namespace")?,
+            deployment: find("Deployment")?,
             secret: Secret { name: name.to_owned(), files: files.collect() },
         })
     }
@@ -61,16 +67,6 @@ impl Manifests {
 
 pub(crate) fn configuration(folder: &Path) -> Result<MutatingWebhookConfiguration> {
     one(&folder.join("mutatingwebhookconfiguration.yaml"))
-}
-
-fn find<T: DeserializeOwned>(objects: &[Value], kind: &str) -> Result<T> {
-    let object = objects.iter().find(|object| object["kind"] == kind);
-    let object = object.with_context(|| format!("there is no {kind}"))?;
-    serde_json::from_value(object.clone()).with_context(|| format!("the {kind} is not one"))
-}
-
-fn are_one(a: &Value, b: &Value) -> bool {
-    a["kind"] == b["kind"] && a["metadata"]["name"] == b["metadata"]["name"]
 }
 
 fn one<T: DeserializeOwned>(file: &Path) -> Result<T> {

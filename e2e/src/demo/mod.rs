@@ -21,9 +21,4 @@ mod run;
 mod screen;
 mod selection;
 
-use std::time::Duration;
-
 pub use run::{Options, run};
-
-/// How long any one step may take on a slow machine. None takes more than a second on an idle one.
-const LIMIT: Duration = Duration::from_secs(30);

@@ -1,10 +1,11 @@
 //! The pod's two ports on a machine that isn't a pod.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result};
 use injection::keys;
-use k8s_openapi::api::apps::v1::Deployment;
+use lab::network;
+use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
 use super::screen;
@@ -32,38 +33,38 @@ impl Ports {
     }
 
     /// Where they are not the usual ones: says so in the template, as a user would.
-    pub(crate) fn note(&self, deployment: &mut Deployment) -> Result<()> {
-        if (self.legacy, self.health) == USUAL {
-            return Ok(());
-        }
+    pub(crate) fn note(&self, deployment: &mut Value) {
         let (legacy, health) = (self.legacy, self.health);
+        if (legacy, health) == USUAL {
+            return;
+        }
         screen::say(format_args!(
             "Legacy gets port {legacy} here, not 3000, and the sidecar {health}, not 13300: two annotations."
         ));
-        let template = &mut deployment.spec.template;
-        let metadata = template.metadata.get_or_insert_default();
-        let annotations = metadata.annotations.get_or_insert_default();
-        annotations.insert(keys::PORT.to_owned(), legacy.to_string());
-        annotations.insert(keys::HEALTH_PORT.to_owned(), health.to_string());
-        let spec = template.spec.as_mut().context("the template has no spec")?;
-        let container = spec.containers.first_mut().context("the template has no container")?;
-        container.args.get_or_insert_default().push(format!("-listen=:{legacy}"));
-        Ok(())
+        let annotations = &mut deployment["spec"]["template"]["metadata"]["annotations"];
+        annotations[keys::PORT] = json!(legacy.to_string());
+        annotations[keys::HEALTH_PORT] = json!(health.to_string());
+        add_flags(deployment, &[format!("-listen=:{legacy}")]);
     }
 }
 
-/// Binds the port and doesn't listen: Linux lets another socket with `SO_REUSEADDR` listen on it.
-fn claim(port: u16) -> Result<TcpSocket> {
-    bind(port).or_else(|_| bind(0)).context("there is no free port")
+/// Adds flags for Legacy.
+pub(crate) fn add_flags(deployment: &mut Value, flags: &[String]) {
+    let arguments = &mut deployment["spec"]["template"]["spec"]["containers"][0]["args"];
+    let mut all = arguments.as_array().cloned().unwrap_or_default();
+    all.extend(flags.iter().map(|flag| json!(flag)));
+    if !all.is_empty() {
+        *arguments = all.into();
+    }
 }
 
-fn bind(port: u16) -> std::io::Result<TcpSocket> {
-    let (socket, address) = match TcpSocket::new_v6() {
-        Ok(socket) => (socket, SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))),
-        // A machine without IPv6.
-        Err(_) => (TcpSocket::new_v4()?, SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
+/// Claims this port or, where it is taken, a free one.
+fn claim(port: u16) -> Result<TcpSocket> {
+    // A machine may have no IPv6.
+    let any: IpAddr = match TcpSocket::new_v6() {
+        Ok(_) => Ipv6Addr::UNSPECIFIED.into(),
+        Err(_) => Ipv4Addr::UNSPECIFIED.into(),
     };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    Ok(socket)
+    let claim = |port| network::claim((any, port).into());
+    claim(port).or_else(|_| claim(0)).context("there is no free port")
 }

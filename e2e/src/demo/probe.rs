@@ -79,7 +79,7 @@ async fn ask(probe: &Probe, port: u16, path: &str, ready: &watch::Sender<bool>) 
             } else {
                 "NOT READY, its Service sends no callers"
             };
-            line(Who::Kubelet, format_args!("GET :{port}{path} {told}: the pod is {state}"));
+            line(Who::KUBELET, format_args!("GET :{port}{path} {told}: the pod is {state}"));
             ready.send_replace(now);
         }
     }

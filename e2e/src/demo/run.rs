@@ -1,29 +1,29 @@
 //! The demo, from the first certificate to the last exit status.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::api_server::ApiServer;
 use super::kubelet::Kubelet;
 use super::manifests::{Manifests, Secret};
-use super::ports::Ports;
+use super::ports::{Ports, add_flags};
 use super::probe::Readiness;
 use super::screen::{Who, heading, line, say};
-use super::selection::Entry;
-use super::{LIMIT, manifests, replica_set, screen, selection};
+use super::selection::{Entry, Labels};
+use super::{manifests, replica_set, screen, selection};
 use crate::folders::workspace;
-use crate::product::certificates::issue;
-use crate::product::webhook::serve;
+use crate::product::webhook::{issue, serve};
 use crate::product::{self, Product};
 use lab::http::get;
 use lab::network::localhost;
 use lab::process::Process;
 
+/// How long any one step may take on a slow machine. None takes more than a second on an idle one.
+const LIMIT: Duration = Duration::from_secs(30);
 /// The exit status of a Legacy that a signal has stopped.
 const LEGACY_STOPPED: i32 = 2;
 
@@ -51,7 +51,7 @@ pub async fn run(options: &Options) -> Result<()> {
     let mut programs = product::programs().run(|text| say(text)).await?;
     programs.append(&mut product::sidecar().run(|text| say(text)).await?);
     let began = Instant::now();
-    let Setup { ports, secret, pod, entry } = Setup::read(options)?;
+    let (ports, secret, pod, entry) = read(options)?;
 
     heading("Certificates for the webhook's Service");
     let certificates = tempfile::tempdir().context("there is no temporary folder")?;
@@ -60,7 +60,7 @@ pub async fn run(options: &Options) -> Result<()> {
 
     heading("The webhook, over TLS");
     let image = format!("--sidecar-image={}", Product::SIDECAR.reference());
-    let watcher = Box::new(|text: &str| line(Who::Webhook, text));
+    let watcher = Box::new(|text: &str| line(Who::WEBHOOK, text));
     let flags = ["--drain=0s", &image];
     let (mut webhook, address) =
         serve(&programs["webhook"], certificates.path(), &flags, watcher).await?;
@@ -95,31 +95,19 @@ pub async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-struct Setup {
-    ports: Ports,
-    secret: Secret,
-    pod: Value,
-    entry: Entry,
-}
-
-impl Setup {
-    fn read(options: &Options) -> Result<Self> {
-        let deploy = workspace().join("deploy");
-        let Manifests { namespace, mut deployment, secret } =
-            Manifests::read(&deploy.join("demo"))?;
-        let ports = Ports::claim(!options.free_ports)?;
-        ports.note(&mut deployment)?;
-        add_flags(&mut deployment, &options.legacy);
-        let labels = |metadata: Option<&ObjectMeta>| {
-            metadata.and_then(|metadata| metadata.labels.clone()).unwrap_or_default()
-        };
-        let entry = selection::entry(
-            &manifests::configuration(&deploy.join("webhook"))?,
-            &labels(Some(&namespace.metadata)),
-            &labels(deployment.spec.template.metadata.as_ref()),
-        )?;
-        Ok(Self { ports, secret, pod: replica_set::pod(&deployment)?, entry })
-    }
+/// Reads what is applied: the pod that comes of it on these ports, with its Secret, and where the API server
+/// sends it.
+fn read(options: &Options) -> Result<(Ports, Secret, Value, Entry)> {
+    let deploy = workspace().join("deploy");
+    let Manifests { namespace, mut deployment, secret } = Manifests::read(&deploy.join("demo"))?;
+    let ports = Ports::claim(!options.free_ports)?;
+    ports.note(&mut deployment);
+    add_flags(&mut deployment, &options.legacy);
+    let configuration = manifests::configuration(&deploy.join("webhook"))?;
+    let [namespace, pod] = [&namespace, &deployment["spec"]["template"]]
+        .map(|object| Labels::deserialize(&object["metadata"]["labels"]).unwrap_or_default());
+    let entry = selection::entry(&configuration, &namespace, &pod)?;
+    Ok((ports, secret, replica_set::pod(&deployment)?, entry))
 }
 
 async fn create(api_server: &ApiServer, entry: &Entry, pod: &Value) -> Result<Pod> {
@@ -133,14 +121,6 @@ async fn create(api_server: &ApiServer, entry: &Entry, pod: &Value) -> Result<Po
     say(format_args!("{operations} changes, in {milliseconds:.0} ms. The pod before and after:"));
     screen::difference(pod, &admitted.pod)?;
     serde_json::from_value(admitted.pod).context("it is no Pod any more")
-}
-
-fn add_flags(deployment: &mut Deployment, flags: &[String]) {
-    let spec = deployment.spec.template.spec.as_mut();
-    let container = spec.and_then(|spec| spec.containers.first_mut());
-    if let Some(container) = container.filter(|_| !flags.is_empty()) {
-        container.args.get_or_insert_default().extend_from_slice(flags);
-    }
 }
 
 async fn start_legacy(kubelet: &Kubelet) -> Result<Process> {
@@ -166,7 +146,7 @@ async fn end(process: &mut Process, wanted: i32) -> Result<()> {
     let status = process.terminate(LIMIT).await?;
     match status.code() {
         Some(code) if code == wanted => {
-            line(Who::Kubelet, format_args!("{} ends with status {code}", process.name()));
+            line(Who::KUBELET, format_args!("{} ends with status {code}", process.name()));
             Ok(())
         }
         _ => bail!("{} ended with {status}, not with {wanted}", process.name()),

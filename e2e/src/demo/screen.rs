@@ -13,33 +13,18 @@ use similar::{ChangeTag, TextDiff};
 
 const CONTEXT: usize = 2;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Who {
-    Webhook,
-    Legacy,
-    Sidecar,
-    Kubelet,
+/// Whose line it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Who {
+    pub(crate) name: &'static str,
+    color: AnsiColor,
 }
 
 impl Who {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Webhook => "webhook",
-            Self::Legacy => "legacy",
-            Self::Sidecar => "sidecar",
-            Self::Kubelet => "kubelet",
-        }
-    }
-
-    fn style(self) -> Style {
-        match self {
-            Self::Webhook => AnsiColor::Blue,
-            Self::Legacy => AnsiColor::Yellow,
-            Self::Sidecar => AnsiColor::Magenta,
-            Self::Kubelet => AnsiColor::Cyan,
-        }
-        .on_default()
-    }
+    pub(crate) const WEBHOOK: Self = Self { name: "webhook", color: AnsiColor::Blue };
+    pub(crate) const LEGACY: Self = Self { name: "legacy", color: AnsiColor::Yellow };
+    pub(crate) const SIDECAR: Self = Self { name: "sidecar", color: AnsiColor::Magenta };
+    pub(crate) const KUBELET: Self = Self { name: "kubelet", color: AnsiColor::Cyan };
 }
 
 pub(crate) fn heading(text: &str) {
@@ -52,8 +37,9 @@ pub(crate) fn say(text: impl Display) {
 }
 
 pub(crate) fn line(who: Who, text: impl Display) {
-    let style = who.style();
-    show(&format_args!("{style}{:>8} │{style:#} ", who.name()), &text, Style::new());
+    let Who { name, color } = who;
+    let style = color.on_default();
+    show(&format_args!("{style}{name:>8} │{style:#} "), &text, Style::new());
 }
 
 pub(crate) fn command(text: impl Display) {

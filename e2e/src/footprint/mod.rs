@@ -16,3 +16,4 @@ mod starts;
 mod table;
 
 pub use run::{Options, run};
+pub(crate) use sidecar::handshake;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::http::probe;
-use lab::network::localhost;
+use lab::network::{claim, localhost};
 use lab::process::Process;
 use legacy_mock::{Config, Legacy};
 use tempfile::NamedTempFile;
@@ -39,10 +39,7 @@ impl Pair {
         }
         let half = NamedTempFile::new()?;
         std::fs::write(half.path(), HALF)?;
-        // Bound and not listening: the port stays free for the sidecar alone.
-        let claim = TcpSocket::new_v4()?;
-        claim.set_reuseaddr(true)?;
-        claim.bind(localhost(0))?;
+        let claim = claim(localhost(0))?;
         let health = claim.local_addr()?;
         let mut command = Command::new(program);
         command.arg(format!("--legacy-port={}", legacy.port()));
@@ -95,4 +92,17 @@ impl Pair {
         ensure!(status.success(), "the sidecar ended with {status}");
         Ok(())
     }
+}
+
+/// Has Legacy listen at a moment; gives how long the handshake took from there, and when it was done.
+pub(crate) async fn handshake(legacy: &Legacy, at: Instant) -> Result<(Duration, Instant)> {
+    let before = legacy.counts().accepted;
+    tokio::time::sleep_until(at.into()).await;
+    legacy.listen()?;
+    let accepted = legacy.until(|counts| counts.accepted > before);
+    timeout(LIMIT, accepted).await.context("the handshake takes too long")?;
+    let moments = legacy.moments();
+    let listening = moments.listening.context("Legacy did not listen")?;
+    let accepted = moments.accepted.context("there was no handshake")?;
+    Ok((accepted.duration_since(listening), accepted))
 }

@@ -1,11 +1,11 @@
 //! How long starts take: the sidecar's own, and Legacy's until it is initialised.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::sidecar::Pair;
+use super::sidecar::{Pair, handshake};
 use super::table::Row;
 
 /// From exec to the first connection to a Legacy that listens already.
@@ -29,13 +29,8 @@ pub(super) async fn fast(program: &Path, runs: u32) -> Result<[Row; 2]> {
         let pair = Pair::start(program, false)?;
         // Spread over 50 to 500 ms, so that no run has the rhythm of another.
         let late = Duration::from_millis(50) + Duration::from_millis(450) * run / runs.max(1);
-        let listens = async {
-            tokio::time::sleep_until((pair.executed + late).into()).await;
-            pair.legacy.listen()?;
-            pair.initialized().await
-        };
-        let (ready, ()) = tokio::try_join!(pair.ready(), listens)?;
-        let (handshake, accepted) = handshake(&pair)?;
+        let starts = handshake(&pair.legacy, pair.executed + late);
+        let (ready, (handshake, accepted)) = tokio::try_join!(pair.ready(), starts)?;
         handshakes.push(handshake);
         answers.push(ready.saturating_duration_since(accepted));
         pair.end().await?;
@@ -60,20 +55,9 @@ pub(super) async fn slow(program: &Path, runs: u32) -> Result<Row> {
     }
     let mut times = Vec::new();
     for (pair, apart) in pairs.into_iter().zip(0..) {
-        tokio::time::sleep_until((pair.executed + LATE + APART * apart).into()).await;
-        pair.legacy.listen()?;
-        pair.initialized().await?;
-        times.push(handshake(&pair)?.0);
+        times.push(handshake(&pair.legacy, pair.executed + LATE + APART * apart).await?.0);
         pair.end().await?;
     }
     let what = format!("listen to handshake, Legacy starts in {} s and more", LATE.as_secs());
     Ok(Row::many(what, times, Some(Duration::from_millis(60))))
-}
-
-/// How long the handshake took from Legacy's first listen, and when it was done.
-fn handshake(pair: &Pair) -> Result<(Duration, Instant)> {
-    let moments = pair.legacy.moments();
-    let listening = moments.listening.context("Legacy did not listen")?;
-    let accepted = moments.accepted.context("there was no handshake")?;
-    Ok((accepted.duration_since(listening), accepted))
 }

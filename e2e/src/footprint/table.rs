@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::table::{Table, percentile};
+use crate::table::{Table, percentiles};
 
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub(super) enum Quantity {
@@ -44,16 +44,11 @@ impl Row {
     /// Of many times: minimum, median and 99th percentile, which is what the goal is for.
     pub(super) fn many(
         what: impl Into<String>,
-        mut times: Vec<Duration>,
+        times: Vec<Duration>,
         goal: Option<Duration>,
     ) -> Self {
-        times.sort_unstable();
-        let measured = [0, 50, 99].map(|percent| percentile(&times, percent));
-        Self {
-            what: what.into(),
-            measured: measured.into_iter().flatten().map(Quantity::Time).collect(),
-            goal: goal.map(Quantity::Time),
-        }
+        let measured = percentiles(times, [0, 50, 99]).map(Quantity::Time).to_vec();
+        Self { what: what.into(), measured, goal: goal.map(Quantity::Time) }
     }
 
     pub(super) fn is_missed(&self) -> bool {

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use lab::image::{Architecture, Target};
+use lab::image::{Architecture, ENGINES, Target};
 
 use crate::product::{Product, VERSION};
+
+/// What `--engine` is for images from cargo alone.
+pub(super) const NO_ENGINE: &str = "none";
 
 /// Builds the images of webhook, sidecar and Legacy's mock.
 ///
@@ -13,35 +16,13 @@ use crate::product::{Product, VERSION};
 #[derive(Debug, clap::Parser)]
 #[command(name = "cargo images", bin_name = "cargo images", version)]
 pub struct Options {
-    #[command(flatten)]
-    pub(super) make: Make,
-    /// Load the images into the nodes of a cluster
-    #[arg(long, value_name = "WHERE")]
-    pub(super) load: Option<Target>,
-    /// With --load: the kind or k3d cluster, minikube's profile, or the address of containerd's socket
-    #[arg(long, value_name = "NAME", requires = "load")]
-    pub(super) cluster: Option<String>,
-    /// Fail if an image is larger than its goal
-    #[arg(long)]
-    pub(super) check: bool,
-    /// Run the images as hardened containers and see whether Legacy is initialised. Needs root and
-    /// Docker, whose daemon is started if there is none
-    #[arg(long, conflicts_with_all = ["only", "arch"])]
-    pub(super) test: bool,
-    /// Measure the handshake under CPU limits, so many times for each; needs the same as --test
-    #[arg(long, value_name = "ROUNDS", conflicts_with = "arch")]
-    pub(super) throttle: Option<usize>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct Make {
     /// Only these images
     #[arg(long, value_name = "IMAGE", value_delimiter = ',',
           value_parser = Product::ALL.map(|product| product.package))]
     pub(super) only: Vec<String>,
     /// What builds the images; by default the first engine that answers. With none each is a tar file
     /// straight from the compiled binary
-    #[arg(long, value_parser = ["docker", "podman", "nerdctl", "buildah", "none"])]
+    #[arg(long, value_parser = ENGINES.into_iter().chain([NO_ENGINE]).collect::<Vec<_>>())]
     pub(super) engine: Option<String>,
     /// The architecture that the images are for; this machine's by default
     #[arg(long, value_enum)]
@@ -64,4 +45,20 @@ pub(super) struct Make {
     /// Where archives are written
     #[arg(long, default_value = "target/images", value_name = "FOLDER")]
     pub(super) out: PathBuf,
+    /// Load the images into the nodes of a cluster
+    #[arg(long, value_name = "WHERE")]
+    pub(super) load: Option<Target>,
+    /// With --load: the kind or k3d cluster, minikube's profile, or the address of containerd's socket
+    #[arg(long, value_name = "NAME", requires = "load")]
+    pub(super) cluster: Option<String>,
+    /// Fail if an image is larger than its goal
+    #[arg(long)]
+    pub(super) check: bool,
+    /// Run the images as hardened containers and see whether Legacy is initialised. Needs root and
+    /// Docker, whose daemon is started if there is none
+    #[arg(long, conflicts_with_all = ["only", "arch"])]
+    pub(super) test: bool,
+    /// Measure the handshake under CPU limits, so many times for each; needs the same as --test
+    #[arg(long, value_name = "ROUNDS", conflicts_with = "arch")]
+    pub(super) throttle: Option<usize>,
 }

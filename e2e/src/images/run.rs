@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use clap::ValueEnum as _;
-use lab::image::{Architecture, Build, Dockerd, Engine, Image, Program, builder, load};
+use lab::image::{Architecture, Build, Dockerd, Engine, Image, builder, load};
 
-use super::args::{Make, Options};
+use super::args::{NO_ENGINE, Options};
 use super::{test, throttle};
 use crate::folders::{cache, workspace};
 use crate::product::{Product, VERSION, compile, make};
@@ -19,19 +18,20 @@ use crate::table::Table;
 /// The first step that fails; with `--check`, an image that is too large.
 #[expect(clippy::print_stdout, reason = "the table is what the command is for")]
 pub async fn run(options: &Options) -> Result<()> {
-    let docker = options.test || options.throttle.is_some() || options.make.local_builder;
-    let daemon = if docker && !Engine::from(Program::Docker).answers() {
-        Some(Dockerd::start(&cache()?.join("docker")).await?)
-    } else {
-        None
+    let docker = options.test || options.throttle.is_some() || options.local_builder;
+    let mut engine = match options.engine.as_deref() {
+        _ if docker => Some(Engine::named("docker")),
+        None => Engine::find(),
+        Some(NO_ENGINE) => None,
+        Some(name) => Some(Engine::named(name)),
     };
-    let engine = match &daemon {
-        Some(daemon) => Some(daemon.engine().clone()),
-        None if docker => Some(Program::Docker.into()),
-        None => options.make.engine(),
-    };
+    let mut daemon = None;
+    if docker && !engine.as_ref().is_some_and(Engine::answers) {
+        let started = daemon.insert(Dockerd::start(&cache()?.join("docker")).await?);
+        engine = Some(started.engine().clone());
+    }
     let network = daemon.is_some().then_some("host");
-    let made = options.make.run(engine.as_ref(), network).await?;
+    let made = options.make(engine.as_ref(), network).await?;
     print(&made);
     if let Some(target) = options.load {
         for one in &made {
@@ -45,7 +45,7 @@ pub async fn run(options: &Options) -> Result<()> {
         return Ok(());
     };
     if options.test {
-        test_images(engine, &made, options.make.local_builder).await?;
+        test_images(engine, &made, options.local_builder).await?;
     }
     if let Some(rounds) = options.throttle {
         println!("{}", throttle::measure(engine, name(&made, Product::SIDECAR)?, rounds).await?);
@@ -76,16 +76,8 @@ fn name(made: &[Made], product: Product) -> Result<&str> {
     Ok(&one.with_context(|| format!("{} was not built", product.image))?.image.name)
 }
 
-impl Make {
-    fn engine(&self) -> Option<Engine> {
-        match self.engine.as_deref() {
-            None => Engine::find(),
-            // `none` is no program.
-            Some(name) => Program::from_str(name, false).ok().map(Engine::from),
-        }
-    }
-
-    async fn run(&self, engine: Option<&Engine>, network: Option<&str>) -> Result<Vec<Made>> {
+impl Options {
+    async fn make(&self, engine: Option<&Engine>, network: Option<&str>) -> Result<Vec<Made>> {
         let out = workspace().join(&self.out);
         std::fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
         let rust_image = match engine {

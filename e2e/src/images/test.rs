@@ -14,10 +14,9 @@ use cli::inject::InjectArgs;
 use injection::Policy;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as core;
-use lab::http::{Answer, get};
+use lab::http::{Answer, answers, get};
 use lab::image::{Container, End, Engine, hardening};
 use lab::network::{self, localhost};
-use lab::until::until;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -25,7 +24,7 @@ use tokio::time::timeout;
 
 use crate::folders::workspace;
 use crate::product::Product;
-use crate::product::certificates::issue;
+use crate::product::webhook::issue;
 
 const LEGACY: u16 = 3000;
 const SIDECAR: u16 = 13300;
@@ -202,12 +201,7 @@ impl Network {
     }
 
     async fn answers(&self, port: u16, path: &'static str, status: u16) -> Result<()> {
-        until(&format!("{status} from {path} on port {port}"), LIMIT, async || {
-            let answer = self.get(port, path).await?;
-            ensure!(answer.status == status, "{} {}", answer.status, answer.body.trim());
-            Ok(())
-        })
-        .await
+        self.inside(async move || answers(localhost(port), path, status, LIMIT).await).await
     }
 
     async fn says(&self, port: u16, path: &'static str, wanted: (u16, &str)) -> Result<()> {

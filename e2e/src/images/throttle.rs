@@ -8,15 +8,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
-use lab::http::{get, probe};
+use anyhow::{Context as _, Result};
+use lab::http::{self, probe};
 use lab::image::{Container, Engine, cpus};
 use lab::network::{free_port, localhost};
-use lab::until::until;
 use legacy_mock::{Config, Legacy};
 use tokio::time::{sleep, timeout};
 
-use crate::table::{Table, percentile};
+use crate::footprint::handshake;
+use crate::table::{Table, percentiles};
 
 /// The limits that are compared, from the least that Docker takes; the last is none.
 const LIMITS: [Option<&str>; 5] = [Some("10m"), Some("20m"), Some("50m"), Some("100m"), None];
@@ -34,10 +34,9 @@ pub(super) async fn measure(engine: &Engine, name: &str, rounds: usize) -> Resul
     std::fs::set_permissions(&half, std::fs::Permissions::from_mode(0o444))?;
     let mut table = Table::new(&["CPU", "handshake p50, p90, max", "ready p50, p90, max"]);
     for cpu in LIMITS {
-        let [handshake, ready] = under(engine, name, &half, rounds, cpu).await?.map(|mut times| {
-            times.sort();
+        let [handshake, ready] = under(engine, name, &half, rounds, cpu).await?.map(|times| {
             let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1000.0);
-            [50, 90, 100].map(|at| percentile(&times, at).map(ms).unwrap_or_default()).join(", ")
+            percentiles(times, [50, 90, 100]).map(ms).join(", ")
         });
         table.row([cpu.unwrap_or("no limit").to_owned(), handshake, ready]);
     }
@@ -71,24 +70,12 @@ async fn under(
     let sidecar = Container::run(engine, name, &flags, &arguments)?;
     let (mut handshakes, mut answers) = (Vec::new(), Vec::new());
     for round in 0..rounds * STARTS.len() {
-        until("the sidecar not to be ready", LIMIT, async || {
-            let answer = get(listen, "/readyz", LIMIT).await?;
-            ensure!(answer.status == 503, "{}", answer.status);
-            Ok(())
-        })
-        .await?;
-        let held = tokio::spawn(ready(listen));
-        sleep(STARTS[round % STARTS.len()]).await;
-        let before = legacy.counts().accepted;
-        legacy.listen()?;
-        let accepted = timeout(LIMIT, legacy.until(|counts| counts.accepted > before)).await;
-        accepted
-            .with_context(|| format!("no handshake; the sidecar said: {:?}", sidecar.logs()))?;
-        let moments = legacy.moments();
-        let (listening, accepted) =
-            moments.listening.zip(moments.accepted).context("Legacy knows no times")?;
-        handshakes.push(accepted.duration_since(listening));
-        let ready = timeout(LIMIT, held).await.context("the probe wasn't answered")??;
+        http::answers(listen, "/readyz", 503, LIMIT).await?;
+        let at = Instant::now() + STARTS[round % STARTS.len()];
+        let done = tokio::try_join!(ready(listen), handshake(&legacy, at));
+        let (ready, (handshake, accepted)) =
+            done.with_context(|| format!("the sidecar said: {:?}", sidecar.logs()))?;
+        handshakes.push(handshake);
         answers.push(ready.saturating_duration_since(accepted));
         legacy.kill().await;
     }
@@ -96,9 +83,12 @@ async fn under(
 }
 
 /// Asks `/readyz` as a kubelet does until it says 200, and returns when that was.
-async fn ready(address: SocketAddr) -> Instant {
-    while !probe(address, "/readyz", LIMIT).await.is_ok_and(|answer| answer.status == 200) {
-        sleep(Duration::from_millis(1)).await;
-    }
-    Instant::now()
+async fn ready(address: SocketAddr) -> Result<Instant> {
+    let asking = async {
+        while !probe(address, "/readyz", LIMIT).await.is_ok_and(|answer| answer.status == 200) {
+            sleep(Duration::from_millis(1)).await;
+        }
+        Instant::now()
+    };
+    timeout(LIMIT, asking).await.context("the probe wasn't answered")
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::slice::from_ref;
 
 use anyhow::{Context as _, Result};
-use lab::cargo::{Build, Linkage, has_target};
+use lab::cargo::{Build, has_target};
 use lab::image::{Architecture, Image, write};
 use lab::progress::say;
 
@@ -19,7 +19,7 @@ pub(crate) fn programs() -> Build<'static> {
         packages: &["e2e", "legacy-mock", "webhook"],
         programs: &["legacy-mock", "webhook"],
         profile: "dev",
-        linkage: Linkage::Host,
+        target: None,
     }
 }
 
@@ -27,12 +27,7 @@ pub(crate) fn programs() -> Build<'static> {
 /// library where the target of the images is not installed.
 pub(crate) fn sidecar() -> Build<'static> {
     let shipped = shipped(&Product::SIDECAR, Architecture::host());
-    match shipped.linkage {
-        Linkage::Static(target) if !has_target(target) => {
-            Build { linkage: Linkage::Host, ..shipped }
-        }
-        _ => shipped,
-    }
+    Build { target: shipped.target.filter(|target| has_target(target)), ..shipped }
 }
 
 /// Builds `product` as a static binary for `architecture` and gives its path: the same bytes that its
@@ -66,6 +61,6 @@ fn shipped(product: &Product, architecture: Architecture) -> Build<'_> {
         packages: from_ref(&product.package),
         programs: from_ref(&product.package),
         profile: product.profile,
-        linkage: Linkage::Static(architecture.target()),
+        target: Some(architecture.target()),
     }
 }

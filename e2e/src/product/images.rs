@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
-use lab::image::{Architecture, File, Spec};
+use lab::image::{Architecture, Spec};
 
 /// The version that all images carry as their tag: the workspace's.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -75,10 +75,8 @@ impl Product {
     /// See <https://github.com/opencontainers/image-spec/blob/main/annotations.md>.
     #[must_use]
     pub fn labels(self) -> BTreeMap<String, String> {
-        let source = match env!("CARGO_PKG_REPOSITORY") {
-            "" => None,
-            url => Some(("source", url)),
-        };
+        let source =
+            Some(("source", env!("CARGO_PKG_REPOSITORY"))).filter(|(_, url)| !url.is_empty());
         [
             ("title", self.image),
             ("description", self.description),
@@ -100,13 +98,12 @@ impl Product {
     ///
     /// When `SOURCE_DATE_EPOCH` is set and isn't a number.
     pub fn spec(self, architecture: Architecture, name: &str, binary: Vec<u8>) -> Result<Spec> {
-        let path = format!("/{}", self.package);
         Ok(Spec {
             name: name.to_owned(),
             architecture,
             user: self.user.to_owned(),
-            entrypoint: vec![path.clone()],
-            files: vec![File { path, mode: 0o755, content: binary }],
+            path: format!("/{}", self.package),
+            program: binary,
             labels: self.labels(),
             created: source_date_epoch()?,
         })

@@ -1,7 +1,6 @@
 //! The product on a cluster: its images, its manifests, its webhook as pods or as processes.
 
 mod build;
-pub(crate) mod certificates;
 mod images;
 pub(crate) mod install;
 pub(crate) mod pods;

@@ -12,31 +12,29 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use lab::cluster::Cluster;
-use lab::cluster::pki::{Credentials, kubeconfig};
+use lab::cluster::pki::kubeconfig;
 use lab::daemon::Daemon;
 use lab::http;
-use lab::load_balancer::LoadBalancer;
 use lab::metrics;
 use lab::network::{free_port, localhost};
 use lab::until::until;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use super::install::{self, NAMESPACE, WEBHOOK};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often readiness is asked for. A kubelet asks every two seconds (`deploy/webhook`), and then the
-/// endpoints have to be told; what takes that long there takes a moment here.
-const PROBE: Duration = Duration::from_millis(50);
 
 /// Replicas of the webhook. When it is dropped they are ended with their cluster.
 pub(crate) struct Replicas {
     cluster: Arc<Cluster>,
     program: PathBuf,
     kubeconfig: PathBuf,
-    balancer: Arc<LoadBalancer>,
+    address: SocketAddr,
     running: Arc<Mutex<Vec<Replica>>>,
-    probes: JoinHandle<()>,
+    balancer: JoinHandle<()>,
 }
 
 struct Replica {
@@ -50,15 +48,16 @@ impl Replicas {
     /// Installs `deploy/webhook` with a configuration that calls this machine's processes, and gets
     /// ready to start some.
     pub(crate) async fn install(cluster: Arc<Cluster>, program: PathBuf) -> Result<Self> {
-        let balancer = Arc::new(LoadBalancer::new()?);
+        let listener = TcpListener::bind(localhost(0)).await?;
+        let address = listener.local_addr()?;
         let objects = install::render(&cluster, "deploy/webhook").await?;
-        let url = format!("https://{}", balancer.address());
+        let url = format!("https://{address}");
         install::apply(&cluster, &install::by_url(objects, &url)?).await?;
         let kubeconfig = cluster.state()?.path("webhook.kubeconfig");
         write_kubeconfig(&cluster, &kubeconfig).await?;
         let running = Arc::new(Mutex::new(Vec::new()));
-        let probes = tokio::spawn(keep_probing(Arc::clone(&running), Arc::clone(&balancer)));
-        Ok(Self { cluster, program, kubeconfig, balancer, running, probes })
+        let balancer = tokio::spawn(balance(listener, Arc::clone(&running)));
+        Ok(Self { cluster, program, kubeconfig, address, running, balancer })
     }
 
     /// Has the API server call another address from now on.
@@ -81,15 +80,15 @@ impl Replicas {
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.balancer.address()
+        self.address
     }
 
-    /// Leaves one replica, which listens at the address itself: for a cluster that outlives this process.
+    /// Leaves one replica, which is called at its own address: for a cluster that outlives this process.
     pub(crate) async fn leave_one(&self) -> Result<()> {
         self.kill_all().await?;
-        self.probes.abort();
-        self.start_at(self.balancer.address(), "webhook", &[]).await?;
-        self.all_ready().await
+        let own = localhost(free_port()?);
+        self.start_listening(own, "webhook", &[]).await?;
+        self.call_at(own).await
     }
 
     /// Starts a replica with `flags` besides those that every one has, and does not wait for it.
@@ -134,26 +133,16 @@ impl Replicas {
         done
     }
 
-    /// Waits until every replica is ready and gets connections.
+    /// Waits until every replica is ready.
     pub(crate) async fn ready(&self) -> Result<()> {
-        self.all_ready().await?;
-        self.update_balancer().await;
-        Ok(())
-    }
-
-    async fn all_ready(&self) -> Result<()> {
         until("the webhook", PATIENCE, async || {
             for replica in self.running.lock().await.iter_mut() {
-                replica.is_ready().await?;
+                replica.daemon.alive()?;
+                is_ready(replica.admin).await.with_context(|| replica.name.clone())?;
             }
             Ok(())
         })
         .await
-    }
-
-    async fn update_balancer(&self) {
-        let running = self.running.lock().await;
-        self.balancer.set(running.iter().map(|replica| replica.serving).collect());
     }
 
     pub(crate) async fn kill(&self, name: &str) -> Result<()> {
@@ -161,17 +150,13 @@ impl Replicas {
     }
 
     pub(crate) async fn terminate(&self, name: &str) -> Result<()> {
-        let replica = self.take(name).await?;
         // A pod that is being deleted is taken out of its Service at that moment.
-        self.update_balancer().await;
-        replica.daemon.terminate(PATIENCE).await
+        self.take(name).await?.daemon.terminate(PATIENCE).await
     }
 
-    /// Kills all of them: the webhook is away, and nothing listens where the API server calls.
+    /// Kills all of them: the webhook is away, and nobody answers where the API server calls.
     pub(crate) async fn kill_all(&self) -> Result<()> {
-        let running: Vec<Replica> = self.running.lock().await.drain(..).collect();
-        self.balancer.set(Vec::new());
-        running.into_iter().try_for_each(|replica| replica.daemon.kill())
+        self.running.lock().await.drain(..).try_for_each(|replica| replica.daemon.kill())
     }
 
     async fn take(&self, name: &str) -> Result<Replica> {
@@ -196,39 +181,47 @@ impl Replicas {
     }
 }
 
-impl Replica {
-    async fn is_ready(&mut self) -> Result<()> {
-        self.daemon.alive()?;
-        let answer = http::get(self.admin, "/readyz", Duration::from_secs(2)).await?;
-        ensure!(answer.status == 200, "{}: {}", self.name, answer.body.trim());
-        Ok(())
-    }
-}
-
 impl Drop for Replicas {
     fn drop(&mut self) {
-        self.probes.abort();
+        self.balancer.abort();
     }
 }
 
-/// Does what the kubelet's probes and the endpoints' controller do: who is not ready gets no new
-/// connections.
-async fn keep_probing(running: Arc<Mutex<Vec<Replica>>>, balancer: Arc<LoadBalancer>) {
+/// What a Service is to the API server: one address in front of the replicas that are ready, in turn.
+///
+/// Only connections are forwarded, as kube-proxy does it; TLS is between the API server and a replica.
+/// A kubelet asks for readiness every two seconds (`deploy/webhook`), and then the endpoints have to be
+/// told; here it is asked for at each connection.
+async fn balance(listener: TcpListener, running: Arc<Mutex<Vec<Replica>>>) {
+    let mut turn = 0_usize;
     loop {
-        tokio::time::sleep(PROBE).await;
-        let known: Vec<(SocketAddr, SocketAddr)> =
+        let Ok((client, _)) = listener.accept().await else { continue };
+        let mut replicas: Vec<(SocketAddr, SocketAddr)> =
             running.lock().await.iter().map(|replica| (replica.serving, replica.admin)).collect();
-        let mut ready = Vec::new();
-        for (serving, admin) in known {
-            let answer = http::get(admin, "/readyz", Duration::from_secs(2)).await;
-            if answer.is_ok_and(|answer| answer.status == 200) {
-                ready.push(serving);
-            }
-        }
-        let running = running.lock().await;
-        ready.retain(|serving| running.iter().any(|replica| replica.serving == *serving));
-        balancer.set(ready);
+        turn = turn.wrapping_add(1);
+        let first = turn % replicas.len().max(1);
+        replicas.rotate_left(first);
+        tokio::spawn(forward(client, replicas));
     }
+}
+
+async fn forward(mut client: TcpStream, replicas: Vec<(SocketAddr, SocketAddr)>) {
+    for (serving, admin) in replicas {
+        if is_ready(admin).await.is_ok()
+            && let Ok(mut server) = TcpStream::connect(serving).await
+        {
+            let _ = client.set_nodelay(true);
+            let _ = server.set_nodelay(true);
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            return;
+        }
+    }
+}
+
+async fn is_ready(admin: SocketAddr) -> Result<()> {
+    let answer = http::get(admin, "/readyz", Duration::from_secs(2)).await?;
+    ensure!(answer.status == 200, "not ready: {}", answer.body.trim());
+    Ok(())
 }
 
 /// A kubeconfig with a token of the webhook's ServiceAccount: what it may do is what the manifest says.
@@ -240,5 +233,5 @@ async fn write_kubeconfig(cluster: &Cluster, path: &Path) -> Result<()> {
     let answer = accounts.create_token_request(WEBHOOK, &PostParams::default(), &request).await?;
     let token = answer.status.and_then(|status| status.token).context("no token")?;
     let server = format!("https://{}", control_plane.server);
-    kubeconfig(path, &server, &control_plane.ca, &Credentials::Token(&token))
+    kubeconfig(path, &server, &control_plane.ca, &json!({ "token": token }))
 }

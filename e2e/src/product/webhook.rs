@@ -1,17 +1,29 @@
 //! The webhook as one process with a certificate from files, without a cluster.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use lab::http::probe;
+use anyhow::{Context as _, Result};
+use lab::cluster::pki::Authority;
+use lab::http::answers;
 use lab::process::{Process, Watcher};
-use lab::until::until;
 use tokio::process::Command;
 
 /// How long it may take on a slow machine. It takes less than a second on an idle one.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// Issues a certificate for `host` from a new CA and writes `ca.crt`, `tls.crt` and `tls.key` into a
+/// folder, readable for everybody who can reach it: the webhook's user may be another one.
+pub(crate) fn issue(host: &str, folder: &Path) -> Result<()> {
+    Authority::new(folder, "ca")?.issue("tls", "webhook", &[], &[host])?;
+    for file in ["ca.crt", "tls.crt", "tls.key"] {
+        fs::set_permissions(folder.join(file), fs::Permissions::from_mode(0o444))?;
+    }
+    Ok(())
+}
 
 /// Starts the webhook on free ports with `tls.crt` and `tls.key` of a folder, and returns where it serves.
 pub(crate) async fn serve(
@@ -29,12 +41,7 @@ pub(crate) async fn serve(
     let said = webhook.line("serving", LIMIT, |line| addresses(line).is_some()).await?;
     let (serving, admin) = addresses(&said).context("it serves nowhere")?;
     // As a Service does, which sends nobody to a pod that is not ready.
-    until("the webhook", LIMIT, async || {
-        let answer = probe(admin, "/readyz", LIMIT).await?;
-        ensure!(answer.status == 200, "not ready: {}", answer.body);
-        Ok(())
-    })
-    .await?;
+    answers(admin, "/readyz", 200, LIMIT).await?;
     Ok((webhook, serving))
 }
 

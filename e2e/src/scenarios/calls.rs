@@ -1,16 +1,10 @@
 //! How often the webhook is called for a pod, and what other parts of the API server make of the
 //! sidecar.
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
-
-use super::objects::{NAME, in_mode, labelled, limit_range, pod, the_sidecar};
-use super::other::{self, OtherWebhook, PROXY_PORT};
-use super::scenarios;
-use super::scene::{PATIENCE, Scene};
-use crate::product::install::CONFIGURATION;
 use lab::cluster::audit::{Call, Event, ObjectRef};
-use lab::until::until;
+
+use super::other::{self, OtherWebhook, PROXY_PORT};
+use super::prelude::*;
 
 scenarios! {
     no_token_and_one_call: ControlPlane, Together, "calls/no-token-and-one-call",
@@ -26,21 +20,35 @@ scenarios! {
 /// Where the API server mounts a token, unless something is there.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// The admission of one pod, by its name in the audit log.
-async fn admission(scene: &Scene, namespace: &str, name: &str) -> Result<Event> {
-    let audit = scene.cluster().audit()?;
-    until("the audit log", PATIENCE, async || {
-        let mut events =
-            audit.events(namespace)?.into_iter().filter(|event| event.verb == "create");
-        let ours = |about: &ObjectRef| about.resource == "pods" && about.name == name;
-        events.find(|event| ours(&event.object_ref)).context("the line is not there yet")
-    })
-    .await
+/// The calls of all webhooks for a pod that was created.
+async fn calls(scene: &Scene, stored: &Value) -> Result<Vec<Call>> {
+    let [name, namespace] = [&stored["metadata"]["name"], &stored["metadata"]["namespace"]];
+    let namespace = namespace.as_str().context("no namespace")?;
+    let creation = |event: &Event| {
+        let ObjectRef { resource, subresource, name: about, .. } = &event.object_ref;
+        event.verb == "create" && resource == "pods" && subresource.is_empty() && name == about
+    };
+    scene.audited(namespace, 1, creation).await?[0].webhook_calls()
 }
 
-fn ours(event: &Event) -> Result<Vec<Call>> {
-    let calls = event.webhook_calls()?;
-    Ok(calls.into_iter().filter(|call| call.configuration == CONFIGURATION).collect())
+/// The calls of ours for a pod that was created.
+async fn our_calls(scene: &Scene, stored: &Value) -> Result<Vec<Call>> {
+    let mut calls = calls(scene, stored).await?;
+    calls.retain(|call| call.configuration == CONFIGURATION);
+    Ok(calls)
+}
+
+/// Creates pods until one has been seen by the other webhook, and gives that one.
+async fn seen_by_another(scene: &Scene, pod: &Value) -> Result<Value> {
+    let mut pod = pod.clone();
+    until("the other webhook", PATIENCE, async || {
+        pod["metadata"]["name"] = json!(format!("pod-{}", scene.number()));
+        let stored = scene.injected(&pod).await?;
+        let seen = stored["metadata"]["annotations"]["other.example.com/was-here"] == "true";
+        ensure!(seen, "it is not called yet");
+        Ok(stored)
+    })
+    .await
 }
 
 async fn no_token_and_one_call(scene: &Scene) -> Result<()> {
@@ -76,7 +84,7 @@ async fn no_token_and_one_call(scene: &Scene) -> Result<()> {
         let mounts = mounts(sidecar);
         let with_token = mounts.iter().any(|(_, volume)| volume.starts_with("kube-api-access-"));
         ensure!(!with_token, "{name}: the sidecar has a token elsewhere");
-        let calls = ours(&admission(scene, &namespace, name).await?)?;
+        let calls = our_calls(scene, &stored).await?;
         ensure!(calls.len() == 1 && calls[0].mutated, "{name}: the calls were {calls:?}");
     }
     Ok(())
@@ -99,8 +107,7 @@ async fn default_of_a_limit_range(scene: &Scene) -> Result<()> {
     .await?;
     let sidecar = the_sidecar(&stored)?;
     ensure!(!sidecar["resources"]["limits"]["memory"].is_null(), "the sidecar has no limit");
-    let name = stored["metadata"]["name"].as_str().context("no name")?;
-    let calls = ours(&admission(scene, &namespace, name).await?)?;
+    let calls = our_calls(scene, &stored).await?;
     let changed = calls.iter().filter(|call| call.mutated).count();
     ensure!(calls.len() <= 2 && changed == 1, "the calls were {calls:?}");
     Ok(())
@@ -111,29 +118,14 @@ async fn reinvocation(scene: &Scene) -> Result<()> {
     let other = OtherWebhook::start(scene.cluster().scratch(), other::mark)?;
     // It is called after ours: configurations are called in the order of their names.
     let configuration = other.configuration("zz-other", ("other-webhook", "yes"));
-    scene.api().create(&configuration).await?;
-    let done = reinvoked(scene, &namespace, &other).await;
-    scene.api().delete("MutatingWebhookConfiguration", "", "zz-other").await?;
-    done
-}
-
-async fn reinvoked(scene: &Scene, namespace: &str, other: &OtherWebhook) -> Result<()> {
-    let stored = until("the other webhook", PATIENCE, async || {
-        let name = format!("pod-{}", scene.number());
-        let stored = scene.api().create(&labelled(pod(namespace, &name), "true")).await?;
-        let seen = stored["metadata"]["annotations"]["other.example.com/was-here"] == "true";
-        ensure!(seen, "it is not called yet");
-        Ok(stored)
-    })
-    .await?;
+    scene.create_outside(&configuration).await?;
+    let stored = seen_by_another(scene, &labelled(pod(&namespace, ""), "true")).await?;
     ensure!(other.calls() >= 1, "the other webhook has not been called");
-    the_sidecar(&stored)?;
     let volumes = stored["spec"]["volumes"].as_array().context("no volumes")?;
     let names = volumes.iter().filter_map(|volume| volume["name"].as_str());
     let ours_there = names.filter(|name| name.starts_with(NAME)).count();
     ensure!(ours_there == 2, "{ours_there} volumes of ours instead of two");
-    let name = stored["metadata"]["name"].as_str().context("no name")?;
-    let calls = ours(&admission(scene, namespace, name).await?)?;
+    let calls = our_calls(scene, &stored).await?;
     let mutated: Vec<bool> = calls.iter().map(|call| call.mutated).collect();
     ensure!(mutated == [true, false], "we were called and changed the pod: {mutated:?}");
     Ok(())
@@ -143,29 +135,14 @@ async fn before_istio(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true"), ("istio-injection", "enabled")]).await?;
     let istio = OtherWebhook::start(scene.cluster().scratch(), other::rewrite_probes)?;
     let name = "istio-sidecar-injector";
-    scene.api().create(&istio.configuration(name, ("istio-injection", "enabled"))).await?;
-    let done = seen_by_istio(scene, &namespace).await;
-    scene.api().delete("MutatingWebhookConfiguration", "", name).await?;
-    done
-}
-
-async fn seen_by_istio(scene: &Scene, namespace: &str) -> Result<()> {
+    scene.create_outside(&istio.configuration(name, ("istio-injection", "enabled"))).await?;
     for mode in ["classic", "native"] {
-        let stored = until("the stand-in", PATIENCE, async || {
-            let name = format!("pod-{}", scene.number());
-            let pod = in_mode(pod(namespace, &name), mode);
-            let stored = scene.api().create(&pod).await?;
-            let seen = stored["metadata"]["annotations"]["other.example.com/was-here"] == "true";
-            ensure!(seen, "it is not called yet");
-            Ok(stored)
-        })
-        .await?;
+        let stored = seen_by_another(scene, &in_mode(pod(&namespace, ""), mode)).await?;
         let probe = &the_sidecar(&stored)?["readinessProbe"]["httpGet"];
         ensure!(probe["port"] == PROXY_PORT, "{mode}: it has not seen the probe {probe}");
-        let name = stored["metadata"]["name"].as_str().context("no name")?;
-        let calls = admission(scene, namespace, name).await?.webhook_calls()?;
+        let calls = calls(scene, &stored).await?;
         let order: Vec<&str> = calls.iter().map(|call| call.configuration.as_str()).collect();
-        ensure!(order.starts_with(&[CONFIGURATION, "istio-sidecar-injector"]), "{order:?}");
+        ensure!(order.starts_with(&[CONFIGURATION, name]), "{order:?}");
     }
     Ok(())
 }

@@ -2,20 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
-
-use super::objects::{NAME, labelled, pod, the_sidecar};
-use super::replicas::under_load;
-use super::scenarios;
-use super::scene::{PATIENCE, Scene};
-use crate::product::install::{self, CA_SECRET, CONFIGURATION, NAMESPACE};
 use lab::cluster::pki::Authority;
-use lab::until::until;
+
+use super::prelude::*;
+use super::replicas::under_load;
+use crate::product::install::CA_SECRET;
 
 scenarios! {
     replicas_agree: ControlPlane, Alone, "certificates/replicas-agree",
@@ -69,8 +63,7 @@ async fn admitted(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
     until("pods to be admitted", PATIENCE, async || {
         for _ in 0..10 {
-            let stored = scene.api().dry_run(&pod(&namespace, "dry")).await?;
-            the_sidecar(&stored)?;
+            the_sidecar(&scene.api().dry_run(&pod(&namespace, "dry")).await?)?;
         }
         Ok(())
     })
@@ -235,16 +228,15 @@ async fn client_ca(scene: &Scene) -> Result<()> {
     let control_plane = scene.cluster().control_plane()?;
     let flag = format!("--client-ca={}", control_plane.ca.display());
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
-    replicas.kill_all().await?;
-    let served = async {
+    let steps = async || {
+        replicas.kill_all().await?;
         // The API server's admission configuration names this address, and has a certificate for it.
         let certified = SocketAddr::from((Ipv4Addr::LOCALHOST, control_plane.certified_port));
         replicas.start_listening(certified, "certified", &[&flag]).await?;
         replicas.call_at(certified).await?;
         until("a pod by way of the client certificate", PATIENCE, async || {
             let name = format!("pod-{}", scene.number());
-            the_sidecar(&scene.api().create(&labelled(pod(&namespace, &name), "true")).await?)
-                .map(drop)
+            scene.injected(&labelled(pod(&namespace, &name), "true")).await
         })
         .await?;
         // At any other address it has none to show.
@@ -258,9 +250,8 @@ async fn client_ca(scene: &Scene) -> Result<()> {
             Ok(())
         })
         .await
-    }
-    .await;
+    };
+    let served = replicas.restored_after(steps).await;
     replicas.call_at(replicas.address()).await?;
-    replicas.restore().await?;
     served
 }

@@ -2,20 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result, bail, ensure};
 use lab::cluster::helm::Helm;
 use lab::cluster::kubectl::Printed;
-use lab::load::Load;
-use lab::until::until;
+use lab::cluster::load::Load;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
-use super::objects::{NAME, labelled, pod, sidecar};
-use super::scenarios;
-use super::scene::{LONG, Scene};
+use super::prelude::*;
 use crate::folders::{cache, workspace};
-use crate::product::install::{self, CA_SECRET, CONFIGURATION, NAMESPACE, WEBHOOK};
-use crate::product::{Product, VERSION, pods};
+use crate::product::install::CA_SECRET;
+use crate::product::{VERSION, pods};
 
 scenarios! {
     same_objects: ControlPlane, Together, "chart/same-objects",
@@ -36,9 +31,11 @@ const HELM_3: &str = "3.22.0";
 const HELM_4: &str = "4.3.1";
 const CHART: &str = "deploy/chart";
 const STEP: u64 = 60;
+/// How many create pods at the same time.
+const CLIENTS: usize = 4;
 
-fn helm(scene: &Scene, release: &'static str) -> Result<Helm> {
-    Helm::new(&cache()?, release, scene.kubectl())
+async fn helm(scene: &Scene, release: &'static str) -> Result<Helm> {
+    Helm::new(cache()?, release, scene.kubectl()).await
 }
 
 fn chart() -> Result<&'static str> {
@@ -78,7 +75,7 @@ async fn same_objects(scene: &Scene) -> Result<()> {
     let schema = kustomized.get_mut(&format!("FlowSchema {WEBHOOK}")).context("no FlowSchema")?;
     schema["metadata"].as_object_mut().context("no metadata")?.remove("namespace");
     for release in [HELM_3, HELM_4] {
-        let mut of_chart = rendered(&helm(scene, release)?, &json!({})).await?;
+        let mut of_chart = rendered(&helm(scene, release).await?, &json!({})).await?;
         for object in of_chart.values_mut() {
             let labels = object["metadata"]["labels"].as_object_mut().context("no labels")?;
             for own in ["instance", "version", "managed-by"] {
@@ -112,7 +109,7 @@ async fn values(scene: &Scene) -> Result<()> {
     let table = include_str!("chart_values.yaml").replace("VERSION", VERSION);
     let table: Vec<Row> = serde_saphyr::from_str(&table)?;
     for release in [HELM_3, HELM_4] {
-        let helm = helm(scene, release)?;
+        let helm = helm(scene, release).await?;
         for Row { values, object, at, is } in &table {
             let objects = rendered(&helm, values).await?;
             let found = objects.get(object).and_then(|object| object.pointer(at));
@@ -143,7 +140,7 @@ async fn refused(scene: &Scene) -> Result<()> {
         (json!({ "resources": "none" }), "resources"),
     ];
     for release in [HELM_3, HELM_4] {
-        let helm = helm(scene, release)?;
+        let helm = helm(scene, release).await?;
         for (values, named) in &table {
             let printed = template(&helm, values).await?;
             ensure!(!printed.success, "{values} was taken by Helm {release}");
@@ -156,7 +153,7 @@ async fn refused(scene: &Scene) -> Result<()> {
 
 async fn lint(scene: &Scene) -> Result<()> {
     for release in [HELM_3, HELM_4] {
-        let said = helm(scene, release)?.run(&["lint", "--strict", chart()?]).await?;
+        let said = helm(scene, release).await?.run(&["lint", "--strict", chart()?]).await?;
         ensure!(!said.contains("WARNING") && !said.contains("ERROR"), "{said}");
     }
     Ok(())
@@ -172,7 +169,7 @@ async fn helm_4(scene: &Scene) -> Result<()> {
 
 /// Puts the chart in the place of what is installed, and that back whatever comes of it.
 async fn life(scene: &Scene, release: &'static str) -> Result<()> {
-    let helm = helm(scene, release)?;
+    let helm = helm(scene, release).await?;
     // The same image under a tag of its own, so that there is something to upgrade to.
     let image = |tag| format!("docker.io/library/{}:{tag}", Product::WEBHOOK.image);
     scene.node()?.ctr(&["images", "tag", "--force", &image(VERSION), &image("next")])?;
@@ -202,7 +199,7 @@ async fn installed_to_uninstalled(scene: &Scene, helm: &Helm) -> Result<()> {
     let mut template = pod(&namespace, "load");
     // No scheduler need look at them.
     template["spec"]["schedulerName"] = json!("nobody");
-    let load = Load::start(scene.api(), &template, |pod| sidecar(pod).is_some());
+    let load = Load::start(scene.api(), &template, CLIENTS, |pod| sidecar(pod).is_some());
     let changed = async {
         load.more(STEP).await?;
         let upgrade = ["upgrade", NAME, chart()?, "--reuse-values", "--set", "image.tag=next"];
@@ -228,7 +225,7 @@ async fn installed_to_uninstalled(scene: &Scene, helm: &Helm) -> Result<()> {
 async fn uninstalled(scene: &Scene, helm: &Helm, namespace: &str) -> Result<()> {
     let mut template = labelled(pod(namespace, "last"), "true");
     template["spec"]["schedulerName"] = json!("nobody");
-    let load = Load::start(scene.api(), &template, |_| true);
+    let load = Load::start(scene.api(), &template, CLIENTS, |_| true);
     let ended = async {
         load.more(STEP).await?;
         helm.run(&["uninstall", NAME, "--namespace", NAMESPACE, "--wait"]).await?;

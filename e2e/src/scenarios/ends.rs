@@ -1,20 +1,8 @@
 //! Pods that end: deleted, evicted, drained. And a sidecar that has been busy for a long time.
 
-use std::time::{Duration, Instant};
-
-use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
-
-use super::objects::{NAME, in_mode, the_sidecar};
-use super::running::{
-    address, legacy, legacy_deployment, namespace_with_half, ready, ready_app, restarts, running,
-    state_of,
-};
-use super::scenarios;
-use super::scene::{LONG, Scene};
 use lab::cluster::node::NAME as NODE;
-use lab::until::until;
-use lab::{http, network};
+
+use super::prelude::*;
 
 scenarios! {
     deleted: Node, Together, "ends/deleted",
@@ -108,13 +96,8 @@ async fn busy_hour(scene: &Scene) -> Result<()> {
         let mut handshakes = 0_usize;
         // As long as probes come, somebody has to answer the sidecar: without a Legacy each one is held.
         while handshakes < RESTARTS || !asking.is_finished() {
-            until("a handshake", LONG, async || {
-                let legacy = network::localhost(3000);
-                let answer = http::get(legacy, "/", Duration::from_secs(2)).await?;
-                ensure!(answer.status == 200, "{}", answer.status);
-                Ok(())
-            })
-            .await?;
+            let handshake = http::answers(network::localhost(3000), "/", 200, LONG).await;
+            handshake.context("a handshake")?;
             handshakes += 1;
             legacy.restart().await?;
         }

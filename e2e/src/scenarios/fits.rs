@@ -1,15 +1,7 @@
 //! Pods of every kind, in namespaces with every kind of rule: the sidecar fits in, and everything that
 //! was there stays as it was.
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
-
-use super::objects::{
-    NAME, annotated, in_mode, kept, labelled, limit_range, pod, restricted_pod, the_sidecar,
-};
-use super::scenarios;
-use super::scene::{PATIENCE, Scene};
-use lab::until::until;
+use super::prelude::*;
 
 scenarios! {
     pod_security: ControlPlane, Together, "fits/pod-security",
@@ -51,7 +43,7 @@ async fn pod_security(scene: &Scene) -> Result<()> {
         if level == "baseline" {
             let mut root = pod(&namespace, "root");
             root["spec"]["securityContext"] = json!({ "runAsUser": 0 });
-            the_sidecar(&scene.api().create(&root).await?)?;
+            scene.injected(&root).await?;
         }
     }
     Ok(())
@@ -71,18 +63,16 @@ async fn quality_of_service(scene: &Scene) -> Result<()> {
         for mode in MODES {
             let mut pod = in_mode(pod(&namespace, &format!("{name}-{mode}")), mode);
             pod["spec"]["containers"][0]["resources"] = resources.clone();
-            let stored = scene.api().create(&pod).await?;
+            let stored = scene.injected(&pod).await?;
             let found = stored["status"]["qosClass"].as_str();
             ensure!(found == Some(class), "{name}, {mode}: {found:?} instead of {class}");
-            the_sidecar(&stored)?;
         }
     }
     for mode in MODES {
         let mut pod = in_mode(pod(&namespace, &format!("of-the-pod-{mode}")), mode);
         pod["spec"]["resources"] = json!({ "requests": both, "limits": both });
-        let stored = scene.api().create(&pod).await?;
+        let stored = scene.injected(&pod).await?;
         ensure!(stored["status"]["qosClass"] == "Guaranteed", "pod-level resources, {mode}");
-        the_sidecar(&stored)?;
     }
     Ok(())
 }
@@ -118,18 +108,12 @@ async fn quotas(scene: &Scene) -> Result<()> {
         "limits": { "cpu": "50m", "memory": "32Mi" },
         "requests": { "cpu": "10m", "memory": "32Mi" },
     });
-    the_sidecar(&scene.api().create(&pod).await?)?;
-    Ok(())
+    scene.injected(&pod).await.map(drop)
 }
 
 async fn quota(scene: &Scene, namespace: &str, hard: &Value) -> Result<()> {
-    let quota = json!({
-        "apiVersion": "v1",
-        "kind": "ResourceQuota",
-        "metadata": { "namespace": namespace, "name": "quota" },
-        "spec": { "hard": hard },
-    });
-    scene.api().create(&quota).await?;
+    let spec = json!({ "hard": hard });
+    scene.api().create(&object("v1", "ResourceQuota", namespace, "quota", &spec)).await?;
     let counts = |quota: &Value| {
         ensure!(quota["status"]["hard"] == quota["spec"]["hard"], "it does not count yet");
         Ok(())
@@ -189,17 +173,10 @@ async fn everything(scene: &Scene) -> Result<()> {
         "metadata": { "name": class },
         "value": 1000,
     });
-    scene.api().create(&priority).await?;
-    let done = kept_as_sent(scene, &namespace, &class).await;
-    scene.api().delete("PriorityClass", "", &class).await?;
-    done
-}
-
-async fn kept_as_sent(scene: &Scene, namespace: &str, class: &str) -> Result<()> {
+    scene.create_outside(&priority).await?;
     for mode in MODES {
-        let sent = in_mode(rich_pod(namespace, mode, class)?, mode);
-        let stored = scene.api().create(&sent).await?;
-        the_sidecar(&stored)?;
+        let sent = in_mode(rich_pod(&namespace, mode, &class)?, mode);
+        let stored = scene.injected(&sent).await?;
         kept(&sent, &stored, mode)?;
         let containers = stored["spec"]["containers"].as_array().context("no containers")?.len();
         let inits = stored["spec"]["initContainers"].as_array().context("none")?.len();
@@ -209,7 +186,7 @@ async fn kept_as_sent(scene: &Scene, namespace: &str, class: &str) -> Result<()>
         ensure!(priority == 1000, "the priority is {priority}");
         // The finalizer would keep it for ever.
         let none = json!({ "metadata": { "finalizers": null } });
-        scene.api().merge("Pod", namespace, mode, &none).await?;
+        scene.api().merge("Pod", &namespace, mode, &none).await?;
     }
     Ok(())
 }
@@ -220,9 +197,7 @@ async fn large_pods(scene: &Scene) -> Result<()> {
         let mut many = in_mode(pod(&namespace, &format!("many-{mode}")), mode);
         many["spec"]["containers"] =
             (0..50).map(|n| json!({ "name": format!("c{n}"), "image": "x" })).collect();
-        let stored = scene.api().create(&many).await?;
-        the_sidecar(&stored)?;
-        kept(&many, &stored, mode)?;
+        kept(&many, &scene.injected(&many).await?, mode)?;
 
         // etcd takes 1.5 MiB in a request; the rest is left for what the API server adds.
         let mut large = in_mode(pod(&namespace, &format!("large-{mode}")), mode);
@@ -231,9 +206,7 @@ async fn large_pods(scene: &Scene) -> Result<()> {
             .collect();
         let size = large.to_string().len();
         ensure!(size > 1_200_000, "only {size} bytes");
-        let stored = scene.api().create(&large).await?;
-        the_sidecar(&stored)?;
-        kept(&large, &stored, mode)?;
+        kept(&large, &scene.injected(&large).await?, mode)?;
     }
     Ok(())
 }
@@ -242,10 +215,9 @@ async fn ways_to_create(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
     let mut generated = pod(&namespace, "");
     generated["metadata"] = json!({ "namespace": namespace, "generateName": "generated-" });
-    the_sidecar(&scene.api().create(&generated).await?)?;
+    scene.injected(&generated).await?;
 
-    let dry = pod(&namespace, "dry");
-    the_sidecar(&scene.api().dry_run(&dry).await?)?;
+    the_sidecar(&scene.api().dry_run(&pod(&namespace, "dry")).await?)?;
     ensure!(!scene.api().exists("Pod", &namespace, "dry").await?, "a dry run has left a pod");
 
     let applied = pod(&namespace, "applied");
@@ -253,12 +225,11 @@ async fn ways_to_create(scene: &Scene) -> Result<()> {
         // The second time nothing is left to do, and nothing of the sidecar is taken away.
         the_sidecar(&scene.api().apply(&applied, "e2e").await?)?;
     }
-    let run = ["run", "by-hand", "--image=legacy-mock", "-n", &namespace];
-    scene.kubectl().run(&run).await?;
+    scene.kubectl().run(&["run", "by-hand", "--image=legacy-mock", "-n", &namespace]).await?;
     the_sidecar(&scene.api().get("Pod", &namespace, "by-hand").await?)?;
-    scene.kubectl().run_with(&["apply", "-f", "-"], &pod(&namespace, "client").to_string()).await?;
-    let again = pod(&namespace, "client").to_string();
-    let printed = scene.kubectl().call(&["diff", "-f", "-"], &again).await?;
+    let client = pod(&namespace, "client").to_string();
+    scene.kubectl().run_with(&["apply", "-f", "-"], &client).await?;
+    let printed = scene.kubectl().call(&["diff", "-f", "-"], &client).await?;
     ensure!(printed.success, "kubectl diff of a pod finds\n{}", printed.stdout);
     Ok(())
 }

@@ -1,12 +1,6 @@
 //! A workload's label on its way to the pods.
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
-
-use super::objects::{NAME, labelled, no_sidecar, pod, template, the_sidecar, workload};
-use super::scenarios;
-use super::scene::{PATIENCE, Scene};
-use lab::until::until;
+use super::prelude::*;
 
 scenarios! {
     followed_client_side: ControlPlane, Together, "labels/followed-by-client-side-apply",
@@ -69,7 +63,7 @@ async fn followed(scene: &Scene, apply: &[&str], diff: &[&str]) -> Result<()> {
         let set = settled(scene, &namespace, number).await.context(step)?;
         let hash = set["metadata"]["labels"]["pod-template-hash"].as_str().context("no hash")?;
         let newest = format!("pod-template-hash={hash}");
-        let pod = a_pod(scene, &namespace, &newest).await.context(step)?;
+        let pod = scene.a_pod(&namespace, &newest).await.context(step)?;
         match label {
             Some("false") | None => no_sidecar(&pod).context(step)?,
             Some(_) => drop(the_sidecar(&pod).context(step)?),
@@ -104,12 +98,6 @@ async fn settled(scene: &Scene, namespace: &str, number: u64) -> Result<Value> {
     .await
 }
 
-async fn a_pod(scene: &Scene, namespace: &str, selector: &str) -> Result<Value> {
-    let pods = ("Pod", namespace, selector);
-    let first = |pods: &[&Value]| pods.first().copied().cloned().context("there is none");
-    scene.api().wait_all(pods, PATIENCE, first).await
-}
-
 async fn of_the_template_stays(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[]).await?;
     for (name, own, templates) in
@@ -135,23 +123,17 @@ async fn every_kind(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[]).await?;
     // A DaemonSet has a pod for each node, ready or not.
     let node = format!("e2e-{}", scene.number());
-    let object = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": node } });
-    scene.api().create(&object).await?;
-    let done = each_kind(scene, &namespace).await;
-    scene.api().delete("Node", "", &node).await?;
-    done
-}
-
-async fn each_kind(scene: &Scene, namespace: &str) -> Result<()> {
+    let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": node } });
+    scene.create_outside(&node).await?;
     for kind in ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"] {
         let name = kind.to_lowercase();
-        let stored =
-            scene.api().create(&labelled(workload(kind, namespace, &name), "true")).await?;
+        let workload = labelled(workload(kind, &namespace, &name), "true");
+        let stored = scene.api().create(&workload).await?;
         let label = &template(&stored)["metadata"]["labels"][NAME];
         ensure!(label == "true", "{kind}: the template's label is {label}");
         ensure!(stored["metadata"]["annotations"][NOTE] == "true", "{kind}: no note");
         if kind == "CronJob" {
-            let job = ["create", "job", "nightly", "--from=cronjob/cronjob", "-n", namespace];
+            let job = ["create", "job", "nightly", "--from=cronjob/cronjob", "-n", &namespace];
             scene.kubectl().run(&job).await?;
         }
     }
@@ -163,7 +145,7 @@ async fn each_kind(scene: &Scene, namespace: &str) -> Result<()> {
         ("Job", "job-name=job"),
         ("CronJob", "job-name=nightly"),
     ] {
-        let pod = a_pod(scene, namespace, selector).await.context(kind)?;
+        let pod = scene.a_pod(&namespace, selector).await.context(kind)?;
         let sidecar = the_sidecar(&pod).context(kind)?;
         let native = sidecar["restartPolicy"] == "Always";
         let ends = matches!(kind, "Job" | "CronJob");
@@ -186,7 +168,7 @@ async fn job_update(scene: &Scene) -> Result<()> {
         let patch = json!({ "spec": { "suspend": suspend } });
         scene.api().merge("Job", &namespace, "job", &patch).await?;
     }
-    no_sidecar(&a_pod(scene, &namespace, "").await?)?;
+    no_sidecar(&scene.a_pod(&namespace, "").await?)?;
     for event in scene.cluster().audit()?.events(&namespace)? {
         if event.object_ref.resource == "jobs" && event.verb != "create" {
             let calls = event.webhook_calls()?;

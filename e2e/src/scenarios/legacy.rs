@@ -1,28 +1,17 @@
 //! The main job: Legacy is initialised before anybody can call it, whatever happens to it.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
-use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::jiff::Timestamp;
-use serde_json::{Value, json};
-
-use super::objects::{NAME, the_sidecar};
-use super::readiness::Readiness;
-use super::running::{
-    Caller, HALF, Route, Seen, address, first_listen, is_ready, legacy, legacy_deployment, log,
-    namespace_with_half, ready, ready_app, ready_pods, restarted, restarts, running, service,
-    sidecar_says,
-};
-use super::scenarios;
-use super::scene::{LONG, Scene};
-use super::stage::Skip;
-use crate::folders::workspace;
-use crate::product::install;
-use crate::table::percentile;
-use lab::cluster::api::condition;
 use lab::command::feed;
 use lab::proc;
 use lab::process::Process;
+
+use super::prelude::*;
+use super::readiness::Readiness;
+use super::stage::Skip;
+use crate::folders::workspace;
+use crate::table::percentiles;
 
 scenarios! {
     quick_start: Node, Alone, "legacy/quick-start",
@@ -53,7 +42,7 @@ async fn take_demo(scene: &Scene) -> Result<()> {
     if scene.api().exists("Namespace", "", DEMO).await? {
         bail!(Skip("the demo's namespace is there already".to_owned()));
     }
-    scene.adopt(DEMO).await;
+    scene.adopt("Namespace", DEMO).await;
     Ok(())
 }
 
@@ -103,14 +92,12 @@ async fn demo(scene: &Scene) -> Result<()> {
     let answers = caller.count(Seen::Works).await;
     drop(caller);
     check_logs(scene).await?;
-    times.sort();
-    scene
-        .note(format!(
-            "{STARTS} starts, {answers} answers, none `Uninitialized`; from scaling to the first answer \
-             {:.1} s (median)",
-            percentile(&times, 50).unwrap_or_default().as_secs_f64()
-        ))
-        .await;
+    let [median] = percentiles(times, [50]);
+    let figures = format!(
+        "{STARTS} starts, {answers} answers, none `Uninitialized`; from scaling to the first answer \
+         {median:.1?} (median)"
+    );
+    scene.note(figures).await;
     Ok(())
 }
 
@@ -168,15 +155,9 @@ async fn killed(scene: &Scene) -> Result<()> {
     ensure!(gap <= Duration::from_millis(2100), "`Uninitialized` was to be seen for {gap:?}");
     let twice = log(scene, &namespace, &name, "legacy").await?;
     ensure!(twice.contains("POST /internal/secret"), "the new Legacy was sent no secret");
-    scene
-        .note(format!(
-            "not Ready after {} ms, back after {} ms; `Uninitialized` {} times in {} ms",
-            lost.as_millis(),
-            back.duration_since(killed).as_millis(),
-            wrong.len(),
-            gap.as_millis()
-        ))
-        .await;
+    let (back, count) = (back.duration_since(killed), wrong.len());
+    let seen = format!("`Uninitialized` {count} times in {gap:.0?}");
+    scene.note(format!("not Ready after {lost:.0?}, back after {back:.1?}; {seen}")).await;
     Ok(())
 }
 
@@ -212,18 +193,9 @@ async fn killed_often(scene: &Scene) -> Result<()> {
         // The line has milliseconds, and no more.
         back.push(ready.duration_since(handshake.into()).unwrap_or_default());
     }
-    lost.sort();
-    back.sort();
-    let at = |times: &[Duration], percent| percentile(times, percent).unwrap_or_default();
-    let (lost, slowest, back) = (at(&lost, 50), at(&lost, 100), at(&back, 50));
-    scene
-        .note(format!(
-            "{KILLS} kills: not Ready after {} ms, at most {}; Ready {} ms after the handshake",
-            lost.as_millis(),
-            slowest.as_millis(),
-            back.as_millis()
-        ))
-        .await;
+    let ([lost, slowest], [back]) = (percentiles(lost, [50, 100]), percentiles(back, [50]));
+    let death = format!("not Ready after {lost:.0?}, at most {slowest:.0?}");
+    scene.note(format!("{KILLS} kills: {death}; Ready {back:.0?} after the handshake")).await;
     ensure!(lost <= Duration::from_millis(100), "not Ready only {lost:?} after the death");
     ensure!(slowest <= Duration::from_millis(1200), "once not Ready only after {slowest:?}");
     ensure!(back <= Duration::from_millis(50), "Ready only {back:?} after the handshake");
@@ -250,13 +222,8 @@ async fn slow(scene: &Scene) -> Result<()> {
     )?;
     ready(scene, &namespace, "held").await?;
     sidecar_says(scene, &namespace, "held", &["initialised"]).await?;
-    scene
-        .note(format!(
-            "Ready {} ms after the first listen; with a plain probe of /health {} ms",
-            held.as_millis(),
-            plain.as_millis()
-        ))
-        .await;
+    let beside = format!("with a plain probe of /health {plain:.0?}");
+    scene.note(format!("Ready {held:.0?} after the first listen; {beside}")).await;
     ensure!(held <= Duration::from_millis(200), "Ready only {held:?} after Legacy listens");
     Ok(())
 }

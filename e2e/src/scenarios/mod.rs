@@ -1,7 +1,7 @@
 //! What the product promises, tested on a real Kubernetes: one file a topic.
 //!
 //! ```text
-//!   ALL ─▶ run: by level ─▶ stage: a cluster with the product ─▶ scene: what one scenario gets
+//!   all ─▶ run: by level ─▶ stage: a cluster with the product ─▶ scene: what one scenario gets
 //! ```
 
 mod calls;
@@ -16,6 +16,7 @@ mod network;
 pub(crate) mod objects;
 mod other;
 mod outage;
+mod prelude;
 mod probe;
 mod readiness;
 mod refusals;
@@ -24,56 +25,14 @@ mod resources;
 mod rights;
 pub(crate) mod run;
 pub(crate) mod running;
+mod scenario;
 pub(crate) mod scene;
 mod secret;
 mod selection;
 mod settings;
 pub(crate) mod stage;
 
-use std::pin::Pin;
-
-use anyhow::Result;
-
-use crate::args::Level;
-use scene::Scene;
-
-type Outcome<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
-
-/// One thing that is promised, and the test of it.
-struct Scenario {
-    /// `topic/what`, as it is asked for on the command line.
-    name: &'static str,
-    shows: &'static str,
-    level: Level,
-    schedule: Schedule,
-    run: for<'a> fn(&'a Scene) -> Outcome<'a>,
-}
-
-/// A topic's table, `SCENARIOS`: a function of the topic, its level and schedule, the scenario's name, and
-/// what it shows.
-macro_rules! scenarios {
-    ($($run:ident: $level:ident, $turn:ident, $name:literal, $shows:literal;)*) => {
-        pub(super) const SCENARIOS: &[$crate::scenarios::Scenario] = &[$($crate::scenarios::Scenario {
-            name: $name,
-            shows: $shows,
-            level: $crate::args::Level::$level,
-            schedule: $crate::scenarios::Schedule::$turn,
-            run: |scene| Box::pin($run(scene)),
-        }),*];
-    };
-}
-use scenarios;
-
-/// Whether a scenario may run beside others, and whether it runs without being asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Schedule {
-    /// Others may run at the same time.
-    Together,
-    /// It stops, restarts or measures something: nothing else may run at the same time.
-    Alone,
-    /// The same, and it takes over a minute: it runs with `--long`, or when it is asked for by name.
-    Long,
-}
+use scenario::Scenario;
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
     let topics: [&'static [Scenario]; 18] = [

@@ -1,21 +1,7 @@
 //! Native and classic, on pods that run for ever and on those that end.
 
-use std::time::{Duration, Instant};
-
-use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
-
-use super::objects::{NAME, in_mode, names, the_sidecar};
-use super::running::{
-    Caller, Route, Seen, address, container_status, is_ready, legacy, legacy_deployment, log,
-    namespace_with_half, ready, ready_app, restarted, restarts, running, service, state_of,
-};
-use super::scenarios;
-use super::scene::{LONG, Scene};
-use crate::product::{Product, pods};
-use lab::cluster::api::condition;
-use lab::http;
-use lab::until::until;
+use super::prelude::*;
+use crate::product::pods;
 
 scenarios! {
     jobs: Node, Together, "modes/jobs",
@@ -42,22 +28,14 @@ fn job(namespace: &str, name: &str, mode: &str) -> Value {
         "imagePullPolicy": "IfNotPresent",
         "args": ["--half-file=/nowhere", "--listen=:13301"],
     });
-    json!({
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": { "namespace": namespace, "name": name, "labels": { NAME: "true" } },
-        "spec": {
-            "backoffLimit": 0,
-            "template": {
-                "metadata": { "annotations": { "secret-handshake/mode": mode } },
-                "spec": {
-                    "restartPolicy": "Never",
-                    "initContainers": [legacy],
-                    "containers": [worker],
-                },
-            },
+    let spec = json!({
+        "backoffLimit": 0,
+        "template": {
+            "metadata": { "annotations": { "secret-handshake/mode": mode } },
+            "spec": { "restartPolicy": "Never", "initContainers": [legacy], "containers": [worker] },
         },
-    })
+    });
+    labelled(object("batch/v1", "Job", namespace, name, &spec), "true")
 }
 
 /// Ends the program of a Job's pod when Legacy is initialised, waits until the Job is complete, and
@@ -96,14 +74,10 @@ async fn jobs(scene: &Scene) -> Result<()> {
 async fn cron_jobs(scene: &Scene) -> Result<()> {
     let namespace = namespace_with_half(scene).await?;
     let job = job(&namespace, "x", "auto");
-    let cron = json!({
-        "apiVersion": "batch/v1",
-        "kind": "CronJob",
-        "metadata": { "namespace": namespace, "name": "nightly", "labels": { NAME: "true" } },
-        // Its own time would be a long time to wait.
-        "spec": { "schedule": "0 0 1 1 *", "jobTemplate": { "spec": job["spec"] } },
-    });
-    scene.api().create(&cron).await?;
+    // Its own time would be a long time to wait.
+    let spec = json!({ "schedule": "0 0 1 1 *", "jobTemplate": { "spec": job["spec"] } });
+    let cron = object("batch/v1", "CronJob", &namespace, "nightly", &spec);
+    scene.api().create(&labelled(cron, "true")).await?;
     let now = ["create", "job", "now", "--from=cronjob/nightly", "-n", &namespace];
     scene.kubectl().run(&now).await?;
     let pod = complete(scene, &namespace, "now").await?;
@@ -163,13 +137,7 @@ async fn image_missing(scene: &Scene) -> Result<()> {
             Ok(())
         };
         scene.api().wait(("Pod", &namespace, "legacy"), LONG, image_missed).await?;
-        let legacy = address(&pod, 3000)?;
-        until("Legacy to answer", LONG, async || {
-            let answer = http::get(legacy, "/health", Duration::from_secs(2)).await?;
-            ensure!(answer.status == 200, "{}", answer.status);
-            Ok(())
-        })
-        .await
+        http::answers(address(&pod, 3000)?, "/health", 200, LONG).await
     }
     .await;
     pods::load_image(scene.cluster(), Product::SIDECAR)?;

@@ -3,12 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
-
-use super::scenarios;
-use super::scene::Scene;
-use crate::product::install::{NAMESPACE, WEBHOOK};
+use super::prelude::*;
 
 scenarios! {
     policy: Node, Together, "network/policy",

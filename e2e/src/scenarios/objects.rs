@@ -6,13 +6,15 @@ use serde_json::{Value, json};
 /// The label, the container and the Secret.
 pub(crate) const NAME: &str = "secret-handshake";
 
+/// An object of a kind, which is in `api` (`v1`, `apps/v1`).
+pub(crate) fn object(api: &str, kind: &str, namespace: &str, name: &str, spec: &Value) -> Value {
+    let metadata = json!({ "namespace": namespace, "name": name });
+    json!({ "apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec })
+}
+
 pub(crate) fn pod(namespace: &str, name: &str) -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": { "namespace": namespace, "name": name },
-        "spec": { "containers": [{ "name": "legacy", "image": "legacy-mock" }] },
-    })
+    let spec = json!({ "containers": [{ "name": "legacy", "image": "legacy-mock" }] });
+    object("v1", "Pod", namespace, name, &spec)
 }
 
 /// A pod that the `restricted` Pod Security Standard lets in.
@@ -50,24 +52,14 @@ pub(crate) fn workload(kind: &str, namespace: &str, name: &str) -> Value {
         ),
         _ => ("apps/v1", json!({ "selector": selector, "template": template })),
     };
-    json!({
-        "apiVersion": api,
-        "kind": kind,
-        "metadata": { "namespace": namespace, "name": name },
-        "spec": spec,
-    })
+    object(api, kind, namespace, name, &spec)
 }
 
 /// A LimitRange for each container of a namespace.
 pub(crate) fn limit_range(namespace: &str, limits: &Value) -> Value {
     let mut limits = limits.clone();
     limits["type"] = json!("Container");
-    json!({
-        "apiVersion": "v1",
-        "kind": "LimitRange",
-        "metadata": { "namespace": namespace, "name": "range" },
-        "spec": { "limits": [limits] },
-    })
+    object("v1", "LimitRange", namespace, "range", &json!({ "limits": [limits] }))
 }
 
 pub(crate) fn labelled(mut object: Value, value: &str) -> Value {

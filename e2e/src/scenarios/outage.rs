@@ -1,14 +1,9 @@
 //! The webhook is away: what that stops, and all that it does not stop.
 
-use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1 as core;
 use kube::api::{DeleteParams, EvictParams};
-use serde_json::{Value, json};
 
-use super::objects::{NAME, labelled, no_sidecar, pod, template, the_sidecar, workload};
-use super::scenarios;
-use super::scene::{PATIENCE, Scene};
-use crate::product::install::{NAMESPACE, WEBHOOK};
+use super::prelude::*;
 
 scenarios! {
     what_is_refused: ControlPlane, Alone, "outage/what-is-refused",

@@ -1,14 +1,11 @@
 //! The held probe on a real kubelet, for longer than a start.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use anyhow::{Context as _, Result, ensure};
-
-use super::readiness::Readiness;
-use super::running::{legacy_deployment, namespace_with_half, ready_pods};
-use super::scenarios;
-use super::scene::Scene;
 use lab::cluster::node::NAME as NODE;
+
+use super::prelude::*;
+use super::readiness::Readiness;
 
 scenarios! {
     kubelet_restarts: Node, Alone, "probe/kubelet-restarts",

@@ -1,11 +1,6 @@
 //! What people read when a sidecar is not possible.
 
-use anyhow::{Result, ensure};
-use serde_json::{Value, json};
-
-use super::objects::{NAME, annotated, labelled, no_sidecar, pod, the_sidecar, workload};
-use super::scenarios;
-use super::scene::Scene;
+use super::prelude::*;
 
 scenarios! {
     by_own_label: ControlPlane, Together, "refusals/by-own-label",

@@ -1,13 +1,9 @@
 //! Two replicas, of which one is killed or replaced while pods are created as fast as they can.
 
-use anyhow::{Result, ensure};
-use serde_json::json;
+use lab::cluster::load::{Counted, Load};
 
-use super::objects::{NAME, pod, sidecar};
-use super::scenarios;
-use super::scene::Scene;
+use super::prelude::*;
 use crate::product::replicas::Replicas;
-use lab::load::{Counted, Load};
 
 scenarios! {
     killed: ControlPlane, Alone, "replicas/killed",
@@ -17,6 +13,8 @@ scenarios! {
 }
 
 const STEP: u64 = 60;
+/// How many create pods at the same time.
+const CLIENTS: usize = 4;
 
 /// Two replicas and a load on them. What is left running afterwards is one replica, as before.
 pub(super) async fn under_load(
@@ -35,7 +33,7 @@ pub(super) async fn under_load(
     template["spec"]["schedulerName"] = json!("nobody");
     let loaded = async || {
         replicas.ready().await?;
-        let load = Load::start(scene.api(), &template, |pod| sidecar(pod).is_some());
+        let load = Load::start(scene.api(), &template, CLIENTS, |pod| sidecar(pod).is_some());
         let done = async {
             load.more(STEP).await?;
             steps(replicas, &load).await?;

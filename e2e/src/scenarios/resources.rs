@@ -1,14 +1,9 @@
 //! What a pod has as a whole (KEP-2837), beside what a LimitRange gives to each container.
 
-use anyhow::{Context as _, Result, ensure};
 use cli::inject::{InjectArgs, inject};
 use injection::Policy;
-use serde_json::{Value, json};
 
-use super::objects::{NAME, in_mode, labelled, limit_range, pod, the_sidecar};
-use super::scenarios;
-use super::scene::{PATIENCE, Scene};
-use lab::until::until;
+use super::prelude::*;
 
 scenarios! {
     beside_a_limit_range: ControlPlane, Together, "resources/of-the-pod-beside-a-limit-range",

@@ -2,16 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
+use lab::cluster::audit::Event;
 
 use super::certificates::{SHORT_LIVES, from_nothing};
-use super::objects::{NAME, pod};
-use super::scenarios;
-use super::scene::{PATIENCE, Scene};
-use crate::product::install::{self, NAMESPACE, WEBHOOK};
-use lab::cluster::audit::Event;
-use lab::until::until;
+use super::prelude::*;
 
 scenarios! {
     used_and_enough: ControlPlane, Alone, "rights/used-and-enough",

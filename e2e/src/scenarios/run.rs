@@ -1,18 +1,20 @@
 //! Runs scenarios, level by level: each level has a cluster of its own, one after the other.
 
 use std::io::Write as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anstyle::AnsiColor;
 use anyhow::{Result, bail, ensure};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use lab::progress::say;
-use tokio::runtime::Handle;
+use tokio::time::timeout;
 
+use super::scenario::{Scenario, Schedule};
 use super::scene::{self, Scene};
 use super::stage::{self, Skip, Stage};
-use super::{Scenario, Schedule, all, wanted};
+use super::{all, wanted};
 use crate::args::{Args, Level};
 use crate::product::pods;
 
@@ -48,7 +50,7 @@ pub(crate) fn list(args: &Args) {
 
 /// Runs the scenarios that `args` ask for, prints a line for each, and the sums as the last. Says
 /// whether none failed.
-pub(crate) fn run(args: &Args, runtime: &Handle) -> Result<bool> {
+pub(crate) async fn run(args: &Args) -> Result<bool> {
     let chosen: Vec<&'static Scenario> =
         all().filter(|scenario| is_wanted(scenario, args)).collect();
     ensure!(
@@ -61,7 +63,7 @@ pub(crate) fn run(args: &Args, runtime: &Handle) -> Result<bool> {
         let mut here = chosen.clone();
         here.retain(|scenario| scenario.level == level);
         if !here.is_empty() {
-            ended.append(&mut run_level(level, &here, args, runtime));
+            ended.append(&mut run_level(level, &here, args).await);
         }
     }
     let count = |of: fn(&Ended) -> bool| ended.iter().filter(|ended| of(ended)).count();
@@ -81,13 +83,8 @@ fn is_wanted(scenario: &Scenario, args: &Args) -> bool {
     long && level && wanted(scenario.name, &args.patterns)
 }
 
-fn run_level(
-    level: Level,
-    scenarios: &[&'static Scenario],
-    args: &Args,
-    runtime: &Handle,
-) -> Vec<Ended> {
-    let stage = match runtime.block_on(prepare(level, args)) {
+async fn run_level(level: Level, scenarios: &[&'static Scenario], args: &Args) -> Vec<Ended> {
+    let stage = match prepare(level, args).await {
         Ok(stage) => Arc::new(stage),
         Err(error) => {
             if !error.is::<Skip>() {
@@ -104,11 +101,11 @@ fn run_level(
             return vec![reason; scenarios.len()];
         }
     };
-    let ended = run_all(scenarios, &stage, runtime);
+    let ended = run_all(scenarios, &stage).await;
     if ended.iter().any(|ended| matches!(ended, Ended::Failed(_))) {
         stage.cluster.keep_logs();
     }
-    runtime.block_on(clean_up(&stage));
+    clean_up(&stage).await;
     ended
 }
 
@@ -137,49 +134,33 @@ async fn clean_up(stage: &Stage) {
 }
 
 /// Runs those that may share the cluster, four at a time, and then the others one by one.
-fn run_all(scenarios: &[&'static Scenario], stage: &Arc<Stage>, runtime: &Handle) -> Vec<Ended> {
+async fn run_all(scenarios: &[&'static Scenario], stage: &Arc<Stage>) -> Vec<Ended> {
     let (together, alone): (Vec<_>, Vec<_>) =
         scenarios.iter().partition(|scenario| scenario.schedule == Schedule::Together);
-    let queue = Mutex::new(together.into_iter());
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let ended = Mutex::new(Vec::new());
-    let run_one = |scenario| {
-        let one = run_one(scenario, Arc::clone(stage), runtime);
-        ended.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+    let at_a_time = |scenarios: Vec<&'static Scenario>, count| {
+        let running = scenarios.into_iter().map(|scenario| run_one(scenario, Arc::clone(stage)));
+        stream::iter(running).buffer_unordered(count).collect::<Vec<_>>()
     };
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while let Some(scenario) = next() {
-                    run_one(scenario);
-                }
-            });
-        }
-    });
-    alone.into_iter().for_each(run_one);
-    ended.into_inner().unwrap_or_else(PoisonError::into_inner)
+    [at_a_time(together, 4).await, at_a_time(alone, 1).await].concat()
 }
 
 /// Runs one scenario, and reports how long it took and how it ended.
-fn run_one(scenario: &Scenario, stage: Arc<Stage>, runtime: &Handle) -> Ended {
+async fn run_one(scenario: &Scenario, stage: Arc<Stage>) -> Ended {
     let started = Instant::now();
     let scene = Scene::new(stage);
-    let ended = catch_unwind(AssertUnwindSafe(|| {
-        runtime.block_on(async {
-            match tokio::time::timeout(LIMIT, (scenario.run)(&scene)).await {
-                Ok(Ok(())) => Ended::Passed(scene.notes().await),
-                Ok(Err(error)) => Ended::from(Err(error)),
-                Err(_) => Ended::Failed(format!("not at its end after {} s", LIMIT.as_secs())),
-            }
-        })
-    }));
+    let ended = AssertUnwindSafe(timeout(LIMIT, (scenario.run)(&scene))).catch_unwind().await;
+    let ended = match ended {
+        Ok(Ok(Ok(()))) => Ended::Passed(scene.notes().await),
+        Ok(Ok(Err(error))) => Ended::from(Err(error)),
+        Ok(Err(_)) => Ended::Failed(format!("not at its end after {} s", LIMIT.as_secs())),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Ended::Failed(format!("panicked: {}", text.unwrap_or_default()))
+        }
+    };
     let took = started.elapsed();
-    runtime.block_on(scene.clear());
-    let ended = ended.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Ended::Failed(format!("panicked: {}", text.unwrap_or_default()))
-    });
+    scene.clear().await;
     report(scenario.name, Some(took), &ended);
     ended
 }

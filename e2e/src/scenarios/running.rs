@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::objects::{NAME, pod};
+use super::objects::{NAME, object, pod};
 use super::scene::{LONG, Scene};
 use crate::product::Product;
 use k8s_openapi::api::core::v1 as core;
@@ -35,24 +35,15 @@ pub(crate) fn legacy(namespace: &str, name: &str, arguments: &[&str]) -> Value {
 /// The same, with a pod template of a Deployment around it.
 pub(crate) fn legacy_deployment(namespace: &str, name: &str, arguments: &[&str]) -> Value {
     let pod = legacy(namespace, name, arguments);
-    json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": { "namespace": namespace, "name": name },
-        "spec": {
-            "selector": { "matchLabels": { "app": name } },
-            "template": { "metadata": { "labels": pod["metadata"]["labels"] }, "spec": pod["spec"] },
-        },
-    })
+    let template =
+        json!({ "metadata": { "labels": pod["metadata"]["labels"] }, "spec": pod["spec"] });
+    let spec = json!({ "selector": { "matchLabels": { "app": name } }, "template": template });
+    object("apps/v1", "Deployment", namespace, name, &spec)
 }
 
 pub(crate) fn service(namespace: &str, app: &str) -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": { "namespace": namespace, "name": app },
-        "spec": { "selector": { "app": app }, "ports": [{ "name": "http", "port": 3000 }] },
-    })
+    let spec = json!({ "selector": { "app": app }, "ports": [{ "name": "http", "port": 3000 }] });
+    object("v1", "Service", namespace, app, &spec)
 }
 
 pub(crate) async fn set_half(

@@ -10,10 +10,13 @@ use tokio::sync::Mutex;
 use crate::product::replicas::Replicas;
 use lab::cluster::Cluster;
 
+use super::objects::the_sidecar;
 use super::stage::{Skip, Stage};
 use lab::cluster::api::Api;
+use lab::cluster::audit::Event;
 use lab::cluster::kubectl::{Kubectl, Printed};
 use lab::cluster::node::Node;
+use lab::until::until;
 
 /// How long a scenario waits for what a controller does, unless it says otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,13 +28,14 @@ const MARK: &str = "secret-handshake-e2e";
 
 pub(crate) struct Scene {
     stage: Arc<Stage>,
-    namespaces: Mutex<Vec<String>>,
+    /// The kinds and names of what goes when the scenario has ended: namespaces, and what is in none.
+    made: Mutex<Vec<(String, String)>>,
     notes: Mutex<Vec<String>>,
 }
 
 impl Scene {
     pub(crate) fn new(stage: Arc<Stage>) -> Self {
-        Self { stage, namespaces: Mutex::new(Vec::new()), notes: Mutex::new(Vec::new()) }
+        Self { stage, made: Mutex::new(Vec::new()), notes: Mutex::new(Vec::new()) }
     }
 
     pub(crate) fn cluster(&self) -> &Arc<Cluster> {
@@ -85,10 +89,42 @@ impl Scene {
         for (key, value) in labels {
             namespace["metadata"]["labels"][key] = json!(value);
         }
-        self.api().create(&namespace).await?;
-        self.namespaces.lock().await.push(name.to_owned());
+        self.create_outside(&namespace).await?;
         // Without it no pod is admitted.
         self.api().wait(("ServiceAccount", name, "default"), PATIENCE, |_| Ok(())).await
+    }
+
+    /// Creates an object that is in no namespace. It is removed when the scenario has ended.
+    pub(crate) async fn create_outside(&self, object: &Value) -> Result<()> {
+        self.api().create(object).await?;
+        let [kind, name] = [&object["kind"], &object["metadata"]["name"]].map(Value::as_str);
+        self.adopt(kind.context("no kind")?, name.context("no name")?).await;
+        Ok(())
+    }
+
+    /// Creates a pod, and makes sure that it comes back with one sidecar exactly.
+    pub(crate) async fn injected(&self, pod: &Value) -> Result<Value> {
+        let stored = self.api().create(pod).await?;
+        the_sidecar(&stored)?;
+        Ok(stored)
+    }
+
+    /// Waits until the audit log has this many of the requests that `wanted` chooses among those whose
+    /// line contains `needle`. They are written a moment after the answers.
+    pub(crate) async fn audited(
+        &self,
+        needle: &str,
+        count: usize,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Result<Vec<Event>> {
+        let audit = self.cluster().audit()?;
+        until("the audit log", PATIENCE, async || {
+            let mut events = audit.events(needle)?;
+            events.retain(&wanted);
+            ensure!(events.len() == count, "{} of {count} lines are there", events.len());
+            Ok(events)
+        })
+        .await
     }
 
     /// Waits for the event in which a controller says that it could not create a pod, and why.
@@ -116,20 +152,26 @@ impl Scene {
         self.api().wait_all(("Pod", namespace, selector), LONG, counted).await
     }
 
+    /// Waits for a pod that a label selector chooses.
+    pub(crate) async fn a_pod(&self, namespace: &str, selector: &str) -> Result<Value> {
+        let first = |pods: &[&Value]| pods.first().copied().cloned().context("there is none");
+        self.api().wait_all(("Pod", namespace, selector), PATIENCE, first).await
+    }
+
     /// Creates an object as a person does: what kubectl prints is what they read.
     pub(crate) async fn create(&self, object: &Value) -> Result<Printed> {
         self.kubectl().call(&["create", "-f", "-"], &object.to_string()).await
     }
 
-    pub(crate) async fn adopt(&self, name: &str) {
-        self.namespaces.lock().await.push(name.to_owned());
+    pub(crate) async fn adopt(&self, kind: &str, name: &str) {
+        self.made.lock().await.push((kind.to_owned(), name.to_owned()));
     }
 
-    /// Removes the namespaces of this scene, without waiting for it.
+    /// Removes what this scene has made, the last first, without waiting for it.
     pub(crate) async fn clear(&self) {
-        for name in self.namespaces.lock().await.drain(..) {
+        for (kind, name) in self.made.lock().await.drain(..).rev() {
             // What can't be removed now is removed with the cluster, or named at the end of the run.
-            let _ = self.api().delete("Namespace", "", &name).await;
+            let _ = self.api().delete(&kind, "", &name).await;
         }
     }
 }

@@ -1,13 +1,6 @@
 //! The operations half: missing, wrong, elsewhere; told in the log and healed with no restart.
 
-use anyhow::{Result, ensure};
-use serde_json::json;
-
-use super::objects::{NAME, annotated};
-use super::running::{HALF, legacy, log, ready, restarts, running, set_half, sidecar_says};
-use super::scenarios;
-use super::scene::Scene;
-use lab::cluster::api::condition;
+use super::prelude::*;
 
 scenarios! {
     missing: Node, Together, "secret/missing",

@@ -1,17 +1,10 @@
 //! Who gets the sidecar, who decides it, and who is never asked about.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
-
-use super::objects::{annotated, labelled, no_sidecar, pod, restricted_pod, sidecar, workload};
-use super::scenarios;
-use super::scene::Scene;
-use crate::product::install::NAMESPACE;
 use lab::cluster::audit::{Call, Event, ObjectRef};
-use lab::until::until;
+
+use super::prelude::*;
 
 scenarios! {
     matrix: ControlPlane, Alone, "selection/matrix",
@@ -67,7 +60,8 @@ async fn matrix(scene: &Scene) -> Result<()> {
         admitted(scene, &namespaces[&case.namespace], case).await?;
     }
 
-    let events = audited(scene, &cases, &namespaces).await?;
+    let ours = |event: &Event| namespaces.values().any(|name| *name == event.object_ref.namespace);
+    let events = scene.audited("dryRun=All", cases.len() * 2, ours).await?;
     let mut expected = 0_u32;
     for case in &cases {
         let namespace = &namespaces[&case.namespace];
@@ -123,14 +117,8 @@ async fn admitted(scene: &Scene, namespace: &str, case: &Case) -> Result<()> {
     let template = &admitted["spec"]["template"];
     let copied = template["metadata"]["labels"]["secret-handshake"].as_str();
     ensure!(copied == case.copied(), "{}: the template's label is {copied:?}", describe(case));
-    let pod = json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "namespace": namespace, "name": case.name, "labels": template["metadata"]["labels"],
-        },
-        "spec": template["spec"],
-    });
+    let mut pod = object("v1", "Pod", namespace, &case.name, &template["spec"]);
+    pod["metadata"]["labels"] = template["metadata"]["labels"].clone();
     let pod = scene.api().dry_run(&pod).await?;
     let there = sidecar(&pod).is_some();
     ensure!(
@@ -146,24 +134,6 @@ const ADMISSIONS: &str = "secret_handshake_webhook_admissions_total";
 fn describe(case: &Case) -> String {
     let Case { namespace, workload, template, .. } = case;
     format!("namespace {namespace:?}, workload {workload:?}, pod template {template:?}")
-}
-
-/// The audit log's lines about all these dry runs. They are written a moment after the answers.
-async fn audited(
-    scene: &Scene,
-    cases: &[Case],
-    namespaces: &BTreeMap<Option<&str>, String>,
-) -> Result<Vec<Event>> {
-    let audit = scene.cluster().audit()?;
-    until("the audit log", Duration::from_secs(20), async || {
-        let ours = |about: &ObjectRef| namespaces.values().any(|name| *name == about.namespace);
-        let mut events = audit.events("dryRun=All")?;
-        events.retain(|event| ours(&event.object_ref));
-        let wanted = cases.len() * 2;
-        ensure!(events.len() >= wanted, "{} of {wanted} lines are there", events.len());
-        Ok(events)
-    })
-    .await
 }
 
 async fn left_out(scene: &Scene) -> Result<()> {
@@ -188,17 +158,12 @@ async fn left_out(scene: &Scene) -> Result<()> {
         let admitted = scene.api().dry_run(&pod).await.context(case)?;
         no_sidecar(&admitted).context(case)?;
     }
-    until("the audit log", Duration::from_secs(20), async || {
-        let events = scene.cluster().audit()?.events(&name)?;
-        ensure!(events.len() == count, "{} of {count} lines are there", events.len());
-        for event in events {
-            let calls = event.webhook_calls()?;
-            let namespace = event.object_ref.namespace;
-            ensure!(calls.is_empty(), "{} was called in {namespace}", calls[0].webhook);
-        }
-        Ok(())
-    })
-    .await
+    for event in scene.audited(&name, count, |_| true).await? {
+        let calls = event.webhook_calls()?;
+        let namespace = event.object_ref.namespace;
+        ensure!(calls.is_empty(), "{} was called in {namespace}", calls[0].webhook);
+    }
+    Ok(())
 }
 
 async fn spellings_of_no(scene: &Scene) -> Result<()> {
@@ -208,16 +173,10 @@ async fn spellings_of_no(scene: &Scene) -> Result<()> {
         no_sidecar(&scene.api().create(&labelled(pod(&yes, &name), no)).await?).context(no)?;
         let namespace = scene.namespace(&[("secret-handshake", no)]).await?;
         no_sidecar(&scene.api().create(&pod(&namespace, &name)).await?).context(no)?;
-        until("the audit log", Duration::from_secs(20), async || {
-            let mut events = scene.cluster().audit()?.events(&name)?;
-            events.retain(|event| event.verb == "create" && event.object_ref.name == name);
-            ensure!(events.len() == 2, "{} of 2 lines are there", events.len());
-            for event in events {
-                ensure!(event.webhook_calls()?.is_empty(), "{no}: the webhook was called");
-            }
-            Ok(())
-        })
-        .await?;
+        let creation = |event: &Event| event.verb == "create" && event.object_ref.name == name;
+        for event in scene.audited(&name, 2, creation).await? {
+            ensure!(event.webhook_calls()?.is_empty(), "{no}: the webhook was called");
+        }
     }
     // No selector lists this one.
     no_sidecar(&scene.api().create(&labelled(pod(&yes, "odd"), "fALSE")).await?)

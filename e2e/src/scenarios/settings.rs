@@ -1,13 +1,6 @@
 //! Where people put settings: on the pod template, on the Namespace, or in the webhook's flags.
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
-
-use super::objects::{NAME, annotated, labelled, pod, restricted_pod, the_sidecar, workload};
-use super::scenarios;
-use super::scene::{PATIENCE, Scene};
-use crate::product::install::{NAMESPACE, WEBHOOK};
-use lab::until::until;
+use super::prelude::*;
 
 scenarios! {
     on_a_namespace: ControlPlane, Together, "settings/on-a-namespace",
@@ -44,13 +37,7 @@ async fn on_a_namespace(scene: &Scene) -> Result<()> {
     annotate(scene, &namespace, "secret-handshake/port=8080").await?;
     annotate(scene, &namespace, "secret-handshake/log-level=debug").await?;
     scene.api().create(&workload("Deployment", &namespace, "legacy")).await?;
-    scene
-        .api()
-        .wait_all(("Pod", &namespace, "app=legacy"), PATIENCE, |pods| {
-            let pod = pods.first().context("there is none")?;
-            has_argument(pod, "--legacy-port=8080")
-        })
-        .await?;
+    has_argument(&scene.a_pod(&namespace, "app=legacy").await?, "--legacy-port=8080")?;
     let own = annotated(pod(&namespace, "own"), "secret-handshake/port", "9090");
     let stored = scene.api().create(&own).await?;
     has_argument(&stored, "--legacy-port=9090")?;
@@ -101,13 +88,7 @@ async fn limits_of_the_namespace(scene: &Scene) -> Result<()> {
         ),
     ] {
         let namespace = scene.namespace(&[(NAME, "true")]).await?;
-        let limits = json!({
-            "apiVersion": "v1",
-            "kind": kind,
-            "metadata": { "namespace": namespace, "name": "limits" },
-            "spec": spec,
-        });
-        scene.api().create(&limits).await?;
+        scene.api().create(&object("v1", kind, &namespace, "limits", &spec)).await?;
         until("the refusal", PATIENCE, async || {
             let refused = scene.api().refusal(&legacy(&namespace)).await?;
             ensure!(refused.code == 403 && refused.message.contains(message), "{refused}");
@@ -118,7 +99,7 @@ async fn limits_of_the_namespace(scene: &Scene) -> Result<()> {
         for annotation in annotations {
             annotate(scene, &namespace, annotation).await?;
         }
-        the_sidecar(&scene.api().create(&legacy(&namespace)).await.context(kind)?)?;
+        scene.injected(&legacy(&namespace)).await.context(kind)?;
     }
     Ok(())
 }
@@ -171,7 +152,7 @@ async fn by_flags(scene: &Scene) -> Result<()> {
     let replicas = scene.replicas()?;
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
     annotate(scene, &namespace, "secret-handshake/secret-name=namespaces").await?;
-    let shown = async {
+    let steps = async || {
         replicas.kill_all().await?;
         let flags = [
             "--sidecar-port=8080",
@@ -189,10 +170,8 @@ async fn by_flags(scene: &Scene) -> Result<()> {
             has_argument(&stored, argument)?;
         }
         Ok(())
-    }
-    .await;
-    replicas.restore().await?;
-    shown
+    };
+    replicas.restored_after(steps).await
 }
 
 async fn unreadable_namespace(scene: &Scene) -> Result<()> {
@@ -222,7 +201,5 @@ async fn unreadable_namespace(scene: &Scene) -> Result<()> {
     .await;
     put(&json!(rules)).await?;
     shown?;
-    let pods = ("Pod", &*namespace, "app=legacy");
-    let first = |pods: &[&Value]| pods.first().copied().cloned().context("there is none");
-    the_sidecar(&scene.api().wait_all(pods, PATIENCE, first).await?).map(drop)
+    the_sidecar(&scene.a_pod(&namespace, "app=legacy").await?).map(drop)
 }

@@ -151,10 +151,9 @@ impl Api {
         limit: Duration,
         mut look: impl FnMut(&Value) -> Result<T>,
     ) -> Result<T> {
-        let one = ListParams::default().fields(&format!("metadata.name={name}"));
         let look = |objects: &[&Value]| look(objects.first().context("it is not there")?);
-        let found = self.watch(kind, namespace, &one, limit, look).await;
-        found.with_context(|| format!("waiting for {kind} {namespace}/{name}"))
+        let one = ListParams::default().fields(&format!("metadata.name={name}"));
+        self.watch(kind, namespace, &one, limit, look).await
     }
 
     pub async fn wait_gone(
@@ -162,13 +161,12 @@ impl Api {
         (kind, namespace, name): (&str, &str, &str),
         limit: Duration,
     ) -> Result<()> {
-        let one = ListParams::default().fields(&format!("metadata.name={name}"));
-        let look = |objects: &[&Value]| {
+        let gone = |objects: &[&Value]| {
             ensure!(objects.is_empty(), "it is still there");
             Ok(())
         };
-        let gone = self.watch(kind, namespace, &one, limit, look).await;
-        gone.with_context(|| format!("waiting for the end of {kind} {namespace}/{name}"))
+        let one = ListParams::default().fields(&format!("metadata.name={name}"));
+        self.watch(kind, namespace, &one, limit, gone).await
     }
 
     /// Watches the objects that a label selector chooses until `look` accepts them, sorted by name.
@@ -178,9 +176,7 @@ impl Api {
         limit: Duration,
         look: impl FnMut(&[&Value]) -> Result<T>,
     ) -> Result<T> {
-        let params = ListParams::default().labels(selector);
-        let found = self.watch(kind, namespace, &params, limit, look).await;
-        found.with_context(|| format!("waiting for each {kind} {selector} in {namespace:?}"))
+        self.watch(kind, namespace, &ListParams::default().labels(selector), limit, look).await
     }
 
     /// Lists, then watches from there on, and looks after each change. When a watch ends, which the API
@@ -189,20 +185,18 @@ impl Api {
         &self,
         kind: &str,
         namespace: &str,
-        params: &ListParams,
+        chosen: &ListParams,
         limit: Duration,
         mut look: impl FnMut(&[&Value]) -> Result<T>,
     ) -> Result<T> {
         let api = self.of(kind, namespace)?;
-        let changes = WatchParams {
-            label_selector: params.label_selector.clone(),
-            field_selector: params.field_selector.clone(),
-            ..WatchParams::default()
-        };
+        let ListParams { label_selector, field_selector, .. } = chosen.clone();
+        let which = label_selector.iter().chain(&field_selector).cloned().collect::<String>();
+        let changes = WatchParams { label_selector, field_selector, ..WatchParams::default() };
         let mut reason = anyhow!("nothing was seen");
         let watched = timeout(limit, async {
             loop {
-                let found = api.list(params).await.map_err(plain)?;
+                let found = api.list(chosen).await.map_err(plain)?;
                 let version = found.metadata.resource_version.unwrap_or_default();
                 let mut objects = BTreeMap::new();
                 for item in found.items {
@@ -229,7 +223,8 @@ impl Api {
         });
         let watched = watched.await;
         let too_late = || reason.context(format!("waited {} s", limit.as_secs_f32()));
-        watched.unwrap_or_else(|_| Err(too_late()))
+        let watched = watched.unwrap_or_else(|_| Err(too_late()));
+        watched.with_context(|| format!("waiting for {kind} {which} in {namespace:?}"))
     }
 
     fn home(&self, object: &Value) -> Result<kube::Api<DynamicObject>> {

@@ -1,7 +1,7 @@
 //! etcd, the API server, the controllers and the scheduler, for one run.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::api::{Api, client};
-use super::pki::{Authority, Credentials, kubeconfig, service_account_key};
+use super::node::NAME;
+use super::pki::{Authority, kubeconfig, service_account_key};
 use super::programs::Programs;
 use crate::daemon::Daemon;
 use crate::network::free_port;
@@ -32,6 +33,26 @@ rules:
   - { level: Metadata }
 ";
 
+/// The API server shows a client certificate to webhooks only if it is told which, and to whom:
+/// <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#authenticate-apiservers>
+const ADMISSION: &str = "
+apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+  - name: MutatingAdmissionWebhook
+    configuration:
+      apiVersion: apiserver.config.k8s.io/v1
+      kind: WebhookAdmissionConfiguration
+      kubeConfigFile: {clients}
+";
+const WEBHOOK_CLIENTS: &str = "
+apiVersion: v1
+kind: Config
+users:
+  - name: 127.0.0.1:{port}
+    user: { client-certificate: {pki}/webhook-client.crt, client-key: {pki}/webhook-client.key }
+";
+
 /// How long the API server may take to be ready, on a slow machine that is busy with other things.
 const START: Duration = Duration::from_secs(180);
 
@@ -40,59 +61,25 @@ pub struct ControlPlane {
     pub api: Api,
     pub server: SocketAddr,
     pub kubeconfig: PathBuf,
-    /// The audit log: one JSON object a line.
-    pub audit_log: PathBuf,
     /// A port of 127.0.0.1. The API server shows a client certificate to a webhook at this address, and
     /// to no other. The certificate's authority is the cluster's own.
     pub certified_port: u16,
     pub ca: PathBuf,
 }
 
-/// Where a control plane listens, and for whom.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Endpoint {
-    /// The address of the API server, which is what the Service `kubernetes` leads to as well.
-    pub(super) address: IpAddr,
-    /// The name of the node whose kubelet the API server is to trust, if there will be one.
-    pub(super) node: Option<&'static str>,
-}
-
-impl Endpoint {
-    pub(super) const LOOPBACK: Self = Self { address: IpAddr::V4(Ipv4Addr::LOCALHOST), node: None };
-}
-
 impl ControlPlane {
-    /// Starts one.
-    pub(super) async fn start(
-        programs: &Programs,
-        state: &State,
-        endpoint: Endpoint,
-    ) -> Result<Self> {
-        // Free ports are found by asking for some and letting them go again, so another process may
-        // take one in between.
-        let mut attempts = 3;
-        loop {
-            match Self::try_start(programs, state, endpoint).await {
-                Err(error)
-                    if attempts > 1 && format!("{error:#}").contains("address already in use") =>
-                {
-                    attempts -= 1;
-                }
-                started => return started,
-            }
-        }
-    }
-
-    async fn try_start(programs: &Programs, state: &State, endpoint: Endpoint) -> Result<Self> {
+    /// Starts one whose API server listens at `address`, which is what the Service `kubernetes` leads to
+    /// as well.
+    pub(super) async fn start(programs: &Programs, state: &State, address: IpAddr) -> Result<Self> {
         let certified_port = free_port()?;
         let etcd_port = free_port()?;
         // A bridge's address is nobody else's, so there the API server can have its usual port, the one
         // that people's network policies name.
-        let port = if endpoint.node.is_some() { 6443 } else { free_port()? };
-        let server = SocketAddr::new(endpoint.address, port);
+        let port = if address.is_loopback() { free_port()? } else { 6443 };
+        let server = SocketAddr::new(address, port);
         let pki = state.path("pki");
         let config = state.path("kubeconfig");
-        certificates(state, server, endpoint)?;
+        certificates(state, server)?;
 
         let mut etcd = Command::new(programs.path("etcd")?);
         let etcd_url = format!("http://127.0.0.1:{etcd_port}");
@@ -139,19 +126,12 @@ impl ControlPlane {
             api.get("ServiceAccount", "default", "default").await
         })
         .await?;
-        Ok(Self {
-            api,
-            server,
-            kubeconfig: config,
-            audit_log: state.log("audit"),
-            certified_port,
-            ca: pki.join("ca.crt"),
-        })
+        Ok(Self { api, server, kubeconfig: config, certified_port, ca: pki.join("ca.crt") })
     }
 }
 
 /// Issues all certificates of the cluster into `pki`, and a kubeconfig for each client of the API server.
-fn certificates(state: &State, server: SocketAddr, endpoint: Endpoint) -> Result<()> {
+fn certificates(state: &State, server: SocketAddr) -> Result<()> {
     let folder = state.path("pki");
     let ca = Authority::new(&folder, "ca")?;
     let front_proxy = Authority::new(&folder, "front-proxy-ca")?;
@@ -170,18 +150,18 @@ fn certificates(state: &State, server: SocketAddr, endpoint: Endpoint) -> Result
     ca.issue("kubelet-client", "kube-apiserver", &["system:masters"], &[])?;
     ca.issue("webhook-client", "kube-apiserver", &[], &[])?;
     front_proxy.issue("front-proxy", "front-proxy-client", &[], &[])?;
-    let node = endpoint.node.unwrap_or("none");
-    let kubelet = format!("system:node:{node}");
+    let kubelet = format!("system:node:{NAME}");
     for (file, user, groups, names) in [
         ("kubeconfig", "admin", &["system:masters"][..], &[][..]),
         ("kube-controller-manager.kubeconfig", "system:kube-controller-manager", &[], &[]),
         ("kube-scheduler.kubeconfig", "system:kube-scheduler", &[], &[]),
-        ("kubelet.kubeconfig", &kubelet, &["system:nodes"], &[node, &address]),
+        ("kubelet.kubeconfig", &kubelet, &["system:nodes"], &[NAME, &address]),
         ("kube-proxy.kubeconfig", "system:kube-proxy", &[], &[]),
     ] {
         let pair = ca.issue(file.trim_end_matches(".kubeconfig"), user, groups, names)?;
         let url = format!("https://{server}");
-        kubeconfig(&state.path(file), &url, &ca.certificate(), &Credentials::Certificate(&pair))?;
+        let user = json!({ "client-certificate": pair.certificate, "client-key": pair.key });
+        kubeconfig(&state.path(file), &url, &ca.certificate(), &user)?;
     }
     Ok(())
 }
@@ -193,11 +173,14 @@ fn api_server(
     etcd: &str,
     certified_port: u16,
 ) -> Result<Command> {
-    let policy = state.path("audit-policy.yaml");
-    fs::write(&policy, AUDIT_POLICY)?;
-    let admission_config = state.path("admission.json");
-    fs::write(&admission_config, admission(state, certified_port)?.to_string())?;
     let pki = state.path("pki");
+    let [policy, admission, clients] =
+        ["audit-policy.yaml", "admission.yaml", "webhook-clients.yaml"]
+            .map(|name| state.path(name));
+    fs::write(&policy, AUDIT_POLICY)?;
+    fs::write(&admission, ADMISSION.replace("{clients}", &clients.display().to_string()))?;
+    let kubeconfig = WEBHOOK_CLIENTS.replace("{port}", &certified_port.to_string());
+    fs::write(&clients, kubeconfig.replace("{pki}", &pki.display().to_string()))?;
     let mut command = Command::new(programs.path("kube-apiserver")?);
     for (flag, file) in [
         ("client-ca-file", "ca.crt"),
@@ -215,7 +198,7 @@ fn api_server(
         command.arg(format!("--{flag}={}", pki.join(file).display()));
     }
     command.args([
-        &format!("--admission-control-config-file={}", admission_config.display()),
+        &format!("--admission-control-config-file={}", admission.display()),
         &format!("--audit-policy-file={}", policy.display()),
         &format!("--audit-log-path={}", state.log("audit").display()),
         &format!("--etcd-servers={etcd}"),
@@ -239,35 +222,4 @@ fn api_server(
         command.arg("--endpoint-reconciler-type=none");
     }
     Ok(command)
-}
-
-/// The API server shows a client certificate to webhooks only if it is told which, and to whom:
-/// <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#authenticate-apiservers>
-fn admission(state: &State, port: u16) -> Result<serde_json::Value> {
-    let path = state.path("webhook-clients.kubeconfig");
-    let pki = state.path("pki");
-    let config = json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "users": [{
-            "name": format!("127.0.0.1:{port}"),
-            "user": {
-                "client-certificate": pki.join("webhook-client.crt"),
-                "client-key": pki.join("webhook-client.key"),
-            },
-        }],
-    });
-    fs::write(&path, config.to_string())?;
-    Ok(json!({
-        "apiVersion": "apiserver.config.k8s.io/v1",
-        "kind": "AdmissionConfiguration",
-        "plugins": [{
-            "name": "MutatingAdmissionWebhook",
-            "configuration": {
-                "apiVersion": "apiserver.config.k8s.io/v1",
-                "kind": "WebhookAdmissionConfiguration",
-                "kubeConfigFile": path,
-            },
-        }],
-    }))
 }

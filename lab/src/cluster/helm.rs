@@ -1,10 +1,11 @@
 //! Helm, as people use it, built from its Go module as Kubernetes is.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use tokio::task::spawn_blocking;
 
 use super::kubectl::{Kubectl, Printed};
 use super::programs;
@@ -22,8 +23,9 @@ pub struct Helm {
 
 impl Helm {
     /// Helm of a release such as `4.3.1`, for kubectl's cluster. It is built once and kept in `cache`.
-    pub fn new(cache: &Path, release: &'static str, kubectl: &Kubectl) -> Result<Self> {
-        Ok(Self { program: programs::helm(cache, release)?, kubectl: kubectl.clone() })
+    pub async fn new(cache: PathBuf, release: &'static str, kubectl: &Kubectl) -> Result<Self> {
+        let program = spawn_blocking(move || programs::helm(&cache, release)).await??;
+        Ok(Self { program, kubectl: kubectl.clone() })
     }
 
     /// Runs `helm ARGUMENTS` with `input`, whatever comes of it.

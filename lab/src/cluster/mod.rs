@@ -5,7 +5,7 @@
 //!                        │
 //!   pki ─▶ control_plane ◀┴─▶ node   etcd, API server, controllers, scheduler; containerd, kubelet, kube-proxy
 //!                │
-//!   api, kubectl, helm, audit      what is asked of it, and what it has been asked
+//!   api, kubectl, helm, load, audit   what is asked of it, and what it has been asked
 //! ```
 
 pub mod api;
@@ -13,11 +13,13 @@ pub mod audit;
 mod control_plane;
 pub mod helm;
 pub mod kubectl;
+pub mod load;
 pub mod node;
 pub mod pki;
 mod programs;
 pub mod release;
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -27,7 +29,6 @@ use crate::state::State;
 use api::{Api, client};
 use audit::AuditLog;
 pub use control_plane::ControlPlane;
-use control_plane::Endpoint;
 use kubectl::Kubectl;
 use node::Node;
 use programs::Programs;
@@ -75,8 +76,8 @@ impl Cluster {
         };
         say(&format!("starting Kubernetes {}{node}", programs.version));
         let started = async {
-            let endpoint = if setup.node { node::network(&state)? } else { Endpoint::LOOPBACK };
-            let control_plane = ControlPlane::start(&programs, &state, endpoint).await?;
+            let address = if setup.node { node::network(&state)? } else { Ipv4Addr::LOCALHOST };
+            let control_plane = ControlPlane::start(&programs, &state, address.into()).await?;
             let node = if setup.node {
                 Some(Node::start(setup.cache, &programs, &state, &control_plane.api).await?)
             } else {
@@ -127,7 +128,7 @@ impl Cluster {
     }
 
     pub fn audit(&self) -> Result<AuditLog> {
-        Ok(AuditLog::new(&self.made_here()?.control_plane.audit_log))
+        Ok(AuditLog::new(&self.state()?.log("audit")))
     }
 
     pub fn node(&self) -> Result<&Node> {

@@ -5,13 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A certificate authority that writes what it issues into a folder.
 pub struct Authority {
@@ -79,32 +77,15 @@ pub fn service_account_key(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-pub enum Credentials<'a> {
-    Certificate(&'a Pair),
-    Token(&'a str),
-}
-
-/// Writes a kubeconfig. JSON is YAML too.
-pub fn kubeconfig(
-    path: &Path,
-    server: &str,
-    ca: &Path,
-    credentials: &Credentials<'_>,
-) -> Result<()> {
-    let data = |path: &Path| -> Result<String> { Ok(STANDARD.encode(fs::read(path)?)) };
-    let user = match credentials {
-        Credentials::Certificate(pair) => json!({
-            "client-certificate-data": data(&pair.certificate)?,
-            "client-key-data": data(&pair.key)?,
-        }),
-        Credentials::Token(token) => json!({ "token": token }),
-    };
+/// Writes a kubeconfig for a user, who has a `token` or a `client-certificate` and a `client-key`. JSON is
+/// YAML too.
+pub fn kubeconfig(path: &Path, server: &str, ca: &Path, user: &Value) -> Result<()> {
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{
             "name": "lab",
-            "cluster": { "server": server, "certificate-authority-data": data(ca)? },
+            "cluster": { "server": server, "certificate-authority": ca },
         }],
         "users": [{ "name": "lab", "user": user }],
         "contexts": [{ "name": "lab", "context": { "cluster": "lab", "user": "lab" } }],

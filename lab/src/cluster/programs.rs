@@ -2,7 +2,7 @@
 //! built once and kept; and Helm, from its own.
 //!
 //! No prebuilt binary is fetched. The Go module proxy has `k8s.io/kubernetes` and the modules it is
-//! made of; outside of its repository its `go.mod` needs two changes (`go_mod`).
+//! made of; outside of its repository its `go.mod` needs a few changes (`edits`).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::release::{ETCD, Version};
 use crate::command::{command, read};
@@ -228,20 +228,18 @@ fn watch_build(what: &str, packages: u64, go: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Writes a module that can build the commands of Kubernetes, and gives the linker's flags for them.
+/// Writes a module that can build the commands of Kubernetes, and gives the linker's flags for them: its
+/// own, in which the staging modules are folders of its repository, with what was released of them instead.
 fn kubernetes_module(module: &Path, release: Version) -> Result<String> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Download {
-        dir: PathBuf,
+    let go = |arguments: &[&str]| read(command("go", arguments).current_dir(module));
+    let downloaded = go(&["mod", "download", "-json", &format!("k8s.io/kubernetes@v{release}")])?;
+    let downloaded: Value = serde_json::from_str(&downloaded)?;
+    let source = Path::new(downloaded["Dir"].as_str().context("go names no folder")?);
+    for file in ["go.mod", "go.sum"] {
+        fs::write(module.join(file), fs::read(source.join(file))?)?;
     }
-    let wanted = format!("k8s.io/kubernetes@v{release}");
-    let mut download = command("go", ["mod", "download", "-json", &wanted]);
-    let downloaded = read(download.current_dir(module))?;
-    let source = serde_json::from_str::<Download>(&downloaded)?.dir;
-    let original = fs::read_to_string(source.join("go.mod"))?;
-    fs::write(module.join("go.mod"), go_mod(&original, release))?;
-    fs::write(module.join("go.sum"), fs::read(source.join("go.sum"))?)?;
+    let edits = edits(&serde_json::from_str(&go(&["mod", "edit", "-json"])?)?, release);
+    read(command("go", ["mod", "edit"]).args(edits).current_dir(module))?;
     // Without these the programs say that they are v0.0.0-master, and kubelet and API server refuse
     // to believe that they fit together.
     let mut flags = "-s -w".to_owned();
@@ -257,93 +255,42 @@ fn kubernetes_module(module: &Path, release: Version) -> Result<String> {
     Ok(flags)
 }
 
-/// The `go.mod` with which the commands of Kubernetes can be built outside of its repository. There its
-/// staging modules are required as `v0.0.0` and replaced by folders; here they are required and replaced
-/// by what was released of them.
-fn go_mod(original: &str, release: Version) -> String {
-    let staging = format!("v0.{}.{}", release.minor, release.patch);
-    let mut text = format!("module kubernetes.build\n\nrequire k8s.io/kubernetes v{release}\n");
-    let mut replaced = String::new();
-    let mut in_require = false;
-    for line in original.lines() {
-        match line.split_whitespace().collect::<Vec<_>>().as_slice() {
-            ["go" | "godebug", ..] => text.extend(["\n", line, "\n"]),
-            ["require", "("] => {
-                in_require = true;
-                text.push_str("\nrequire (\n");
-            }
-            [")"] if in_require => {
-                in_require = false;
-                text.push_str(")\n");
-            }
-            [module, "v0.0.0", ..] if in_require => {
-                text.extend(["\t", module, " ", &staging, "\n"]);
-            }
-            _ if in_require => text.extend([line, "\n"]),
-            [module, "=>", path] if path.starts_with("./staging/") => {
-                replaced.extend(["\t", module, " => ", module, " ", &staging, "\n"]);
-            }
-            _ => {}
+/// What `go mod edit` is to change in the `go.mod` of Kubernetes, which it has printed as JSON.
+fn edits(go_mod: &Value, release: Version) -> Vec<String> {
+    let mut edits = vec![
+        "-module=kubernetes.build".to_owned(),
+        format!("-require=k8s.io/kubernetes@v{release}"),
+    ];
+    for replaced in go_mod["Replace"].as_array().into_iter().flatten() {
+        if let (Some(name), Some(path)) =
+            (replaced["Old"]["Path"].as_str(), replaced["New"]["Path"].as_str())
+            && path.starts_with("./staging/")
+        {
+            let Version { minor, patch } = release;
+            edits.push(format!("-replace={name}={name}@v0.{minor}.{patch}"));
         }
     }
-    format!("{text}\nreplace (\n{replaced})\n")
+    edits
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
-    fn the_module_requires_what_was_released_of_the_staging_modules() {
-        let original = "\
-// generated
-module k8s.io/kubernetes
-
-go 1.26.0
-
-godebug default=go1.26
-
-require (
-\tgithub.com/blang/semver/v4 v4.0.0
-\tk8s.io/api v0.0.0
-\tk8s.io/klog/v2 v2.140.0
-)
-
-require (
-\tgithub.com/x/y v1.0.0 // indirect
-\tk8s.io/code-generator v0.0.0 // indirect
-)
-
-replace (
-\tk8s.io/api => ./staging/src/k8s.io/api
-\tk8s.io/code-generator => ./staging/src/k8s.io/code-generator
-)
-";
-        let expected = "\
-module kubernetes.build
-
-require k8s.io/kubernetes v1.37.2
-
-go 1.26.0
-
-godebug default=go1.26
-
-require (
-\tgithub.com/blang/semver/v4 v4.0.0
-\tk8s.io/api v0.37.2
-\tk8s.io/klog/v2 v2.140.0
-)
-
-require (
-\tgithub.com/x/y v1.0.0 // indirect
-\tk8s.io/code-generator v0.37.2
-)
-
-replace (
-\tk8s.io/api => k8s.io/api v0.37.2
-\tk8s.io/code-generator => k8s.io/code-generator v0.37.2
-)
-";
-        assert_eq!(go_mod(original, Version { minor: 37, patch: 2 }), expected);
+    fn staging_modules_are_replaced_by_what_was_released_of_them() {
+        let replaced = |name, path| json!({ "Old": { "Path": name }, "New": { "Path": path } });
+        let go_mod = json!({ "Replace": [
+            replaced("k8s.io/api", "./staging/src/k8s.io/api"),
+            replaced("example.com/a", "example.com/b"),
+        ] });
+        let expected = [
+            "-module=kubernetes.build",
+            "-require=k8s.io/kubernetes@v1.37.2",
+            "-replace=k8s.io/api=k8s.io/api@v0.37.2",
+        ];
+        assert_eq!(edits(&go_mod, Version { minor: 37, patch: 2 }), expected);
     }
 }

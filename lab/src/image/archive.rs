@@ -1,4 +1,4 @@
-//! An image as one tar file, from nothing but the files that go into it.
+//! An image as one tar file, from nothing but the program that goes into it.
 //!
 //! Two formats at once in the same file: an OCI image layout (`oci-layout`, `index.json`, `blobs/`;
 //! <https://github.com/opencontainers/image-spec/blob/main/image-layout.md>), and the `manifest.json`
@@ -14,7 +14,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::Architecture;
+use super::architecture::Architecture;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -27,20 +27,12 @@ pub struct Spec {
     pub architecture: Architecture,
     /// `uid:gid`, as numbers.
     pub user: String,
-    /// The command; its first element is a path in the image.
-    pub entrypoint: Vec<String>,
-    pub files: Vec<File>,
-    pub labels: BTreeMap<String, String>,
-    /// The time in the configuration and on each file, in seconds since the epoch.
-    pub created: u64,
-}
-
-/// One file in an image, owned by root.
-#[derive(Clone, Debug)]
-pub struct File {
+    /// The path of the one file in it, a static program that is its entry point.
     pub path: String,
-    pub mode: u32,
-    pub content: Vec<u8>,
+    pub program: Vec<u8>,
+    pub labels: BTreeMap<String, String>,
+    /// The time in the configuration and on the file, in seconds since the epoch.
+    pub created: u64,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -92,16 +84,13 @@ pub fn write(spec: &Spec, to: &Path) -> Result<Image> {
     Ok(Image {
         name: spec.name.clone(),
         digest: format!("sha256:{}", sha256(&manifest)),
-        size: spec.files.iter().map(|file| file.content.len() as u64).sum(),
+        size: spec.program.len() as u64,
     })
 }
 
 fn layer(spec: &Spec) -> std::io::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
-    for file in &spec.files {
-        let path = file.path.trim_start_matches('/');
-        append(&mut tar, path, file.mode, spec.created, &file.content)?;
-    }
+    append(&mut tar, spec.path.trim_start_matches('/'), 0o755, spec.created, &spec.program)?;
     tar.into_inner()
 }
 
@@ -134,7 +123,7 @@ fn config(spec: &Spec, layer: &[u8]) -> Result<Vec<u8>> {
         "os": "linux",
         "config": {
             "User": spec.user,
-            "Entrypoint": spec.entrypoint,
+            "Entrypoint": [spec.path],
             "WorkingDir": "/",
             "Labels": spec.labels,
         },
@@ -196,12 +185,8 @@ mod tests {
             name: "secret-handshake-sidecar:0.1.0".to_owned(),
             architecture: Architecture::Arm64,
             user: "65532:65532".to_owned(),
-            entrypoint: vec!["/sidecar".to_owned()],
-            files: vec![File {
-                path: "/sidecar".to_owned(),
-                mode: 0o755,
-                content: b"\x7fELF".to_vec(),
-            }],
+            path: "/sidecar".to_owned(),
+            program: b"\x7fELF".to_vec(),
             labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
             created: 1_700_000_000,
         }

@@ -4,17 +4,17 @@
 //! with its targets, Debian's C compilers with all that they depend on, a shell and its tools, and the
 //! certificates by which cargo trusts the registry.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
-use super::Engine;
 use super::archive::hex;
+use super::engine::Engine;
 use crate::command::{command, read};
 
 /// Debian packages whose files go in, together with those that they depend on.
@@ -43,6 +43,10 @@ const FILES: [&str; 8] = [
 
 const PATH: &str = "/usr/local/rust/bin:/usr/local/bin:/usr/bin:/bin";
 
+const CERTIFICATES: &str = "/etc/ssl";
+/// Where the toolchain is in the image.
+const TOOLCHAIN: &str = "usr/local/rust";
+
 /// Makes the image, unless `engine` has it already, and returns its name.
 pub fn builder(engine: &Engine) -> Result<String> {
     let toolchain = PathBuf::from(read(&mut command("rustc", ["--print=sysroot"]))?);
@@ -53,50 +57,38 @@ pub fn builder(engine: &Engine) -> Result<String> {
         return Ok(name);
     }
     let mut files = files(&packages)?;
-    for part in ["bin", "lib"] {
-        tree(&mut files, &toolchain.join(part), &Path::new("/usr/local/rust").join(part))?;
-    }
-    tree(&mut files, Path::new("/etc/ssl"), Path::new("/etc/ssl"))?;
+    // It is taken as a whole, and docker wants each path once.
+    files.retain(|file| !file.starts_with(CERTIFICATES));
     let mut path = PATH.to_owned();
     for program in programs {
         let folder = program.parent().context("a program without a folder")?;
         path = format!("{path}:{}", folder.display());
-        files.insert(program.clone(), program);
+        files.insert(program);
     }
-    import(engine, &name, &path, &files)?;
-    Ok(name)
-}
-
-/// Makes the image of `files`, which are here under their values and in it under their keys.
-fn import(
-    engine: &Engine,
-    name: &str,
-    path: &str,
-    files: &BTreeMap<PathBuf, PathBuf>,
-) -> Result<()> {
-    let mut import = engine
-        .command(["import", &format!("--change=ENV PATH={path} HOME=/root"), "-", name])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+    let mut list = tempfile::NamedTempFile::new()?;
+    for file in files {
+        list.write_all(&[file.as_os_str().as_encoded_bytes(), b"\n"].concat())?;
+    }
+    let moved = format!("--transform=flags=rhS;s,^{},{TOOLCHAIN},", toolchain.display());
+    // Each file alone, but folders of which everything is wanted.
+    let mut tar = command("tar", ["--create", "--absolute-names", "--no-recursion", &moved])
+        .args([
+            "--transform=flags=rhS;s,^/,,".as_ref(),
+            "--files-from".as_ref(),
+            list.path().as_os_str(),
+        ])
+        .arg("--recursion")
+        .args([toolchain.join("bin"), toolchain.join("lib"), CERTIFICATES.into()])
+        .stdout(Stdio::piped())
         .spawn()
-        .context("can't run docker import")?;
-    let pipe = import.stdin.take().context("docker import has no standard input")?;
-    let written = pack(files, pipe);
-    let status = import.wait()?;
-    if !status.success() {
-        bail!("docker import failed: {status}");
-    }
-    written.context("writing to docker import")
-}
-
-fn pack(files: &BTreeMap<PathBuf, PathBuf>, pipe: impl Write) -> Result<()> {
-    let mut tar = tar::Builder::new(std::io::BufWriter::new(pipe));
-    tar.follow_symlinks(false);
-    for (to, from) in files {
-        tar.append_path_with_name(from, to.strip_prefix("/").unwrap_or(to))
-            .with_context(|| format!("packing {}", from.display()))?;
-    }
-    Ok(tar.into_inner()?.flush()?)
+        .context("can't run tar")?;
+    let archive = tar.stdout.take().context("tar has no standard output")?;
+    let environment = format!("--change=ENV PATH={path} HOME=/root");
+    let imported = read(engine.command(["import", &environment, "-", &name]).stdin(archive));
+    let packed = tar.wait()?;
+    imported?;
+    ensure!(packed.success(), "tar could not pack this machine's toolchain: {packed}");
+    Ok(name)
 }
 
 fn packages() -> Result<Vec<String>> {
@@ -122,7 +114,7 @@ fn packages() -> Result<Vec<String>> {
 }
 
 /// All that the packages own, but documentation, each path with no symbolic link above it.
-fn files(packages: &[String]) -> Result<BTreeMap<PathBuf, PathBuf>> {
+fn files(packages: &[String]) -> Result<BTreeSet<PathBuf>> {
     let names = packages.iter().filter_map(|package| package.split('=').next());
     let listed = read(command("dpkg", ["--listfiles"]).args(names))?;
     let files = listed.lines().map(Path::new).chain(FILES.map(Path::new));
@@ -130,7 +122,6 @@ fn files(packages: &[String]) -> Result<BTreeMap<PathBuf, PathBuf>> {
         .filter(|file| !file.starts_with("/usr/share/doc") && !file.starts_with("/usr/share/man"))
         .filter_map(|file| Some(file.parent()?.canonicalize().ok()?.join(file.file_name()?)))
         .filter(|file| file.symlink_metadata().is_ok())
-        .map(|file| (file.clone(), file))
         .collect())
 }
 
@@ -167,16 +158,4 @@ fn targets(toolchain: &Path) -> Result<String> {
     }
     names.sort();
     Ok(names.join("\n"))
-}
-
-fn tree(files: &mut BTreeMap<PathBuf, PathBuf>, from: &Path, to: &Path) -> Result<()> {
-    if from.symlink_metadata()?.is_dir() {
-        let entries = std::fs::read_dir(from);
-        for entry in entries.with_context(|| format!("reading {}", from.display()))? {
-            let name = entry?.file_name();
-            tree(files, &from.join(&name), &to.join(&name))?;
-        }
-    }
-    files.insert(to.to_owned(), from.to_owned());
-    Ok(())
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1 as core;
 use serde_json::Value;
 
-use super::Engine;
+use super::engine::Engine;
 use crate::command::read;
 
 /// A container, removed when this is dropped.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal};
 
-use super::Engine;
+use super::engine::Engine;
 use crate::command::read;
 use crate::until::{Permanent, retry, until};
 

@@ -6,30 +6,24 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
 use serde_json::Value;
 
-use super::{Architecture, Image, Spec};
+use super::architecture::Architecture;
+use super::archive::{Image, Spec, write};
 use crate::command::{command, read, show, succeeds};
 
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Engine {
-    program: Program,
-    /// The socket of its daemon, where it isn't the one that the program finds by itself.
-    host: Option<String>,
-}
+/// The programs that are known, in the order in which they are looked for: Docker, with the old builder or
+/// BuildKit; Podman; containerd's nerdctl, with BuildKit; Buildah.
+pub const ENGINES: [&str; 4] = [DOCKER, "podman", "nerdctl", BUILDAH];
+const DOCKER: &str = "docker";
+const BUILDAH: &str = "buildah";
 
 /// A program that builds images from Dockerfiles.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Program {
-    /// Docker, with the old builder or BuildKit.
-    Docker,
-    /// Podman.
-    Podman,
-    /// containerd's nerdctl, with BuildKit.
-    Nerdctl,
-    /// Buildah.
-    Buildah,
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Engine {
+    program: String,
+    /// The socket of its daemon, where it isn't the one that the program finds by itself.
+    host: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,38 +38,26 @@ pub struct Build<'a> {
     pub network: Option<&'a str>,
 }
 
-impl Program {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Docker => "docker",
-            Self::Podman => "podman",
-            Self::Nerdctl => "nerdctl",
-            Self::Buildah => "buildah",
-        }
-    }
-}
-
-impl From<Program> for Engine {
-    fn from(program: Program) -> Self {
-        Self { program, host: None }
-    }
-}
-
 impl Engine {
+    /// The one of this name, which is one of [`ENGINES`].
+    pub fn named(program: &str) -> Self {
+        Self { program: program.to_owned(), host: None }
+    }
+
     pub fn find() -> Option<Self> {
-        Program::value_variants().iter().copied().map(Self::from).find(Self::answers)
+        ENGINES.into_iter().map(Self::named).find(Self::answers)
     }
 
     /// The Docker daemon that listens at `host`, such as `unix:///run/docker.sock`.
     pub fn docker_at(host: &str) -> Self {
-        Self { program: Program::Docker, host: Some(host.to_owned()) }
+        Self { host: Some(host.to_owned()), ..Self::named(DOCKER) }
     }
 
     /// Whether it is installed, and its daemon, where it has one, can be reached.
     pub fn answers(&self) -> bool {
         // Docker's own client answers without its daemon, unless it is asked for something of it.
-        let question: &[&str] = match self.program {
-            Program::Docker => &["version", "--format={{.Server.Version}}"],
+        let question: &[&str] = match self.program.as_str() {
+            DOCKER => &["version", "--format={{.Server.Version}}"],
             _ => &["info"],
         };
         succeeds(&mut self.command(question))
@@ -84,7 +66,7 @@ impl Engine {
     /// A command to it, with nothing on its standard input.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let host = self.host.iter().map(|host| format!("--host={host}"));
-        let mut command = command(self.program.name(), host);
+        let mut command = command(&self.program, host);
         command.args(arguments);
         command
     }
@@ -111,33 +93,33 @@ impl Engine {
     /// Whether one build may have stages of two platforms. Docker's old builder, which is what there is
     /// without buildx, says that they don't match.
     pub fn knows_platforms(&self) -> bool {
-        self.program != Program::Docker
+        self.program != DOCKER
             || (std::env::var_os("DOCKER_BUILDKIT").is_none_or(|value| value != "0")
                 && succeeds(&mut self.command(["buildx", "version"])))
     }
 
     pub fn load(&self, spec: &Spec) -> Result<()> {
         let archive = tempfile::NamedTempFile::new()?;
-        super::write(spec, archive.path())?;
+        write(spec, archive.path())?;
         let path = archive.path().display();
         read(&mut self.command(["load", &format!("--input={path}")])).map(drop)
     }
 
     pub fn inspect(&self, name: &str) -> Result<Image> {
-        let arguments = match self.program {
-            Program::Buildah => ["inspect", "--type=image", name],
+        let arguments = match self.program.as_str() {
+            BUILDAH => ["inspect", "--type=image", name],
             _ => ["image", "inspect", name],
         };
         let text = read(&mut self.command(arguments))?;
         let answer: Value = serde_json::from_str(&text)
-            .with_context(|| format!("what {} says about {name}", self.program.name()))?;
-        let (id, size) = match self.program {
-            Program::Buildah => (answer["FromImageID"].as_str(), self.size_by_buildah(name)),
+            .with_context(|| format!("what {} says about {name}", self.program))?;
+        let (id, size) = match self.program.as_str() {
+            BUILDAH => (answer["FromImageID"].as_str(), self.size_by_buildah(name)),
             _ => (answer[0]["Id"].as_str(), answer[0]["Size"].as_u64()),
         };
-        let (id, size) = id.zip(size).with_context(|| {
-            format!("{} names no id or no size for {name}", self.program.name())
-        })?;
+        let (id, size) = id
+            .zip(size)
+            .with_context(|| format!("{} names no id or no size for {name}", self.program))?;
         let digest = if id.contains(':') { id.to_owned() } else { format!("sha256:{id}") };
         Ok(Image { name: name.to_owned(), digest, size })
     }
@@ -164,8 +146,8 @@ impl Engine {
     /// Writes the image `name` to the file `to`, as an archive that `load` takes.
     pub fn save(&self, name: &str, to: &Path) -> Result<()> {
         let to = to.to_str().context("the archive's path isn't UTF-8")?;
-        match self.program {
-            Program::Buildah => {
+        match self.program.as_str() {
+            BUILDAH => {
                 let archive = format!("docker-archive:{to}:{name}");
                 show(&mut self.command(["push", "--quiet", name, &archive]))
             }

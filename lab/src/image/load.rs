@@ -22,25 +22,14 @@ pub enum Target {
 /// Loads the image in `archive` into `target`. `name` is the cluster's name, the profile's, or the
 /// address of containerd's socket; the tool's own default if none.
 pub fn load(target: Target, name: Option<&str>, archive: &Path) -> Result<()> {
-    let archive = archive.to_str().context("the archive's path isn't UTF-8")?;
-    let mut tool = match target {
-        Target::Kind => command("kind", ["load", "image-archive", archive]),
-        Target::K3d => command("k3d", ["image", "import", archive]),
-        Target::Minikube => command("minikube", ["image", "load", archive]),
-        Target::Containerd => command("ctr", ["--namespace=k8s.io"]),
-    };
-    if let Some(name) = name {
-        let flag = match target {
-            Target::Kind => "--name",
-            Target::K3d => "--cluster",
-            Target::Minikube => "--profile",
-            Target::Containerd => "--address",
-        };
-        tool.arg(format!("{flag}={name}"));
-    }
-    if target == Target::Containerd {
+    let (tool, before, flag, after): (_, &[&str], _, &[&str]) = match target {
+        Target::Kind => ("kind", &["load", "image-archive"], "--name", &[]),
+        Target::K3d => ("k3d", &["image", "import"], "--cluster", &[]),
+        Target::Minikube => ("minikube", &["image", "load"], "--profile", &[]),
         // ctr takes its address before the subcommand only.
-        tool.args(["images", "import", archive]);
-    }
-    show(&mut tool).with_context(|| format!("loading {archive} into {target:?}"))
+        Target::Containerd => ("ctr", &["--namespace=k8s.io"], "--address", &["images", "import"]),
+    };
+    let mut tool = command(tool, before);
+    tool.args(name.map(|name| format!("{flag}={name}"))).args(after).arg(archive);
+    show(&mut tool).with_context(|| format!("loading {} into {target:?}", archive.display()))
 }

@@ -1,7 +1,7 @@
 //! Images without an engine, with whatever engine is there, and in the nodes of a cluster.
 //!
 //! ```text
-//!     files ─▶ archive ───────┐      no engine: one tar, no root
+//!     program ─▶ archive ─────┐      no engine: one tar, no root
 //!                             ├─▶ load ─▶ kind, k3d, minikube, containerd
 //!     Dockerfile ─▶ engine ───┘      docker, podman, nerdctl, buildah
 //!                    │
@@ -19,9 +19,9 @@ mod engine;
 mod load;
 
 pub use architecture::Architecture;
-pub use archive::{File, Image, Spec, write};
+pub use archive::{Image, Spec, write};
 pub use builder::builder;
 pub use container::{Container, End, cpus, hardening};
 pub use dockerd::Dockerd;
-pub use engine::{Build, Engine, Program};
+pub use engine::{Build, ENGINES, Engine};
 pub use load::{Target, load};

@@ -11,7 +11,7 @@ mod machine;
 mod pause;
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -20,7 +20,6 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::api::{Api, condition};
-use super::control_plane::Endpoint;
 use super::programs::Programs;
 use crate::daemon::Daemon;
 use crate::proc;
@@ -43,9 +42,9 @@ pub struct Node {
 
 /// Makes the network that pods are connected by, and says where the control plane is to listen so that
 /// they reach it. There is one node on a machine at a time: another run is waited for.
-pub(super) fn network(state: &State) -> Result<Endpoint> {
+pub(super) fn network(state: &State) -> Result<Ipv4Addr> {
     machine::make_bridge(state)?;
-    Ok(Endpoint { address: IpAddr::V4(GATEWAY), node: Some(NAME) })
+    Ok(GATEWAY)
 }
 
 impl Node {

@@ -30,12 +30,8 @@ pub(super) fn archive(cache: &Path) -> Result<PathBuf> {
         name: PAUSE.to_owned(),
         architecture: Architecture::host(),
         user: "65535:65535".to_owned(),
-        entrypoint: vec!["/pause".to_owned()],
-        files: vec![image::File {
-            path: "/pause".to_owned(),
-            mode: 0o755,
-            content: fs::read(&binary)?,
-        }],
+        path: "/pause".to_owned(),
+        program: fs::read(&binary)?,
         labels: std::collections::BTreeMap::new(),
         created: 0,
     };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -11,13 +11,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::cluster::api::Api;
+use super::api::Api;
 
-/// How many clients create objects at the same time, where there is no end to it.
-const CLIENTS: usize = 4;
-
-/// A load that runs until it is stopped. Each refused object is tried again until it is there, as a
-/// controller does.
+/// Clients that create objects. Each that is refused is tried again until it is there, as a controller
+/// does.
 pub struct Load {
     counted: watch::Sender<Counted>,
     stop: Arc<AtomicBool>,
@@ -34,11 +31,13 @@ pub struct Counted {
     /// Objects that were created and are not as they should be.
     pub wrong: u64,
     pub last_refusal: String,
+    /// How long each creation took.
+    pub times: Vec<Duration>,
 }
 
 impl fmt::Display for Counted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { created, refused, retried, wrong, last_refusal } = self;
+        let Self { created, refused, retried, wrong, last_refusal, .. } = self;
         write!(f, "created {created}, refused {refused}, retried {retried}, wrong {wrong}")?;
         if !last_refusal.is_empty() {
             write!(f, "; last refusal: {last_refusal}")?;
@@ -48,26 +47,32 @@ impl fmt::Display for Counted {
 }
 
 impl Load {
-    /// Starts creating copies of `object`, each with a name of its own. `is_right` says whether one that
-    /// was created is as it should be.
-    pub fn start(api: &Api, object: &Value, is_right: fn(&Value) -> bool) -> Self {
+    /// Has so many clients create copies of `object`, each with a number behind its name, until it is
+    /// stopped. `is_right` says whether one that was created is as it should be.
+    pub fn start(api: &Api, object: &Value, clients: usize, is_right: fn(&Value) -> bool) -> Self {
         let counted = watch::Sender::new(Counted::default());
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut clients = JoinSet::new();
-        for client in 0..CLIENTS {
-            let (api, counted, stop) = (api.clone(), counted.clone(), Arc::clone(&stop));
+        let (stop, numbers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let mut running = JoinSet::new();
+        for _ in 0..clients {
+            let (api, counted, name) = (api.clone(), counted.clone(), name.clone());
+            let (stop, numbers) = (Arc::clone(&stop), Arc::clone(&numbers));
             let mut object = object.clone();
-            clients.spawn(async move {
-                let mut number = 0_u64;
+            running.spawn(async move {
                 let mut refused = false;
                 while !stop.load(Ordering::Relaxed) {
-                    object["metadata"]["name"] = format!("load-{client}-{number}").into();
+                    if !refused {
+                        let number = numbers.fetch_add(1, Ordering::Relaxed);
+                        object["metadata"]["name"] = format!("{name}-{number}").into();
+                    }
+                    let asked = Instant::now();
                     let created = api.create(&object).await;
                     counted.send_modify(|counted| match &created {
                         Ok(created) => {
                             counted.created += 1;
                             counted.retried += u64::from(refused);
                             counted.wrong += u64::from(!is_right(created));
+                            counted.times.push(asked.elapsed());
                         }
                         Err(error) => {
                             counted.refused += 1;
@@ -75,11 +80,10 @@ impl Load {
                         }
                     });
                     refused = created.is_err();
-                    number += u64::from(!refused);
                 }
             });
         }
-        Self { counted, stop, clients }
+        Self { counted, stop, clients: running }
     }
 
     /// Waits until `more` objects have been created from now on.
@@ -91,50 +95,10 @@ impl Load {
         in_time.then_some(()).with_context(|| format!("not {wanted}: {}", *self.counted.borrow()))
     }
 
+    /// Lets each client end what it is creating, and tells what all of them have done.
     pub async fn stop(self) -> Counted {
         self.stop.store(true, Ordering::Relaxed);
         self.clients.join_all().await;
         self.counted.borrow().clone()
     }
-}
-
-#[derive(Clone, Debug)]
-pub struct Created {
-    /// From the first request to the last answer.
-    pub elapsed: Duration,
-    pub times: Vec<Duration>,
-    pub last: Value,
-}
-
-/// Creates `count` copies of `object`, `clients` at a time, each with a name of its own.
-pub async fn create_many(
-    api: &Api,
-    object: &Value,
-    count: usize,
-    clients: usize,
-) -> Result<Created> {
-    let name = object["metadata"]["name"].as_str().context("no name to begin with")?.to_owned();
-    let started = Instant::now();
-    let mut running = JoinSet::new();
-    for client in 0..clients {
-        let (api, mut object, name) = (api.clone(), object.clone(), name.clone());
-        running.spawn(async move {
-            let mut times = Vec::new();
-            let mut last = Value::Null;
-            for number in (client..count).step_by(clients) {
-                object["metadata"]["name"] = format!("{name}-{number}").into();
-                let asked = Instant::now();
-                last = api.create(&object).await?;
-                times.push(asked.elapsed());
-            }
-            anyhow::Ok((times, last))
-        });
-    }
-    let (mut times, mut last) = (Vec::with_capacity(count), Value::Null);
-    while let Some(done) = running.join_next().await {
-        let (more, object) = done??;
-        times.extend(more);
-        last = object;
-    }
-    Ok(Created { elapsed: started.elapsed(), times, last })
 }
