@@ -52,6 +52,8 @@ pub(super) struct Owner {
     pub(super) kind: String,
     pub(super) name: String,
     pub(super) label: OwnersLabel,
+    /// Whether its pod template has a sidecar itself, from `inject`.
+    pub(super) has_sidecar: bool,
 }
 
 pub(super) enum OwnersLabel {

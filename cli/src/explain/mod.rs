@@ -135,8 +135,10 @@ pub async fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
 fn text(stories: &[Story], others: usize) -> String {
     let mut texts: Vec<String> = stories.iter().map(ToString::to_string).collect();
     if others > 0 {
-        let objects = if others == 1 { "object has" } else { "objects have" };
-        texts.push(format!("{others} other {objects} nothing to do with sidecars.\n"));
+        let objects = if others == 1 { "object is" } else { "objects are" };
+        texts.push(format!(
+            "{others} other {objects} neither a pod, nor a namespace, nor a workload of a kind that is known here.\n"
+        ));
     }
     texts.join("\n")
 }

@@ -167,7 +167,9 @@ async fn owners(cluster: &Cluster, namespace: &str, object: &serde_json::Value) 
     let mut next = controller(object);
     while let Some(OwnerReference { api_version, kind, name, .. }) = next.take() {
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        let read = match WorkloadKind::of(group, &kind) {
+        let known = WorkloadKind::of(group, &kind);
+        let mut has_sidecar = false;
+        let read = match known {
             Some(kind) => workload(cluster, kind, namespace, &name).await,
             // Somebody else's kind, which has no label for us.
             None => Ok(None),
@@ -178,16 +180,25 @@ async fn owners(cluster: &Cluster, namespace: &str, object: &serde_json::Value) 
                     it["metadata"]["labels"][keys::LABEL].as_str().map(str::to_owned)
                 };
                 next = read.as_ref().and_then(controller);
+                has_sidecar =
+                    read.as_ref().zip(known).is_some_and(|(it, kind)| has_sidecar_in(it, kind));
                 OwnersLabel::Known(read.as_ref().and_then(label))
             }
             Err(error) => OwnersLabel::Unreadable(error),
         };
-        owners.push(Owner { kind, name, label });
+        owners.push(Owner { kind, name, label, has_sidecar });
         if owners.len() == MOST_OWNERS {
             break;
         }
     }
     owners
+}
+
+fn has_sidecar_in(workload: &serde_json::Value, kind: WorkloadKind) -> bool {
+    let path = kind.template_path().iter();
+    let template = path.copied().try_fold(workload, |value, member| value.get(member));
+    let template = template.and_then(|template| serde_json::from_value(template.clone()).ok());
+    template.is_some_and(|template| Sidecar::of(&template).is_some())
 }
 
 fn controller(object: &serde_json::Value) -> Option<OwnerReference> {
@@ -234,20 +245,23 @@ async fn pods(
     params: &ListParams,
 ) -> Result<Vec<PodSeen>, Unreadable> {
     let mut seen = Vec::new();
-    let namespace = facts.namespace.as_deref();
-    let deployments = match facts.kind {
+    let workload = match facts.kind {
         Kind::Workload(kind) => Some((kind.as_str(), facts.name.as_str())),
         _ => None,
     };
+    // What a workload's pods get, its template says, and not the pods that are there.
+    let of_workload = workload.map(|_| tell::wants(facts));
+    let namespace = facts.namespace.as_deref();
     let listed = cluster.for_each(namespace, params, |pod: Pod| {
-        seen.push(pod_seen(facts, deployments, &pod));
+        let wants = of_workload.unwrap_or_else(|| tell::wants(&facts.of_pod(&pod)));
+        seen.push(PodSeen { wants, ..pod_seen(workload, &pod) });
     });
     listed.await?;
     seen.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(seen)
 }
 
-fn pod_seen(facts: &Facts, workload: Option<(&str, &str)>, pod: &Pod) -> PodSeen {
+fn pod_seen(workload: Option<(&str, &str)>, pod: &Pod) -> PodSeen {
     let name = pod.metadata.name.clone().unwrap_or_default();
     let owners = pod.metadata.owner_references.iter().flatten();
     let owner = owners.into_iter().find(|owner| owner.controller == Some(true));
@@ -263,7 +277,7 @@ fn pod_seen(facts: &Facts, workload: Option<(&str, &str)>, pod: &Pod) -> PodSeen
         sidecar: Sidecar::of(pod).map(|sidecar| sidecar.image),
         ready: tell::is_ready(pod),
         over: tell::is_over(pod),
-        wants: tell::wants(&facts.of_pod(pod)),
+        wants: None,
         name,
     }
 }

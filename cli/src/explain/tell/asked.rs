@@ -47,13 +47,16 @@ pub(super) fn about_pods(facts: &Facts, labels: &Labels, pod: &Value) -> anyhow:
         certain: true,
         lines: vec![text],
     };
-    if let OfNamespace::Unreadable(error) = &facts.around.of_namespace
-        && asked.reason == Some(Reason::NotAsked)
-    {
+    let unknown = match &facts.around.of_namespace {
+        OfNamespace::Unreadable(error) => Some(format!("can't be read: {error}")),
+        OfNamespace::NotLookedAt => Some("is not known".to_owned()),
+        OfNamespace::Known(_) | OfNamespace::Absent => None,
+    };
+    if let Some(unknown) = unknown.filter(|_| asked.reason == Some(Reason::NotAsked)) {
         asked.certain = false;
         asked.reason = None;
         asked.lines =
-            vec![format!("can't be told: the label of the namespace decides, and {error}")];
+            vec![format!("can't be told: the label of the namespace decides, and that {unknown}")];
     }
     as_installed(facts, &mut asked);
     Ok(asked)
@@ -143,16 +146,10 @@ fn why(facts: &Facts, reason: &Reason, deciding: Option<&Label>) -> String {
             format!("the label of the {place} says no ({:?})", printable(value, 63))
         }
         (Reason::ExcludedNamespace, _) => format!("the namespace {namespace} is always left out"),
-        (Reason::NotAsked, _) => match (&facts.around.of_namespace, facts.kind) {
-            (OfNamespace::NotLookedAt, _) => format!(
-                "no label {} is in the manifest, and the namespace's is not known",
-                keys::LABEL
-            ),
-            (_, Kind::Namespace) => format!("the namespace has no label {}", keys::LABEL),
-            (_, Kind::Pod) => {
-                format!("neither the pod nor its namespace has the label {}", keys::LABEL)
-            }
-            (_, Kind::Workload(_)) => format!(
+        (Reason::NotAsked, _) => match facts.kind {
+            Kind::Namespace => format!("the namespace has no label {}", keys::LABEL),
+            Kind::Pod => format!("neither the pod nor its namespace has the label {}", keys::LABEL),
+            Kind::Workload(_) => format!(
                 "neither the pod template, nor the workload, nor the namespace has the label {}",
                 keys::LABEL
             ),

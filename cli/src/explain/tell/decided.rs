@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use injection::{Context, Outcome, Pod, decide_pod, keys, says_yes};
 
-use super::super::facts::{Facts, OfNamespace};
+use super::super::facts::{Facts, OfNamespace, Source};
 use super::super::target::Kind;
 use crate::inject::{object, previous};
 use crate::manifest::{Value, patch::apply};
@@ -17,8 +17,8 @@ pub(super) struct Decided {
     pub(super) lines: Vec<String>,
 }
 
-/// The pod as it is sent to the webhook, with `label` for its own: without what an earlier injection put
-/// there. For a namespace it is a plain one.
+/// The pod as it is sent to the webhook, with `label` for its own. One that is there is taken without the
+/// sidecar that it may have from the webhook; for a namespace it is a plain one.
 pub(super) fn template(facts: &Facts, label: Option<&str>) -> Value {
     let mut pod = match facts.kind {
         Kind::Namespace => Value::from(&serde_json::json!({
@@ -32,7 +32,9 @@ pub(super) fn template(facts: &Facts, label: Option<&str>) -> Value {
             template.cloned().unwrap_or_else(|| Value::from(&serde_json::json!({})))
         }
     };
-    previous::remove(&mut pod);
+    if matches!((facts.kind, &facts.source), (Kind::Pod, Source::Cluster(_))) {
+        previous::remove(&mut pod);
+    }
     set_label(&mut pod, label);
     pod
 }
@@ -72,8 +74,7 @@ pub(super) fn decide(facts: &Facts, mut pod: Value) -> anyhow::Result<Decided> {
     let decision = decide_pod(&read, context, &facts.around.flags.policy, &[]);
     apply(&mut pod, &decision.patch).map_err(|path| anyhow!("the patch does not fit at {path}"))?;
     let injected = matches!(decision.outcome, Outcome::Injected(_));
-    let sidecar =
-        injected.then(|| Sidecar::of(&serde_json::from_value(pod.to_json()).ok()?)).flatten();
+    let sidecar = if injected { sidecar_in(&pod) } else { None };
     let mut lines = match (&decision.outcome, &sidecar) {
         (Outcome::Injected(mode), Some(sidecar)) => vec![
             format!("a sidecar, as a {} container with the image {}", mode.as_str(), sidecar.image),
@@ -104,6 +105,11 @@ pub(super) fn decide(facts: &Facts, mut pod: Value) -> anyhow::Result<Decided> {
         _ => {}
     }
     Ok(Decided { outcome: decision.outcome, warnings: decision.warnings, sidecar, lines })
+}
+
+/// The sidecar of a pod or a pod template, if it has one.
+pub(super) fn sidecar_in(pod: &Value) -> Option<Sidecar> {
+    Sidecar::of(&serde_json::from_value(pod.to_json()).ok()?)
 }
 
 /// Where a sidecar has the half from.

@@ -8,12 +8,15 @@ use super::asked::{self, Asked};
 use super::decided::{self, Decided};
 use super::labels::{self, Labels};
 use super::settings;
+use crate::sidecar::Sidecar;
 
 pub(super) struct Known<'a> {
     pub(super) facts: &'a Facts,
     pub(super) labels: Labels,
     pub(super) settings: Vec<String>,
     pub(super) asked: Asked,
+    /// The sidecar that the pod template or the manifest has before the webhook sees the pod.
+    pub(super) brought: Option<Sidecar>,
     /// `None` if the webhook isn't asked.
     pub(super) decided: Option<Decided>,
 }
@@ -25,8 +28,9 @@ impl<'a> Known<'a> {
         let settings = settings::lines(facts, &template);
         let mut asked = asked::about_pods(facts, &labels, &template)?;
         asked.lines.splice(0..0, asked::about_workload(facts, &labels));
+        let brought = decided::sidecar_in(&template);
         let decided = asked.entry.map(|_| decided::decide(facts, template)).transpose()?;
-        Ok(Self { facts, labels, settings, asked, decided })
+        Ok(Self { facts, labels, settings, asked, brought, decided })
     }
 
     pub(super) fn decision(&self) -> Vec<String> {
@@ -43,7 +47,9 @@ impl<'a> Known<'a> {
     }
 
     pub(super) fn verdict(&self) -> Verdict {
+        let brought = self.brought.is_some() || self.facts.owners.iter().any(|it| it.has_sidecar);
         match &self.decided {
+            _ if brought => Verdict::Sidecar,
             _ if !self.asked.certain => Verdict::Unknown,
             None => Verdict::None,
             Some(decided) => match decided.outcome {

@@ -38,7 +38,7 @@ pub(super) fn story(facts: &Facts) -> Story {
 
 /// Whether a pod like this one gets a sidecar; `None` if that can't be told.
 pub(super) fn wants(facts: &Facts) -> Option<bool> {
-    match story(facts).verdict {
+    match Known::of(facts).map_or(Verdict::Unknown, |known| known.verdict()) {
         Verdict::Sidecar => Some(true),
         Verdict::None | Verdict::Refused => Some(false),
         Verdict::Unknown => None,

@@ -64,7 +64,11 @@ fn lines(known: &Known<'_>, pods: &[PodSeen]) -> Vec<String> {
         ));
     }
     lines.extend(names("should have a sidecar and have none", &alive, PodSeen::is_missing));
-    lines.extend(names("have a sidecar that nothing asks for any more", &alive, PodSeen::is_left));
+    lines.extend(names(
+        "have a sidecar, and nothing asks the webhook for one",
+        &alive,
+        PodSeen::is_left,
+    ));
     lines
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use injection::{Reason, WorkloadKind, keys};
+use injection::{Outcome, Reason, WorkloadKind, keys};
 
 use super::super::facts::{Configuration, PodSeen};
 use super::super::story::{Step, Story, Verdict};
 use super::super::target::Kind;
 use super::known::Known;
-use super::there::is_over;
+use super::there::{has_other_settings, is_over};
 
 /// So many restarts are listed.
 const LISTED: usize = 10;
@@ -18,7 +18,9 @@ pub(super) fn tell(known: &Known<'_>, story: &mut Story) {
     if matches!(known.facts.around.configuration, Configuration::Absent) {
         steps.push(step("Install the webhook:", "kubectl apply -k deploy/webhook"));
     }
-    steps.extend(labels(known));
+    if story.verdict != Verdict::Sidecar {
+        steps.extend(labels(known));
+    }
     steps.extend(secret(known, story));
     steps.extend(pull(known, story));
     steps.extend(restarts(known, story));
@@ -35,7 +37,11 @@ fn labels(known: &Known<'_>) -> Option<Step> {
     let (kind, name) = (known.facts.kind, &known.facts.name);
     let namespace = known.namespace();
     let is_known = !namespace.is_empty();
-    match (&known.asked.reason, known.labels.deciding.as_ref().map(|label| label.place)) {
+    let reason = match known.decided.as_ref().map(|decided| &decided.outcome) {
+        Some(Outcome::Skipped(reason)) => Some(reason),
+        _ => known.asked.reason.as_ref(),
+    };
+    match (reason, known.labels.deciding.as_ref().map(|label| label.place)) {
         (Some(Reason::NotAsked), _) if is_known => Some(step(
             "If it should have a sidecar, label its namespace:",
             &format!("kubectl label namespace {namespace} {}=true", keys::LABEL),
@@ -87,7 +93,9 @@ fn pull(known: &Known<'_>, story: &Story) -> Option<Step> {
         reason.as_str(),
         "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull"
     );
-    cannot_pull.then(|| Step {
+    let given = &known.facts.around.flags.policy.image;
+    let is_given = known.facts.around.flags_assumed.is_some() || *given == sidecar.image;
+    (cannot_pull && is_given).then(|| Step {
         why: format!(
             "The node can't pull {}: the webhook's flag --sidecar-image names another image, for pods that are created then.",
             sidecar.image
@@ -102,9 +110,11 @@ fn restarts(known: &Known<'_>, story: &Story) -> Vec<Step> {
         let left = story.sidecar.is_some()
             && matches!(story.verdict, Verdict::None | Verdict::Refused)
             && !is_over(&running.pod);
-        let why = match (story.missing, left) {
-            (true, _) => "It should have a sidecar and has none. A new pod gets it:",
-            (_, true) => "It has a sidecar that a new pod would not get. To be rid of it:",
+        let is_other = has_other_settings(known) && !is_over(&running.pod);
+        let why = match (story.missing, left, is_other) {
+            (true, ..) => "It should have a sidecar and has none. A new pod gets it:",
+            (_, true, _) => "It has a sidecar that a new pod would not get. To be rid of it:",
+            (.., true) => "What was set since it was created reaches a new pod:",
             _ => return Vec::new(),
         };
         let restart = restart_of_pod(known);
@@ -112,13 +122,17 @@ fn restarts(known: &Known<'_>, story: &Story) -> Vec<Step> {
     }
     let Some(Ok(pods)) = &known.facts.pods else { return Vec::new() };
     let mut steps = Vec::new();
-    for (why, which) in [
-        (
-            "Pods that should have a sidecar and have none. New ones get it:",
-            PodSeen::is_missing as fn(&PodSeen) -> bool,
-        ),
-        ("Pods with a sidecar that new ones would not get. To be rid of it:", PodSeen::is_left),
+    let missing = "Pods that should have a sidecar and have none. New ones get it:";
+    let left = "Pods with a sidecar that new ones would not get. To be rid of it:";
+    let is_workload = known.facts.kind != Kind::Namespace;
+    for (why, which, told) in [
+        (missing, PodSeen::is_missing as fn(&PodSeen) -> bool, true),
+        // Of a namespace's other pods it isn't known whether their templates have the sidecar.
+        (left, PodSeen::is_left, is_workload),
     ] {
+        if !told {
+            continue;
+        }
         let chosen = pods.iter().filter(|pod| which(pod));
         let restarts: BTreeSet<Step> =
             chosen.map(|pod| again(why, namespace, pod.restart.as_deref(), &pod.name)).collect();

@@ -21,10 +21,10 @@ pub(super) fn label(value: Option<&str>) -> String {
 
 /// A text of somebody else, on one line of a bounded length.
 pub(super) fn one_line(text: &str) -> String {
-    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let visible = line.chars().filter(|char| !char.is_control());
-    let short: String = visible.take(300).collect();
-    if short.chars().count() < line.chars().count() { short + "…" } else { short }
+    let spaced = text.trim().chars().map(|char| if char.is_whitespace() { ' ' } else { char });
+    let mut visible = spaced.filter(|char| !char.is_control());
+    let short: String = visible.by_ref().take(300).collect();
+    if visible.next().is_some() { short + "…" } else { short }
 }
 
 /// `since TIME (3 h)`.

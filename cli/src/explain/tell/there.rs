@@ -6,6 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::super::facts::{Configuration, KeyFound, OfNamespace, Running, Source};
 use super::super::story::{SecretNow, Section, SidecarNow, Story, Verdict};
+use super::super::target::Kind;
 use super::decided;
 use super::known::Known;
 use super::text::{one_line, since};
@@ -16,6 +17,11 @@ const LINES: usize = 5;
 
 pub(super) fn tell(known: &Known<'_>, story: &mut Story) {
     let mut lines = Vec::new();
+    if let Some(brought) = &known.brought {
+        let what = if known.facts.kind == Kind::Pod { "manifest" } else { "pod template" };
+        lines
+            .push(format!("the {what} has a sidecar of its own, with the image {}", brought.image));
+    }
     if let (Some(running), Source::Cluster(now)) = (&known.facts.running, &known.facts.source) {
         let found = Sidecar::of(&running.pod);
         story.missing =
@@ -46,7 +52,16 @@ pub(super) fn tell(known: &Known<'_>, story: &mut Story) {
 /// The sidecar that is there, or else the one that a new pod gets.
 pub(super) fn sidecar(known: &Known<'_>) -> Option<Sidecar> {
     let there = known.facts.running.as_ref().and_then(|running| Sidecar::of(&running.pod));
-    there.or_else(|| known.decided.as_ref()?.sidecar.clone())
+    let given = || known.decided.as_ref()?.sidecar.clone();
+    there.or_else(|| known.brought.clone()).or_else(given)
+}
+
+/// Whether the pod's sidecar has other arguments than that of a new pod.
+pub(super) fn has_other_settings(known: &Known<'_>) -> bool {
+    let there = known.facts.running.as_ref().and_then(|running| Sidecar::of(&running.pod));
+    let given = known.decided.as_ref().and_then(|decided| decided.sidecar.as_ref());
+    let is_known = known.asked.certain && known.facts.around.flags_assumed.is_none();
+    is_known && there.zip(given).is_some_and(|(there, given)| there.args != given.args)
 }
 
 /// Whether the pod has ended or is on its way out: nothing has to be done about it.
@@ -71,6 +86,9 @@ fn of_sidecar(known: &Known<'_>, sidecar: &Sidecar, now: Timestamp) -> Vec<Strin
         } else {
             format!("  new pods get {given}")
         });
+    }
+    if has_other_settings(known) {
+        lines.push(String::from("  its settings are not those that a new pod gets"));
     }
     let Some(status) = &sidecar.status else {
         lines.push(String::from("  no kubelet has said anything about it yet"));
