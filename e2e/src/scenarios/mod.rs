@@ -7,6 +7,7 @@
 mod calls;
 mod certificates;
 mod ends;
+mod explain;
 mod fits;
 mod labels;
 mod legacy;
@@ -75,7 +76,7 @@ enum Schedule {
 }
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    let topics: [&'static [Scenario]; 17] = [
+    let topics: [&'static [Scenario]; 18] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
         calls::SCENARIOS,
@@ -94,6 +95,7 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         modes::SCENARIOS,
         ends::SCENARIOS,
         network::SCENARIOS,
+        explain::SCENARIOS,
     ];
     let mut all: Vec<&Scenario> = topics.into_iter().flatten().collect();
     all.sort_by_key(|scenario| (scenario.level, scenario.schedule));
