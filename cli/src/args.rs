@@ -4,9 +4,13 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use injection::Policy;
 
+use crate::check::CheckArgs;
+use crate::explain::ExplainArgs;
 use crate::inject::InjectArgs;
+use crate::upgrade::UpgradeArgs;
 
-/// Adds the handshake sidecar to the pods in manifests.
+/// What the webhook of secret-handshake does, for people: adds sidecars to manifests, tells why a pod has one
+/// or has none, checks the installation, renews sidecars.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "kubectl secret-handshake", bin_name = "kubectl secret-handshake", version)]
 pub struct Args {
@@ -20,8 +24,9 @@ impl Args {
     #[must_use]
     pub fn read() -> Self {
         let args = Self::parse();
-        let Command::Inject { sidecar, .. } = &args.command;
-        if let Err(reason) = sidecar.check() {
+        if let Command::Inject { sidecar, .. } = &args.command
+            && let Err(reason) = sidecar.check()
+        {
             Self::command().error(ErrorKind::ValueValidation, reason).exit();
         }
         args
@@ -40,6 +45,12 @@ pub enum Command {
         #[command(flatten)]
         sidecar: Policy,
     },
+    /// Tell why a pod, a workload or a namespace gets a sidecar or none, and what its sidecar does now
+    Explain(ExplainArgs),
+    /// Look for what is wrong with the installation and with the pods that have a sidecar
+    Check(CheckArgs),
+    /// Renew the sidecars of running pods; Legacy is not restarted
+    Upgrade(UpgradeArgs),
 }
 
 #[cfg(test)]

@@ -23,6 +23,14 @@ pub(crate) fn programs() -> Build<'static> {
     }
 }
 
+/// The tool for people, with the features of the same build.
+pub(crate) fn tool() -> Build<'static> {
+    Build { packages: &["cli", "e2e", "legacy-mock", "webhook"], programs: &[TOOL], ..programs() }
+}
+
+/// As kubectl looks for it.
+pub(super) const TOOL: &str = "kubectl-secret_handshake";
+
 /// The very sidecar that pods get, so that it is built once for all commands; with this machine's own C
 /// library where the target of the images is not installed.
 pub(crate) fn sidecar() -> Build<'static> {

@@ -5,6 +5,7 @@ mod images;
 pub(crate) mod install;
 pub(crate) mod pods;
 pub(crate) mod replicas;
+pub(crate) mod tool;
 pub(crate) mod webhook;
 
 pub(crate) use build::{compile, make, programs, sidecar};

@@ -8,6 +8,7 @@ mod calls;
 mod certificates;
 mod chart;
 mod ends;
+mod explain;
 mod fits;
 mod labels;
 mod legacy;
@@ -35,7 +36,7 @@ pub(crate) mod stage;
 use scenario::Scenario;
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    let topics: [&'static [Scenario]; 18] = [
+    let topics: [&'static [Scenario]; 19] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
         calls::SCENARIOS,
@@ -54,6 +55,7 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         modes::SCENARIOS,
         ends::SCENARIOS,
         network::SCENARIOS,
+        explain::SCENARIOS,
         // The product is away between them.
         chart::SCENARIOS,
     ];
