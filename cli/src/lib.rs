@@ -5,7 +5,7 @@
 //!     ├─▶ explain   an object ─▶ who decides what about it, and what is there now
 //!     ├─▶ check     the cluster ─▶ findings, each with a remedy
 //!     └─▶ upgrade   pods with an older sidecar ─▶ the new image, one pod at a time
-//!            └─ cluster: the API server, with the user's rights
+//!            └─ webhook, sidecar: what of the product is there ─ cluster: the API server, with the user's rights
 //! ```
 
 pub mod args;
@@ -14,4 +14,6 @@ pub mod cluster;
 pub mod explain;
 pub mod inject;
 mod manifest;
+pub mod sidecar;
 pub mod upgrade;
+pub mod webhook;
