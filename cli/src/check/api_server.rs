@@ -55,7 +55,10 @@ pub(crate) fn version(facts: &ApiServer) -> Finding {
     let version = match &facts.version {
         Ok(version) => version,
         Err(Unreadable::Forbidden(_)) => {
-            return Finding::skipped(check, "the API server answers, but does not tell its version");
+            return Finding::skipped(
+                check,
+                "the API server answers, but does not tell its version",
+            );
         }
         Err(Unreadable::Failed(reason)) => {
             return Finding::failed(check, format!("the API server does not answer: {reason}"))
@@ -100,10 +103,8 @@ pub(crate) fn clocks(facts: &ApiServer) -> Finding {
         return Finding::ok(check, "this machine's clock and the API server's agree");
     }
     let direction = if ahead.is_positive() { "ahead of" } else { "behind" };
-    let what = format!(
-        "this machine's clock is {} s {direction} the API server's",
-        ahead.abs().as_secs()
-    );
+    let what =
+        format!("this machine's clock is {} s {direction} the API server's", ahead.abs().as_secs());
     Finding::warning(check, what)
         .means("One of the two is wrong. Certificates are judged by the API server's clock.")
         .remedy("compare both with a time server (`timedatectl`)")
@@ -144,7 +145,10 @@ mod tests {
         assert_eq!(permissions(&facts()).state, State::Ok);
         let missing = Ok(vec!["list pods".to_owned()]);
         let finding = permissions(&ApiServer { missing, ..facts() });
-        assert_eq!((finding.state, finding.objects.named), (State::Skipped, vec!["list pods".to_owned()]));
+        assert_eq!(
+            (finding.state, finding.objects.named),
+            (State::Skipped, vec!["list pods".to_owned()])
+        );
         let unknown = Err(Unreadable::Failed("x".to_owned()));
         let finding = permissions(&ApiServer { missing: unknown, ..facts() });
         assert_eq!(finding.state, State::Skipped);

@@ -66,9 +66,12 @@ pub(crate) fn certificate_authorities(
         "kubectl -n {namespace} logs -l app.kubernetes.io/name=secret-handshake-webhook --tail=20"
     );
     if let Some(problem) = &content.problem {
-        return Finding::failed(check, format!("the Secret {namespace}/{name} can't be used: {problem}"))
-            .means("The webhook puts a new CA in its place, if it may and if it runs.")
-            .remedy(log);
+        return Finding::failed(
+            check,
+            format!("the Secret {namespace}/{name} can't be used: {problem}"),
+        )
+        .means("The webhook puts a new CA in its place, if it may and if it runs.")
+        .remedy(log);
     }
     if content.cas.is_empty() {
         return Finding::failed(check, format!("there is no CA in the Secret {namespace}/{name}"))
@@ -103,8 +106,11 @@ pub(crate) fn certificate_authorities(
 
 fn describe(ca: &Ca, signing: Option<&Ca>, settings: &Settings, now: Timestamp) -> String {
     let left = ca.validity.not_after.duration_since(now).as_secs();
-    let left =
-        if left > 0 { format!("{} left", span(left)) } else { format!("ended {} ago", span(-left)) };
+    let left = if left > 0 {
+        format!("{} left", span(left))
+    } else {
+        format!("ended {} ago", span(-left))
+    };
     let role = if signing.is_some_and(|signing| signing.id == ca.id) {
         "signs".to_owned()
     } else {
@@ -171,7 +177,11 @@ pub(crate) fn serving_certificates(
 
 /// The caBundle of the first entry that has one; that all have the same is a check of its own.
 fn bundle(configuration: &MutatingWebhookConfiguration) -> Option<&[u8]> {
-    let mut bundles = configuration.webhooks.iter().flatten().filter_map(|it| it.client_config.ca_bundle.as_ref());
+    let mut bundles = configuration
+        .webhooks
+        .iter()
+        .flatten()
+        .filter_map(|it| it.client_config.ca_bundle.as_ref());
     bundles.find(|bundle| !bundle.0.is_empty()).map(|bundle| &*bundle.0)
 }
 

@@ -11,11 +11,8 @@ use crate::webhook::{CONFIGURATION, NAMESPACE, SERVICE};
 pub(crate) const APPLY: &str = "kubectl apply -k deploy/webhook";
 
 /// The names of its entries; they are never changed.
-const ENTRIES: [&str; 3] = [
-    "namespace.secret-handshake.dev",
-    "pod.secret-handshake.dev",
-    "workload.secret-handshake.dev",
-];
+const ENTRIES: [&str; 3] =
+    ["namespace.secret-handshake.dev", "pod.secret-handshake.dev", "workload.secret-handshake.dev"];
 const DOMAIN: &str = ".secret-handshake.dev";
 
 /// What the entries of Istio's injector are named after.
@@ -76,7 +73,8 @@ pub(crate) fn configuration(facts: &Configurations, pre: bool) -> Finding {
     let seconds: Vec<_> =
         facts.others.iter().flatten().filter(|other| is_ours(other)).map(name).collect();
     if !seconds.is_empty() {
-        let delete = seconds.iter().map(|it| format!("kubectl delete mutatingwebhookconfiguration {it}"));
+        let delete =
+            seconds.iter().map(|it| format!("kubectl delete mutatingwebhookconfiguration {it}"));
         return Finding::failed(check, "there is more than one configuration of secret-handshake")
             .objects(seconds.iter().map(ToString::to_string))
             .means("The API server asks about each pod twice, or asks a webhook that is gone.")
@@ -84,11 +82,17 @@ pub(crate) fn configuration(facts: &Configurations, pre: bool) -> Finding {
     }
     let Some(own) = own else {
         return if pre {
-            Finding::ok(check, "there is no configuration of secret-handshake yet, nor an older one")
+            Finding::ok(
+                check,
+                "there is no configuration of secret-handshake yet, nor an older one",
+            )
         } else {
-            Finding::failed(check, format!("there is no MutatingWebhookConfiguration {CONFIGURATION}"))
-                .means("The API server asks nobody: pods get no sidecar.")
-                .remedy(APPLY)
+            Finding::failed(
+                check,
+                format!("there is no MutatingWebhookConfiguration {CONFIGURATION}"),
+            )
+            .means("The API server asks nobody: pods get no sidecar.")
+            .remedy(APPLY)
         };
     };
     let entries: Vec<_> = own.webhooks.iter().flatten().collect();
@@ -141,7 +145,10 @@ pub(crate) fn istio(
         Err(_) => return Finding::ok(check, "there is no injector of Istio"),
     };
     if !beside.plain_probe.is_empty() {
-        let what = format!("Istio has not rewritten the sidecar's probe in {} pods", beside.plain_probe.len());
+        let what = format!(
+            "Istio has not rewritten the sidecar's probe in {} pods",
+            beside.plain_probe.len()
+        );
         let (finding, means) = match strict {
             Ok(Some(strict)) if !strict.is_empty() => {
                 let by = &strict.named[0];
@@ -158,15 +165,21 @@ pub(crate) fn istio(
             .remedy("take the annotation sidecar.istio.io/rewriteAppHTTPProbers: \"false\" away, and make the pods anew: kubectl rollout restart");
     }
     if !beside.not_ready.is_empty() {
-        return Finding::warning(check, format!("{} pods beside Istio are not ready", beside.not_ready.len()))
-            .named(beside.not_ready.clone())
-            .remedy("kubectl describe pod NAME")
-            .remedy("kubectl secret-handshake explain pod/NAME");
+        return Finding::warning(
+            check,
+            format!("{} pods beside Istio are not ready", beside.not_ready.len()),
+        )
+        .named(beside.not_ready.clone())
+        .remedy("kubectl describe pod NAME")
+        .remedy("kubectl secret-handshake explain pod/NAME");
     }
     if istio.is_empty() && beside.pods == 0 {
         return Finding::ok(check, "there is no injector of Istio");
     }
-    Finding::ok(check, format!("Istio's injector is called after {own}; {} pods have both", beside.pods))
+    Finding::ok(
+        check,
+        format!("Istio's injector is called after {own}; {} pods have both", beside.pods),
+    )
 }
 
 pub(crate) fn ca_bundles(facts: &Configurations) -> Finding {

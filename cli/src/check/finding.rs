@@ -187,6 +187,13 @@ impl FromIterator<String> for Named {
     }
 }
 
+/// A text of somebody else as a terminal may show it: in one line, without control characters, and no
+/// more than `most` characters.
+pub(crate) fn line(text: &str, most: usize) -> String {
+    let visible = |char: char| if char.is_control() { ' ' } else { char };
+    text.chars().map(visible).take(most).collect()
+}
+
 impl Finding {
     fn new(check: Check, state: State, what: impl Into<String>) -> Self {
         let (means, remedy) = (String::new(), Vec::new());
