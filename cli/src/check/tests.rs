@@ -216,6 +216,7 @@ fn each_replica_serves_what_the_api_server_trusts() {
         let served = chains.into_iter().enumerate().map(|(number, chain)| Served {
             by: format!("own/webhook-{number}"),
             name: NAME.to_owned(),
+            is_at_url: false,
             chain,
         });
         let served = Ok(served.collect());
@@ -232,7 +233,15 @@ fn each_replica_serves_what_the_api_server_trusts() {
     let silent = Err(Unreadable::Failed("no TLS handshake within 10s".to_owned()));
     is(&check(vec![good(), silent], now()), State::Failed, "own/webhook-1: no TLS handshake");
     is(&check(vec![Err(forbidden())], now()), State::Skipped, "list things");
-    is(&check(vec![], now()), State::Skipped, "no replica is ready");
+    is(&check(vec![], now()), State::Skipped, "nobody is there");
+    let unreachable = Served {
+        by: "192.0.2.1:443".to_owned(),
+        name: "192.0.2.1".to_owned(),
+        is_at_url: true,
+        chain: Err(Unreadable::Failed("connection refused".to_owned())),
+    };
+    let facts = Certificates { served: Ok(vec![unreachable]), ..certificates(Ok(None)) };
+    is(&serving_certificates(&facts, Some(&configuration), now()), State::Skipped, "nobody");
     let facts = Certificates { served: Ok(Vec::new()), ..certificates(Ok(None)) };
     is(&serving_certificates(&facts, None, now()), State::Skipped, "no caBundle");
 }

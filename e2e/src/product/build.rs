@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use lab::cargo::{Build, Linkage, has_target};
 use lab::image::{Architecture, Image, write};
 use lab::progress::say;
+use tokio::sync::OnceCell;
 
 use super::images::Product;
 use crate::folders::workspace;
@@ -21,6 +22,17 @@ pub(crate) fn programs() -> Build<'static> {
         profile: "dev",
         linkage: Linkage::Host,
     }
+}
+
+/// `kubectl secret-handshake`, built at most once in a run.
+pub(crate) async fn cli() -> Result<&'static Path> {
+    const NAME: &str = "kubectl-secret_handshake";
+    static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
+    let build = Build { packages: &["cli", "e2e"], programs: &[NAME], ..programs() };
+    let program = PROGRAM.get_or_try_init(|| async {
+        build.run(say).await?.remove(NAME).context("cargo has built no kubectl secret-handshake")
+    });
+    program.await.map(PathBuf::as_path)
 }
 
 /// The very sidecar that pods get, so that it is built once for all commands; with this machine's own C

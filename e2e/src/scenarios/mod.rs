@@ -6,6 +6,9 @@
 
 mod calls;
 mod certificates;
+mod check;
+mod check_node;
+mod check_webhook;
 mod ends;
 mod fits;
 mod labels;
@@ -75,7 +78,7 @@ enum Schedule {
 }
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    let topics: [&'static [Scenario]; 17] = [
+    let topics: [&'static [Scenario]; 20] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
         calls::SCENARIOS,
@@ -86,8 +89,11 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         replicas::SCENARIOS,
         certificates::SCENARIOS,
         rights::SCENARIOS,
-        // One of them takes a right away, which those before it find nowhere.
+        // Some of these take a right away, which those before them find nowhere.
         settings::SCENARIOS,
+        check::SCENARIOS,
+        check_webhook::SCENARIOS,
+        check_node::SCENARIOS,
         legacy::SCENARIOS,
         probe::SCENARIOS,
         secret::SCENARIOS,

@@ -63,7 +63,7 @@ async fn with_pod(
         chain
     };
     let chain = within_limit(forwarded).await;
-    Served { by: format!("{namespace}/{}", pod.name), name: api_name, chain }
+    Served { by: format!("{namespace}/{}", pod.name), name: api_name, is_at_url: false, chain }
 }
 
 fn not_forwarded(namespace: &str, error: kube::Error) -> Unreadable {
@@ -98,7 +98,7 @@ async fn at_urls(urls: &BTreeSet<(String, u16)>) -> Vec<Served> {
             handshake(stream, name).await
         };
         let chain = within_limit(answer).await;
-        Served { by: format!("{host}:{port}"), name: name.to_owned(), chain }
+        Served { by: format!("{host}:{port}"), name: name.to_owned(), is_at_url: true, chain }
     });
     served.buffered(AT_ONCE).collect().await
 }
