@@ -204,10 +204,6 @@ pub(crate) fn network_policies(facts: &Replicas, target: &IntOrString) -> Findin
             "the webhook is called by a URL: NetworkPolicies are not looked at",
         );
     };
-    let policies = match &facts.policies {
-        Ok(policies) => policies,
-        Err(error) => return Finding::unreadable(check, error),
-    };
     let pods = match &facts.pods {
         Ok(pods) => pods.as_deref().unwrap_or_default(),
         Err(error) => return Finding::unreadable(check, error),
@@ -217,6 +213,10 @@ pub(crate) fn network_policies(facts: &Replicas, target: &IntOrString) -> Findin
             check,
             "there is no replica that NetworkPolicies could keep anybody from",
         );
+    };
+    let policies = match &facts.policies {
+        Ok(policies) => policies,
+        Err(error) => return Finding::unreadable(check, error),
     };
     // Of a pod in the node's own network they are not asked.
     let about = |policy: &&NetworkPolicy| !pod.host_network && is_about(policy, &pod.labels);

@@ -364,6 +364,10 @@ fn network_policies_let_the_api_server_in() {
         State::Ok,
         "no NetworkPolicy",
     );
+    let unread = Replicas { pods: Err(forbidden()), ..two_replicas() };
+    let unknown = Err(Unreadable::Failed("it is not known where the replicas are".to_owned()));
+    let unread = Replicas { policies: unknown, ..unread };
+    is(&network_policies(&unread, &https), State::Skipped, "list things");
     let unread = Replicas { policies: Err(forbidden()), ..two_replicas() };
     is(&network_policies(&unread, &https), State::Skipped, "list things");
 }

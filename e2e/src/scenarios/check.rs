@@ -186,6 +186,7 @@ async fn settings(scene: &Scene) -> Result<()> {
 
     // A label is copied to the template, is taken away, and comes back without its note.
     let plain = scene.namespace(&[]).await?;
+    set_half(scene, &plain, NAME, "half", HALF).await?;
     let stateful = labelled(workload("StatefulSet", &plain, "undone"), "true");
     api.create(&stateful).await?;
     let whole = |command: &[&str]| {
