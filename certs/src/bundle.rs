@@ -30,7 +30,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn all_of(configuration: &MutatingWebhookConfiguration) -> Vec<Self> {
+    /// Those of a configuration, in its order.
+    #[must_use]
+    pub fn all_of(configuration: &MutatingWebhookConfiguration) -> Vec<Self> {
         let managed = configuration.metadata.managed_fields.as_deref().unwrap_or_default();
         let webhooks = configuration.webhooks.iter().flatten();
         let entry = |webhook: &MutatingWebhook| {
@@ -45,7 +47,8 @@ impl Entry {
     }
 
     /// Whether the caBundle holds all of `cas` and nothing else, in whatever order.
-    pub(crate) fn holds_exactly(&self, cas: &[Fingerprint]) -> bool {
+    #[must_use]
+    pub fn holds_exactly(&self, cas: &[Fingerprint]) -> bool {
         !self.is_broken
             && self.bundle.iter().all(|id| cas.contains(id))
             && cas.iter().all(|id| self.bundle.contains(id))

@@ -144,6 +144,28 @@ pub(crate) fn next(view: &View<'_>) -> Step {
     Step::Rest
 }
 
+/// Which of the Secret's CAs new serving certificates are signed by at `now`; `None` if none can.
+#[must_use]
+pub fn signer<'a>(
+    settings: &Settings,
+    now: Timestamp,
+    entries: &[Entry],
+    cas: &'a [Ca],
+) -> Option<&'a Ca> {
+    let view = View {
+        settings,
+        now,
+        entries,
+        cas,
+        asked: false,
+        is_broken: false,
+        leaf: None,
+        may_write: false,
+    };
+    let signer = view.signer()?.id;
+    cas.iter().find(|ca| ca.id == signer)
+}
+
 impl View<'_> {
     fn is_in_every_bundle(&self, id: Fingerprint) -> bool {
         self.entries.iter().all(|entry| entry.bundle.contains(&id))

@@ -95,25 +95,38 @@ impl ServingCertificate {
         name: &str,
         now: Timestamp,
     ) -> Result<(), CertificateError> {
-        let refused = |error: webpki::Error| CertificateError::NotAccepted(error.to_string());
-        let (leaf, intermediates) =
-            self.chain().split_first().ok_or(CertificateError::NoCertificate)?;
-        let leaf = EndEntityCert::try_from(leaf).map_err(refused)?;
-        let anchors: Vec<_> =
-            roots.iter().filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
-        let since_epoch = now.duration_since(Timestamp::UNIX_EPOCH).try_into().unwrap_or_default();
-        leaf.verify_for_usage(
-            rustls::crypto::ring::default_provider().signature_verification_algorithms.all,
-            &anchors,
-            intermediates,
-            UnixTime::since_unix_epoch(since_epoch),
-            KeyUsage::server_auth(),
-            None,
-            None,
-        )
-        .map_err(refused)?;
-        let name =
-            ServerName::try_from(name).map_err(|_| CertificateError::BadName(name.to_owned()))?;
-        leaf.verify_is_valid_for_subject_name(&name).map_err(refused)
+        verify(self.chain(), roots, name, now)
     }
+}
+
+/// Asks a real verifier (webpki) whether a client that trusts `roots` and calls `name`, a DNS name or an
+/// IP address, would accept this chain, the serving certificate first, at `now`.
+///
+/// # Errors
+/// [`CertificateError::NotAccepted`] with the verifier's reason.
+pub fn verify(
+    chain: &[CertificateDer<'_>],
+    roots: &[CertificateDer<'_>],
+    name: &str,
+    now: Timestamp,
+) -> Result<(), CertificateError> {
+    let refused = |error: webpki::Error| CertificateError::NotAccepted(error.to_string());
+    let (leaf, intermediates) = chain.split_first().ok_or(CertificateError::NoCertificate)?;
+    let leaf = EndEntityCert::try_from(leaf).map_err(refused)?;
+    let anchors: Vec<_> =
+        roots.iter().filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
+    let since_epoch = now.duration_since(Timestamp::UNIX_EPOCH).try_into().unwrap_or_default();
+    leaf.verify_for_usage(
+        rustls::crypto::ring::default_provider().signature_verification_algorithms.all,
+        &anchors,
+        intermediates,
+        UnixTime::since_unix_epoch(since_epoch),
+        KeyUsage::server_auth(),
+        None,
+        None,
+    )
+    .map_err(refused)?;
+    let name =
+        ServerName::try_from(name).map_err(|_| CertificateError::BadName(name.to_owned()))?;
+    leaf.verify_is_valid_for_subject_name(&name).map_err(refused)
 }

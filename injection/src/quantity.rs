@@ -33,6 +33,13 @@ impl Quantity {
         allowed.then(|| Self(text.to_owned()))
     }
 
+    /// What any quantity of Kubernetes amounts to, in billionths of a unit, rounded down; `None` if it isn't
+    /// a quantity, is negative or is too big to be of use.
+    #[must_use]
+    pub fn billionths(text: &str) -> Option<i128> {
+        nanos(text)
+    }
+
     pub(crate) fn zero() -> Self {
         Self::unchecked("0")
     }

@@ -46,5 +46,6 @@ pub mod network;
 pub mod proc;
 pub mod process;
 pub mod progress;
+pub mod schema;
 pub mod state;
 pub mod until;

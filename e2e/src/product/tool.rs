@@ -6,10 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use lab::cluster::kubectl::{Kubectl, Printed};
 use lab::command::{command, feed};
-use lab::progress::say;
 use serde_json::Value;
 
-use super::build::{self, TOOL};
+use super::build;
 
 const CALL: Duration = Duration::from_secs(120);
 
@@ -22,7 +21,7 @@ pub(crate) struct Tool {
 impl Tool {
     /// Builds it, for the cluster of this kubectl.
     pub(crate) async fn build(kubectl: &Kubectl) -> Result<Self> {
-        let program = build::tool().run(say).await?.remove(TOOL).context("cargo built no tool")?;
+        let program = build::cli().await?.to_owned();
         let (kubeconfig, context) = (kubectl.kubeconfig.clone(), kubectl.context.clone());
         Ok(Self { program, kubeconfig, context })
     }

@@ -7,6 +7,9 @@
 mod calls;
 mod certificates;
 mod chart;
+mod check;
+mod check_node;
+mod check_webhook;
 mod ends;
 mod explain;
 mod fits;
@@ -36,7 +39,7 @@ pub(crate) mod stage;
 use scenario::Scenario;
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    let topics: [&'static [Scenario]; 19] = [
+    let topics: [&'static [Scenario]; 22] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
         calls::SCENARIOS,
@@ -47,8 +50,11 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         replicas::SCENARIOS,
         certificates::SCENARIOS,
         rights::SCENARIOS,
-        // One of them takes a right away, which those before it find nowhere.
+        // Some of these take a right away, which those before them find nowhere.
         settings::SCENARIOS,
+        check::SCENARIOS,
+        check_webhook::SCENARIOS,
+        check_node::SCENARIOS,
         legacy::SCENARIOS,
         probe::SCENARIOS,
         secret::SCENARIOS,

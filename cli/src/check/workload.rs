@@ -1,0 +1,111 @@
+//! The workload that a pod is of.
+
+use std::fmt;
+
+use k8s_openapi::api::core::v1::Pod;
+
+/// What has to be told to make new pods of a pod's kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Owner {
+    pub(crate) namespace: String,
+    /// In lower case: `deployment`; `pod` for one that is nobody's.
+    pub(crate) kind: String,
+    pub(crate) name: String,
+}
+
+impl Owner {
+    pub(crate) fn of(pod: &Pod) -> Self {
+        let metadata = &pod.metadata;
+        let namespace = metadata.namespace.clone().unwrap_or_default();
+        let owners = metadata.owner_references.iter().flatten();
+        let Some(owner) = owners.into_iter().find(|owner| owner.controller == Some(true)) else {
+            let name = metadata.name.clone().unwrap_or_default();
+            return Self { namespace, kind: "pod".to_owned(), name };
+        };
+        // A Deployment's ReplicaSets are called after it and the hash of their template.
+        let labels = metadata.labels.as_ref();
+        let hash = labels.and_then(|labels| labels.get("pod-template-hash"));
+        let deployment = hash
+            .filter(|_| owner.kind == "ReplicaSet")
+            .and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-'));
+        let (kind, name) = match deployment {
+            Some(deployment) => ("deployment".to_owned(), deployment),
+            None => (owner.kind.to_lowercase(), owner.name.as_str()),
+        };
+        Self { namespace, kind, name: name.to_owned() }
+    }
+
+    /// What makes new pods.
+    pub(crate) fn renew(&self) -> String {
+        let Self { namespace, kind, name } = self;
+        match kind.as_str() {
+            "deployment" | "statefulset" | "daemonset" => {
+                format!("kubectl -n {namespace} rollout restart {kind}/{name}")
+            }
+            "pod" => format!("kubectl -n {namespace} delete pod {name}, and create it again"),
+            "job" => format!("kubectl -n {namespace} delete job {name}, and create it again"),
+            _ => format!("kubectl -n {namespace} delete the pods of {kind}/{name}"),
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, kind, name } = self;
+        write!(f, "{namespace}/{kind}/{name}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn pods_are_of_what_people_restart() {
+        for (owner, hash, expected, renew) in [
+            (
+                json!({"kind": "ReplicaSet", "name": "legacy-a-5d9"}),
+                "5d9",
+                "n/deployment/legacy-a",
+                "rollout restart deployment/legacy-a",
+            ),
+            (
+                json!({"kind": "ReplicaSet", "name": "alone"}),
+                "5d9",
+                "n/replicaset/alone",
+                "delete the pods of replicaset/alone",
+            ),
+            (
+                json!({"kind": "StatefulSet", "name": "s"}),
+                "",
+                "n/statefulset/s",
+                "rollout restart statefulset/s",
+            ),
+            (json!({"kind": "Job", "name": "j"}), "", "n/job/j", "delete job j"),
+            (
+                json!({"kind": "Rollout", "name": "r"}),
+                "",
+                "n/rollout/r",
+                "delete the pods of rollout/r",
+            ),
+            (Value::Null, "", "n/pod/p", "delete pod p"),
+        ] {
+            let mut owner = owner;
+            let owners = if owner.is_null() {
+                json!([])
+            } else {
+                owner["controller"] = json!(true);
+                owner["apiVersion"] = json!("apps/v1");
+                owner["uid"] = json!("u");
+                json!([owner])
+            };
+            let pod = json!({"metadata": {"namespace": "n", "name": "p",
+                "labels": {"pod-template-hash": hash}, "ownerReferences": owners}});
+            let owner = Owner::of(&serde_json::from_value(pod).unwrap());
+            assert_eq!(owner.to_string(), expected);
+            assert_eq!(owner.renew().contains(renew), true, "{}", owner.renew());
+        }
+    }
+}
