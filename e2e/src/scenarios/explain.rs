@@ -211,7 +211,6 @@ async fn running(scene: &Scene) -> Result<()> {
     }
     ensure!(!told.contains(HALF), "the half is in {told}");
     ensure!(told.lines().count() <= 40, "more than a screen: {told}");
-    scene.note(format!("\n{told}")).await;
 
     let namespaces = tool.json(&["explain", "ns", &namespace], "").await?;
     ensure!(namespaces["verdict"] == "sidecar" && namespaces["missing"] == false, "{namespaces}");
