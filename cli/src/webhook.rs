@@ -205,13 +205,11 @@ fn expand(text: &str, env: &HashMap<String, String>) -> String {
     while let Some((before, after)) = rest.split_once('$') {
         expanded.push_str(before);
         let name = after.strip_prefix('(').and_then(|after| after.split_once(')'));
-        (rest, _) = match (after.strip_prefix('$'), name) {
-            (Some(after), _) => (after, expanded.push('$')),
-            (None, Some((name, after))) if env.contains_key(name) => {
-                (after, expanded.push_str(&env[name]))
-            }
-            (None, _) => (after, expanded.push('$')),
-        };
+        let known = name.and_then(|(name, after)| Some((env.get(name)?.as_str(), after)));
+        let escaped = after.strip_prefix('$').map(|after| ("$", after));
+        let (value, after) = escaped.or(known).unwrap_or(("$", after));
+        expanded.push_str(value);
+        rest = after;
     }
     expanded + rest
 }

@@ -6,6 +6,7 @@
 //!  are read                   openapi    Patch
 //! ```
 //!
+//! `selection` tells before that whom the API server asks about at all, as the shipped configuration has it.
 //! Objects come in by serde, whatever carries them: an AdmissionReview, or a manifest.
 
 mod bounded;
@@ -18,6 +19,7 @@ mod pod;
 mod policy;
 mod printable;
 mod quantity;
+mod selection;
 mod setting;
 mod sidecar;
 
@@ -31,4 +33,7 @@ pub use pod::{Metadata, Pod, Workload};
 pub use policy::{Policy, PullPolicy, SamePort};
 pub use printable::printable;
 pub use quantity::Quantity;
+pub use selection::{
+    Entry, InNamespace, LISTED_AS_NO, NAMESPACES_LEFT_OUT, entry_for_pod, entry_for_workload,
+};
 pub use sidecar::{HALF_VOLUME, Mode, NAME as SIDECAR, NO_TOKEN_VOLUME, is_sidecars_argument};

@@ -16,14 +16,14 @@ const EXTENSIONS: [&str; 3] = ["json", "yaml", "yml"];
 
 /// A stream of manifests.
 #[derive(Clone, Debug)]
-pub(super) struct Input {
+pub(crate) struct Input {
     /// What people know it by.
-    pub(super) name: String,
-    pub(super) text: String,
+    pub(crate) name: String,
+    pub(crate) text: String,
 }
 
 /// Reads files, folders and, for `-`, the standard input.
-pub(super) fn read(paths: &[PathBuf], recursive: bool) -> anyhow::Result<Vec<Input>> {
+pub(crate) fn read(paths: &[PathBuf], recursive: bool) -> anyhow::Result<Vec<Input>> {
     let mut left = LIMIT;
     let mut inputs = Vec::new();
     for path in paths {
@@ -35,7 +35,7 @@ pub(super) fn read(paths: &[PathBuf], recursive: bool) -> anyhow::Result<Vec<Inp
         }
         if let Some(url) = path.to_str().filter(|path| is_url(path)) {
             bail!(
-                "URLs are not read: download it first (curl -L {url} | kubectl secret-handshake inject -f -)"
+                "URLs are not read: download it first (curl -L {url} | kubectl secret-handshake … -f -)"
             );
         }
         for file in files(path, recursive)? {

@@ -8,14 +8,14 @@ use crate::manifest::Value;
 
 /// The labels of a pod, or of a workload and its pod template.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Labels {
-    pub(super) pod: Option<String>,
+pub(crate) struct Labels {
+    pub(crate) pod: Option<String>,
     /// The nearest one above the pod template.
-    pub(super) workload: Option<String>,
+    pub(crate) workload: Option<String>,
 }
 
 /// The labels of an object; without a kind it is a pod.
-pub(super) fn of(object: &Value, kind: Option<WorkloadKind>) -> anyhow::Result<Labels> {
+pub(crate) fn of(object: &Value, kind: Option<WorkloadKind>) -> anyhow::Result<Labels> {
     let Some(kind) = kind else {
         return Ok(Labels { pod: at(object, &[])?, workload: None });
     };
@@ -30,7 +30,7 @@ pub(super) fn of(object: &Value, kind: Option<WorkloadKind>) -> anyhow::Result<L
 const JOB: &[&str] = &["spec", "jobTemplate"];
 
 /// The value of the label of the object at `path`.
-pub(super) fn at(object: &Value, path: &[&str]) -> anyhow::Result<Option<String>> {
+pub(crate) fn at(object: &Value, path: &[&str]) -> anyhow::Result<Option<String>> {
     let label = path
         .iter()
         .chain(&["metadata", "labels", keys::LABEL])

@@ -4,7 +4,7 @@ use crate::manifest::Value;
 
 /// Calls `visit` with an object, its apiVersion and its kind, or with each object of a list; lists in
 /// lists as well.
-pub(super) fn for_each(object: &mut Value, visit: &mut impl FnMut(&mut Value, &str, &str)) {
+pub(crate) fn for_each(object: &mut Value, visit: &mut impl FnMut(&mut Value, &str, &str)) {
     let (api_version, kind) = (text(object, "apiVersion"), text(object, "kind"));
     for_each_of(object, &api_version, &kind, visit);
 }

@@ -5,12 +5,12 @@
 //!   └─▶ namespace ──────────────┴─▶ label     └─▶ report
 //! ```
 
-mod input;
-mod label;
-mod list;
+pub(crate) mod input;
+pub(crate) mod label;
+pub(crate) mod list;
 mod namespace;
-mod object;
-mod previous;
+pub(crate) mod object;
+pub(crate) mod previous;
 mod report;
 #[cfg(test)]
 mod tests;

@@ -193,7 +193,8 @@ fn not_changed(reason: &Reason, has_sidecar: bool) -> String {
     }
 }
 
-fn name(object: &Value) -> &str {
+/// The name, or what it will begin with.
+pub(crate) fn name(object: &Value) -> &str {
     let metadata = |member| object.get("metadata")?.get(member)?.as_str();
     metadata("name")
         .filter(|name| !name.is_empty())
@@ -216,7 +217,7 @@ fn unknown_workload(object: &Value, version: &str, kind: &str) -> Option<String>
 }
 
 /// A StatefulSet's claims become volumes of its pods, in the place of what has their name.
-fn with_claims(object: &Value) -> Cow<'_, Value> {
+pub(crate) fn with_claims(object: &Value) -> Cow<'_, Value> {
     let claims = object.get("spec").and_then(|spec| spec.get("volumeClaimTemplates"));
     let Some(Value::List(claims)) = claims else { return Cow::Borrowed(object) };
     let taken = [HALF_VOLUME, NO_TOKEN_VOLUME]
@@ -243,7 +244,7 @@ fn with_claims(object: &Value) -> Cow<'_, Value> {
 }
 
 /// Reads the fields that matter; an error names the one that it is about.
-pub(super) fn read<'v, T: Deserialize<'v>>(json: &'v serde_json::Value) -> anyhow::Result<T> {
+pub(crate) fn read<'v, T: Deserialize<'v>>(json: &'v serde_json::Value) -> anyhow::Result<T> {
     serde_path_to_error::deserialize(json).map_err(|error| {
         let path = printable(&error.path().to_string(), 253);
         // It quotes the value that it doesn't expect, of whatever length.

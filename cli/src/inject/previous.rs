@@ -9,7 +9,7 @@ use crate::manifest::Value;
 const LISTS: [&str; 2] = ["containers", "initContainers"];
 
 /// Whether a pod or a pod template has the sidecar.
-pub(super) fn is_in(pod: &Value) -> bool {
+pub(crate) fn is_in(pod: &Value) -> bool {
     let spec = pod.get("spec");
     LISTS.iter().any(|list| match spec.and_then(|spec| spec.get(list)) {
         Some(Value::List(containers)) => containers.iter().any(is_sidecar),
@@ -18,7 +18,7 @@ pub(super) fn is_in(pod: &Value) -> bool {
 }
 
 /// Takes the sidecar and its volumes out of a pod or a pod template.
-pub(super) fn remove(pod: &mut Value) {
+pub(crate) fn remove(pod: &mut Value) {
     let Some(Value::Map(spec)) = pod.get_mut("spec") else { return };
     let mut retain = |list: &str, keep: &dyn Fn(&Value) -> bool| {
         let Some(Value::List(items)) = spec.get_mut(list) else { return false };

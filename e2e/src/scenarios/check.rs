@@ -19,7 +19,7 @@ use super::running::{HALF, set_half};
 use super::scenarios;
 use super::scene::{PATIENCE, Scene};
 use crate::folders::workspace;
-use crate::product::cli;
+use crate::product::tool;
 
 scenarios! {
     all_well: ControlPlane, Alone, "check/all-well",
@@ -60,7 +60,7 @@ async fn check_as(
     context: Option<&str>,
     arguments: &[&str],
 ) -> Result<Checked> {
-    let mut program = command(cli().await?, ["check"]);
+    let mut program = command(tool::program().await?, ["check"]);
     program.args(arguments);
     if let Some(kubeconfig) = kubeconfig {
         program.arg("--kubeconfig").arg(kubeconfig);

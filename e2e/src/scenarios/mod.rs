@@ -10,6 +10,7 @@ mod check;
 mod check_node;
 mod check_webhook;
 mod ends;
+mod explain;
 mod fits;
 mod labels;
 mod legacy;
@@ -78,7 +79,7 @@ enum Schedule {
 }
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    let topics: [&'static [Scenario]; 20] = [
+    let topics: [&'static [Scenario]; 21] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
         calls::SCENARIOS,
@@ -100,6 +101,7 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         modes::SCENARIOS,
         ends::SCENARIOS,
         network::SCENARIOS,
+        explain::SCENARIOS,
     ];
     let mut all: Vec<&Scenario> = topics.into_iter().flatten().collect();
     all.sort_by_key(|scenario| (scenario.level, scenario.schedule));

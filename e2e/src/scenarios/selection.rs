@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::objects::{annotated, labelled, no_sidecar, pod, restricted_pod, sidecar, workload};
 use super::scenarios;
@@ -23,24 +23,36 @@ scenarios! {
 }
 
 /// No label, and every value that the design tells apart.
-const LABELS: [Option<&str>; 7] =
+pub(super) const LABELS: [Option<&str>; 7] =
     [None, Some(""), Some("true"), Some("false"), Some("disabled"), Some("off"), Some("other")];
 
 fn says_yes(label: Option<&str>) -> Option<bool> {
     label.map(|value| !["false", "disabled", "off"].contains(&value))
 }
 
-struct Case {
-    namespace: Option<&'static str>,
+pub(super) struct Case {
+    pub(super) namespace: Option<&'static str>,
     workload: Option<&'static str>,
     template: Option<&'static str>,
-    name: String,
+    pub(super) name: String,
 }
 
 impl Case {
     /// The label that the pod has when its workload has been through the webhook.
     fn copied(&self) -> Option<&'static str> {
         self.template.or(self.workload)
+    }
+
+    /// The workload as somebody applies it.
+    pub(super) fn manifest(&self, namespace: &str) -> Value {
+        let mut workload = workload("Deployment", namespace, &self.name);
+        if let Some(label) = self.workload {
+            workload = labelled(workload, label);
+        }
+        if let Some(label) = self.template {
+            workload["spec"]["template"] = labelled(workload["spec"]["template"].take(), label);
+        }
+        workload
     }
 
     /// The entry that is called for the pod, if any.
@@ -97,7 +109,7 @@ async fn matrix(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for namespace in LABELS {
         for workload in LABELS {
@@ -110,16 +122,9 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Has a combination's workload admitted, and the pod that comes of it.
-async fn admitted(scene: &Scene, namespace: &str, case: &Case) -> Result<()> {
-    let mut workload = workload("Deployment", namespace, &case.name);
-    if let Some(label) = case.workload {
-        workload = labelled(workload, label);
-    }
-    if let Some(label) = case.template {
-        workload["spec"]["template"] = labelled(workload["spec"]["template"].take(), label);
-    }
-    let admitted = scene.api().dry_run(&workload).await?;
+/// Has a combination's workload admitted, and the pod that comes of it; says whether that has a sidecar.
+pub(super) async fn admitted(scene: &Scene, namespace: &str, case: &Case) -> Result<bool> {
+    let admitted = scene.api().dry_run(&case.manifest(namespace)).await?;
     let template = &admitted["spec"]["template"];
     let copied = template["metadata"]["labels"]["secret-handshake"].as_str();
     ensure!(copied == case.copied(), "{}: the template's label is {copied:?}", describe(case));
@@ -138,18 +143,18 @@ async fn admitted(scene: &Scene, namespace: &str, case: &Case) -> Result<()> {
         "{}: that a sidecar is there is {there}",
         describe(case)
     );
-    Ok(())
+    Ok(there)
 }
 
 const ADMISSIONS: &str = "secret_handshake_webhook_admissions_total";
 
-fn describe(case: &Case) -> String {
+pub(super) fn describe(case: &Case) -> String {
     let Case { namespace, workload, template, .. } = case;
     format!("namespace {namespace:?}, workload {workload:?}, pod template {template:?}")
 }
 
 /// The audit log's lines about all these dry runs. They are written a moment after the answers.
-async fn audited(
+pub(super) async fn audited(
     scene: &Scene,
     cases: &[Case],
     namespaces: &BTreeMap<Option<&str>, String>,

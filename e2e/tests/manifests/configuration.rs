@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use injection::Policy;
+use injection::{
+    Entry, InNamespace, LISTED_AS_NO, NAMESPACES_LEFT_OUT, Policy, WorkloadKind, entry_for_pod,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::rendered::{LEGACYS_NAMESPACE, NAMESPACE, configuration};
@@ -11,14 +13,7 @@ use crate::rendered::{LEGACYS_NAMESPACE, NAMESPACE, configuration};
 fn each_entry_of_the_configuration_is_complete() {
     let webhooks = configuration();
     let names: Vec<_> = webhooks.iter().map(|webhook| webhook.name.as_str()).collect();
-    assert_eq!(
-        names,
-        [
-            "namespace.secret-handshake.dev",
-            "pod.secret-handshake.dev",
-            "workload.secret-handshake.dev"
-        ]
-    );
+    assert_eq!(names, Entry::ALL.map(Entry::name));
     for webhook in webhooks {
         let workloads = webhook.name.starts_with("workload.");
         let path = if workloads { "/mutate/workloads" } else { "/mutate/pods" };
@@ -98,6 +93,14 @@ fn exactly_one_entry_is_called_for_a_pod_that_asks_and_none_for_any_other() {
             // The entry for workloads has its own resources: any label at all counts there.
             let (workloads, pods): (Vec<_>, Vec<_>) =
                 called.into_iter().partition(|name| *name == "workload");
+            let said = InNamespace { name: namespace, label: wish };
+            let said = entry_for_pod(own, None, said).ok().map(Entry::name);
+            let said = said.and_then(|name| name.split('.').next());
+            assert_eq!(
+                pods,
+                said.into_iter().collect::<Vec<_>>(),
+                "namespace {namespace} {wish:?}, pod {own:?}: `injection` says otherwise"
+            );
             let left_alone = excluded.clone().any(|name| name == namespace);
             let expected = match (own, wish) {
                 _ if left_alone => None,
@@ -110,4 +113,88 @@ fn exactly_one_entry_is_called_for_a_pod_that_asks_and_none_for_any_other() {
             assert_eq!(!workloads.is_empty(), own.is_some() && !left_alone, "{case}");
         }
     }
+}
+
+#[test]
+fn the_functions_of_the_selection_list_what_the_selectors_list() {
+    for webhook in configuration() {
+        for selector in [webhook.namespace_selector, webhook.object_selector].into_iter().flatten()
+        {
+            for expression in selector.match_expressions.into_iter().flatten() {
+                let Some(values) = expression.values else { continue };
+                let listed: &[&str] = match expression.key.as_str() {
+                    "secret-handshake" => &LISTED_AS_NO,
+                    _ => &NAMESPACES_LEFT_OUT,
+                };
+                assert_eq!(values, listed, "{}: {}", webhook.name, expression.key);
+            }
+        }
+    }
+}
+
+/// Nothing here evaluates CEL; the scenarios do, on an API server. Whoever changes a condition changes
+/// `injection::entry_for_pod` or `injection::entry_for_workload` with it, and then the text here.
+#[test]
+fn the_conditions_are_those_that_the_functions_of_the_selection_stand_for() {
+    let on_pods = [
+        (
+            "not-a-mirror-pod",
+            "!('kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({}))",
+        ),
+        (
+            "handshake-not-done-already",
+            "!('secret-handshake-done' in object.metadata.?annotations.orValue({}))",
+        ),
+    ];
+    let on_workloads = [
+        (
+            "label-is-to-be-copied",
+            "[[ object.metadata.?labels[?'secret-handshake'].orValue('-'), \
+             (object.kind == 'CronJob' ? object.spec.jobTemplate.spec.template : object.spec.template) \
+             .?metadata.?labels[?'secret-handshake'].orValue('-'), \
+             object.metadata.?annotations[?'secret-handshake/label-copied'].orValue('-') \
+             ]].all(it, it[1] == '-' ? it[0] != '-' : (it[1] == it[2] && it[0] != it[1]))",
+        ),
+        ("template-can-change", "!(object.kind == 'Job' && request.operation == 'UPDATE')"),
+        ("not-being-deleted", "!has(object.metadata.deletionTimestamp)"),
+    ];
+    for webhook in configuration() {
+        let on_workloads = (webhook.name == Entry::Workload.name()).then_some(&on_workloads[..]);
+        let conditions = webhook.match_conditions.unwrap();
+        let conditions: Vec<(&str, String)> = conditions
+            .iter()
+            .map(|condition| (condition.name.as_str(), words(&condition.expression)))
+            .collect();
+        let expected: Vec<_> = on_workloads
+            .unwrap_or(&on_pods)
+            .iter()
+            .map(|(name, expression)| (*name, words(expression)))
+            .collect();
+        assert_eq!(conditions, expected, "{}", webhook.name);
+    }
+}
+
+/// A text without the white space that the API server doesn't look at.
+fn words(expression: &str) -> String {
+    expression.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_entry_for_workloads_names_every_kind_whose_label_reaches_its_pods() {
+    let webhooks = configuration();
+    let workloads = webhooks.iter().find(|webhook| webhook.name == Entry::Workload.name()).unwrap();
+    let rules = workloads.rules.iter().flatten();
+    let resources: BTreeSet<(String, String)> = rules
+        .flat_map(|rule| {
+            let group = rule.api_groups.clone().unwrap_or_default().concat();
+            let resources = rule.resources.clone().unwrap_or_default();
+            resources.into_iter().map(move |resource| (group.clone(), resource))
+        })
+        .collect();
+    let kinds = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"];
+    let known = kinds.iter().flat_map(|kind| ["apps", "batch"].map(|group| (group, *kind)));
+    let known = known.filter(|(group, kind)| WorkloadKind::of(group, kind).is_some());
+    let known: BTreeSet<_> =
+        known.map(|(group, kind)| (group.to_owned(), kind.to_lowercase() + "s")).collect();
+    assert_eq!(resources, known);
 }

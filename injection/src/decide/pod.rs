@@ -41,6 +41,11 @@ pub fn asks(metadata: Option<&Metadata>, context: Context<'_>) -> Result<(), Rea
         Some(false) => return Err(Reason::OptedOut),
         None => return Err(Reason::NotAsked),
     }
+    left_to_others(metadata)
+}
+
+/// Mirrors of static pods, and pods that somebody else has done the handshake for, are left as they are.
+pub(crate) fn left_to_others(metadata: Option<&Metadata>) -> Result<(), Reason> {
     let annotated = |key| metadata.is_some_and(|metadata| metadata.annotation(key).is_some());
     if annotated(keys::MIRROR) {
         return Err(Reason::MirrorPod);
