@@ -82,7 +82,7 @@ fn report(checked: &Checked) -> Result<Value> {
         .with_context(|| format!("{:?} {}", checked.code, checked.stderr))?;
     let schema = std::fs::read(workspace().join("docs/check.schema.json"))?;
     schema::meets(&report, &serde_json::from_slice(&schema)?, "report")?;
-    let code = if report["result"] == "failed" { 1 } else { 0 };
+    let code = i32::from(report["result"] == "failed");
     ensure!(checked.code == Some(code), "the exit code is {:?}: {report}", checked.code);
     Ok(report)
 }
