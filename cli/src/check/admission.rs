@@ -363,9 +363,9 @@ mod tests {
         }
     }
 
-    fn attempt(took: u64, answer: Result<Answer, Unreadable>) -> Result<Attempt, Unreadable> {
+    fn attempt(took: u64, answer: Result<Answer, Unreadable>) -> Attempt {
         let what = "a pod in legacy".to_owned();
-        Ok(Attempt { what, took: Duration::from_millis(took), answer })
+        Attempt { what, took: Duration::from_millis(took), answer }
     }
 
     #[test]
@@ -373,12 +373,12 @@ mod tests {
         let failed = |text: &str| Err(Unreadable::Failed(text.to_owned()));
         let forbidden = || Unreadable::Forbidden("create pods in namespace legacy".to_owned());
         for (attempt, pod, called) in [
-            (attempt(3, Ok(Answer::Changed)), State::Ok, State::Ok),
-            (attempt(3000, Ok(Answer::Changed)), State::Warning, State::Ok),
-            (attempt(3, Ok(Answer::Declined("x".to_owned()))), State::Skipped, State::Ok),
-            (attempt(3, Ok(Answer::Unchanged)), State::Failed, State::Skipped),
-            (attempt(3, failed(CALL)), State::Skipped, State::Failed),
-            (attempt(3, Err(forbidden())), State::Skipped, State::Skipped),
+            (Ok(attempt(3, Ok(Answer::Changed))), State::Ok, State::Ok),
+            (Ok(attempt(3000, Ok(Answer::Changed))), State::Warning, State::Ok),
+            (Ok(attempt(3, Ok(Answer::Declined("x".to_owned())))), State::Skipped, State::Ok),
+            (Ok(attempt(3, Ok(Answer::Unchanged))), State::Failed, State::Skipped),
+            (Ok(attempt(3, failed(CALL))), State::Skipped, State::Failed),
+            (Ok(attempt(3, Err(forbidden()))), State::Skipped, State::Skipped),
             (Err(forbidden()), State::Skipped, State::Skipped),
         ] {
             assert_eq!(dry_run(&attempt).state, pod);

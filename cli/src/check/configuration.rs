@@ -1,4 +1,4 @@
-//! The MutatingWebhookConfiguration: whether it is there and whole, its place among others, its caBundles.
+//! The `MutatingWebhookConfiguration`: whether it is there and whole, its place among others, its caBundles.
 
 use certs::bundle::Entry;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -38,7 +38,7 @@ pub(crate) struct BesideIstio {
     pub(crate) not_ready: Named,
 }
 
-/// The PeerAuthentications in the cluster that ask for mTLS, as `namespace/name`; `None` without that CRD.
+/// The `PeerAuthentications` in the cluster that ask for mTLS, as `namespace/name`; `None` without that CRD.
 pub(crate) type Strict = Result<Option<Named>, Unreadable>;
 
 /// Whether a configuration other than ours has to be looked at.

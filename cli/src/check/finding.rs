@@ -162,9 +162,9 @@ pub(crate) struct Named {
 }
 
 impl Named {
-    pub(crate) fn push(&mut self, line: impl FnOnce() -> String) {
+    pub(crate) fn push(&mut self, text: impl FnOnce() -> String) {
         if self.named.len() < MOST_NAMED {
-            self.named.push(line());
+            self.named.push(line(&text(), 1_000));
         } else {
             self.more += 1;
         }
@@ -197,7 +197,8 @@ pub(crate) fn line(text: &str, most: usize) -> String {
 impl Finding {
     fn new(check: Check, state: State, what: impl Into<String>) -> Self {
         let (means, remedy) = (String::new(), Vec::new());
-        Self { check, state, what: what.into(), objects: Named::default(), means, remedy }
+        let what = line(&what.into(), 1_000);
+        Self { check, state, what, objects: Named::default(), means, remedy }
     }
 
     pub(crate) fn ok(check: Check, what: impl Into<String>) -> Self {

@@ -1,4 +1,4 @@
-//! LimitRanges and ResourceQuotas that would refuse a pod because of its sidecar.
+//! `LimitRanges` and quotas that would refuse a pod because of its sidecar.
 
 use std::collections::BTreeMap;
 

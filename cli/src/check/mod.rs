@@ -78,7 +78,8 @@ pub async fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let mut told = String::new();
     let findings = loop {
-        let findings = all::findings(&read::read(&cluster, &scope).await, &scope);
+        let facts = Box::pin(read::read(&cluster, &scope)).await;
+        let findings = all::findings(&facts, &scope);
         let is_well = Verdict::of(&findings).exit_code(args.strict) == 0;
         let left = args.wait.and_then(|wait| wait.checked_sub(started.elapsed()));
         match left {

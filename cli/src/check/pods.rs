@@ -78,7 +78,7 @@ impl Pods {
     /// with, or if that is not known what it does by default; `image` is the sidecar's, if it is known.
     pub(crate) fn add(
         &mut self,
-        pod: Pod,
+        pod: &Pod,
         namespaces: &Namespaces,
         policy: &Policy,
         image: Option<&str>,
@@ -89,18 +89,18 @@ impl Pods {
         if has_ended || pod.metadata.deletion_timestamp.is_some() {
             return;
         }
-        match Sidecar::of(&pod) {
+        match Sidecar::of(pod) {
             Some(sidecar) => {
                 self.with_sidecar += 1;
                 if image.is_some_and(|image| image != sidecar.image) {
                     let reason = printable(&sidecar.image, 253);
-                    self.old.add(Owner::of(&pod), reason);
+                    self.old.add(Owner::of(pod), reason);
                 }
-                self.add_secret(&pod, &sidecar);
-                self.add_beside_istio(&pod, now);
-                self.sidecars.add(&pod, &sidecar, now);
+                self.add_secret(pod, &sidecar);
+                self.add_beside_istio(pod, now);
+                self.sidecars.add(pod, &sidecar, now);
             }
-            None => self.add_without(&pod, namespaces, policy),
+            None => self.add_without(pod, namespaces, policy),
         }
     }
 

@@ -24,11 +24,11 @@ pub(crate) struct Replicas {
     pub(crate) pods: Result<Option<Vec<Replica>>, Unreadable>,
     /// How many replicas the Deployments want whose pods the Service selects.
     pub(crate) wanted: Result<usize, Unreadable>,
-    /// How many addresses of the Service's EndpointSlices are ready.
+    /// How many addresses of the Service's `EndpointSlices` are ready.
     pub(crate) endpoints: Result<usize, Unreadable>,
     /// How many nodes take pods.
     pub(crate) nodes: Result<usize, Unreadable>,
-    /// The selectors of the namespace's PodDisruptionBudgets.
+    /// The selectors of the namespace's `PodDisruptionBudgets`.
     pub(crate) budgets: Result<Vec<LabelSelector>, Unreadable>,
     pub(crate) policies: Result<Vec<NetworkPolicy>, Unreadable>,
     /// Where API servers may call from, if that is known: the endpoints of the Service `kubernetes`.

@@ -1,7 +1,7 @@
 //! Settings that nobody reads or that can't be used, and labels that a rollback left behind.
 
 use injection::{
-    Context, Outcome, Place, Pod, Policy, Workload, WorkloadKind, decide_pod, keys,
+    Context, Metadata, Outcome, Place, Pod, Policy, Workload, WorkloadKind, decide_pod, keys,
     misplaced_annotation, misplaced_keys, printable, says_yes,
 };
 use k8s_openapi::api::core::v1::PodTemplateSpec;
@@ -47,28 +47,30 @@ impl Workloads {
         }
         let kind = kind.as_str().to_lowercase();
         let named = |what: &str| format!("{namespace}/{kind}/{name}: {what}");
-        let label = |metadata: &ObjectMeta| metadata.labels.as_ref()?.get(keys::LABEL).cloned();
-        let (label, on_template) = (label(metadata), of_template.and_then(label));
-        let values = [&label, &on_template].into_iter().flatten();
-        if let Some(value) = values.filter(|value| is_doubtful(value)).next() {
+        let label_of = |metadata: &ObjectMeta| metadata.labels.as_ref()?.get(keys::LABEL).cloned();
+        let (label, copy) = (label_of(metadata), of_template.and_then(label_of));
+        let mut values = [&label, &copy].into_iter().flatten();
+        if let Some(value) = values.find(|value| is_doubtful(value)) {
             self.doubtful.push(|| named(&format!("{:?} says yes", printable(value, 63))));
         }
-        if is_left_behind(metadata, on_template.as_deref()) {
-            let value = printable(on_template.as_deref().unwrap_or_default(), 63);
+        if is_left_behind(metadata, copy.as_deref()) {
+            let value = printable(copy.as_deref().unwrap_or_default(), 63);
             self.left_behind
                 .push(|| named(&format!("the label {}={value} of its pod template", keys::LABEL)));
         }
-        for problem in problems(own, metadata, template, label, namespaces, policy) {
+        for problem in
+            problems(own.as_ref(), metadata, template, label.as_deref(), namespaces, policy)
+        {
             self.settings.push(|| named(&problem));
         }
     }
 }
 
 fn problems(
-    own: Option<injection::Metadata>,
+    own: Option<&Metadata>,
     metadata: &ObjectMeta,
     template: &PodTemplateSpec,
-    label: Option<String>,
+    label: Option<&str>,
     namespaces: &Namespaces,
     policy: &Policy,
 ) -> Vec<String> {
@@ -79,12 +81,12 @@ fn problems(
     let misplaced =
         serde_json::from_value::<Workload>(workload).ok().and_then(|it| misplaced_annotation(&it));
     let mut problems: Vec<_> = misplaced.into_iter().collect();
-    problems.extend(misplaced_keys(own.as_ref(), Place::Workload));
+    problems.extend(misplaced_keys(own, Place::Workload));
     let namespace = metadata.namespace.as_deref();
     let inherited = namespace.and_then(|name| namespaces.all.get(name));
     let context = Context {
         namespace,
-        workload_label: label.as_deref(),
+        workload_label: label,
         namespace_asks: inherited.and_then(|it| it.label.as_deref()).map(says_yes),
         namespace_metadata: None,
     };

@@ -478,7 +478,7 @@ fn seen(pods: &[Value]) -> Pods {
     let mut found = Pods::default();
     for pod in pods {
         let pod: Pod = serde_json::from_value(pod.clone()).unwrap();
-        found.add(pod, &namespaces, &Policy::default(), Some("sidecar:1"), now());
+        found.add(&pod, &namespaces, &Policy::default(), Some("sidecar:1"), now());
     }
     found
 }

@@ -105,7 +105,7 @@ mod tests {
                 "labels": {"pod-template-hash": hash}, "ownerReferences": owners}});
             let owner = Owner::of(&serde_json::from_value(pod).unwrap());
             assert_eq!(owner.to_string(), expected);
-            assert_eq!(owner.renew().contains(renew), true, "{}", owner.renew());
+            assert!(owner.renew().contains(renew), "{}", owner.renew());
         }
     }
 }

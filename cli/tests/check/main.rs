@@ -11,6 +11,11 @@ use lab::schema;
 use serde_json::{Value, json};
 
 fn check(server: &str, arguments: &[&str]) -> Output {
+    check_and_look(server, arguments, |_| {})
+}
+
+/// The same, with a look at the process, by its id, again and again while it runs.
+fn check_and_look(server: &str, arguments: &[&str], mut look: impl FnMut(u32)) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let kubeconfig = folder.path().join("config");
     let config = json!({
@@ -25,7 +30,14 @@ fn check(server: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-secret_handshake"));
     command.arg("check").args(arguments).arg("--kubeconfig").arg(&kubeconfig);
     command.env_remove("HTTPS_PROXY").env_remove("HTTP_PROXY").env("NO_PROXY", "*");
-    command.stdin(Stdio::null()).output().unwrap()
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // What it writes is less than a pipe holds.
+    while child.try_wait().unwrap().is_none() {
+        look(child.id());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().unwrap()
 }
 
 fn report(output: &Output) -> Value {
@@ -59,18 +71,26 @@ fn without_an_api_server_one_check_fails_and_the_others_are_skipped() {
 fn a_cluster_of_ten_thousand_pods_takes_little_time_and_memory() {
     let api_server = ApiServer::start(10_000);
     let started = Instant::now();
-    let output = check(&api_server.url, &["-o", "json"]);
+    let mut most_kib = 0;
+    let output = check_and_look(&api_server.url, &["-o", "json"], |process| {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        most_kib =
+            peak.and_then(|it| it.trim_end_matches("kB").trim().parse().ok()).unwrap_or(most_kib);
+    });
     let took = started.elapsed();
     let report = report(&output);
     // A build for tests on a busy machine; a release takes a fraction.
     assert!(took < Duration::from_secs(60), "it took {took:?}");
+    // All pods together would be several hundred.
+    assert!(most_kib < 100 * 1024, "it took {most_kib} KiB");
     assert_eq!(api_server.pages(), 20, "pods are read a page at a time");
     // Those without a sidecar are all of one Deployment, and of others none is missing.
     assert_eq!(state(&report, "missing-sidecars"), "warning", "{report}");
     let told = report.to_string();
     assert!(told.contains("legacy/deployment/old, 5000 pods"), "{told}");
     assert_eq!(state(&report, "secrets"), "ok", "{report}");
-    eprintln!("10,000 pods in {took:?}");
+    eprintln!("10,000 pods in {took:?}, {most_kib} KiB");
 }
 
 #[test]

@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result};
 use lab::cargo::{Build, has_target};
 use lab::image::{Architecture, Image, write};
 use lab::progress::say;
-use tokio::sync::OnceCell;
 
 use super::images::Product;
 use crate::folders::workspace;
@@ -24,16 +23,13 @@ pub(crate) fn programs() -> Build<'static> {
     }
 }
 
-/// `kubectl secret-handshake`, built at most once in a run.
-pub(crate) async fn cli() -> Result<&'static Path> {
-    const NAME: &str = "kubectl-secret_handshake";
-    static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
-    let build = Build { packages: &["cli", "e2e"], programs: &[NAME], ..programs() };
-    let program = PROGRAM.get_or_try_init(|| async {
-        build.run(say).await?.remove(NAME).context("cargo has built no kubectl secret-handshake")
-    });
-    program.await.map(PathBuf::as_path)
+/// The tool for people, with the features of the same build.
+pub(crate) fn tool() -> Build<'static> {
+    Build { packages: &["cli", "e2e", "legacy-mock", "webhook"], programs: &[TOOL], ..programs() }
 }
+
+/// As kubectl looks for it.
+pub(super) const TOOL: &str = "kubectl-secret_handshake";
 
 /// The very sidecar that pods get, so that it is built once for all commands; with this machine's own C
 /// library where the target of the images is not installed.

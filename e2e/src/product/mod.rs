@@ -8,5 +8,5 @@ pub(crate) mod replicas;
 pub(crate) mod tool;
 pub(crate) mod webhook;
 
-pub(crate) use build::{cli, compile, make, programs, sidecar};
+pub(crate) use build::{compile, make, programs, sidecar};
 pub use images::{Product, VERSION};

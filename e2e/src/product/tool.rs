@@ -1,16 +1,27 @@
 //! `kubectl secret-handshake`, as people run it: what it prints is what they read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lab::cluster::kubectl::{Kubectl, Printed};
 use lab::command::{command, feed};
+use lab::progress::say;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
-use super::build;
+use super::build::{self, TOOL};
 
 const CALL: Duration = Duration::from_secs(120);
+
+/// The program, built once in a run.
+pub(crate) async fn program() -> Result<&'static Path> {
+    static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
+    let program = PROGRAM.get_or_try_init(|| async {
+        build::tool().run(say).await?.remove(TOOL).context("cargo built no tool")
+    });
+    program.await.map(PathBuf::as_path)
+}
 
 pub(crate) struct Tool {
     program: PathBuf,
@@ -21,7 +32,7 @@ pub(crate) struct Tool {
 impl Tool {
     /// Builds it, for the cluster of this kubectl.
     pub(crate) async fn build(kubectl: &Kubectl) -> Result<Self> {
-        let program = build::cli().await?.to_owned();
+        let program = program().await?.to_owned();
         let (kubeconfig, context) = (kubectl.kubeconfig.clone(), kubectl.context.clone());
         Ok(Self { program, kubeconfig, context })
     }

@@ -12,7 +12,7 @@ use lab::schema;
 
 use super::prelude::*;
 use crate::folders::workspace;
-use crate::product::cli;
+use crate::product::tool;
 
 scenarios! {
     all_well: ControlPlane, Alone, "check/all-well",
@@ -53,7 +53,7 @@ async fn check_as(
     context: Option<&str>,
     arguments: &[&str],
 ) -> Result<Checked> {
-    let mut program = command(cli().await?, ["check"]);
+    let mut program = command(tool::program().await?, ["check"]);
     program.args(arguments);
     if let Some(kubeconfig) = kubeconfig {
         program.arg("--kubeconfig").arg(kubeconfig);
@@ -75,7 +75,7 @@ fn report(checked: &Checked) -> Result<Value> {
         .with_context(|| format!("{:?} {}", checked.code, checked.stderr))?;
     let schema = std::fs::read(workspace().join("docs/check.schema.json"))?;
     schema::meets(&report, &serde_json::from_slice(&schema)?, "report")?;
-    let code = if report["result"] == "failed" { 1 } else { 0 };
+    let code = i32::from(report["result"] == "failed");
     ensure!(checked.code == Some(code), "the exit code is {:?}: {report}", checked.code);
     Ok(report)
 }

@@ -79,7 +79,7 @@ pub(crate) async fn read(cluster: &Cluster, scope: &Scope) -> Facts {
     let now = api_server.clocks.as_ref().map_or_else(|_| Timestamp::now(), |clocks| clocks.server);
     let rest = match &api_server.version {
         Err(Unreadable::Failed(_)) => None,
-        _ => Some(read_rest(cluster, scope, now).await),
+        _ => Some(Box::pin(read_rest(cluster, scope, now)).await),
     };
     Facts { now, api_server, rest }
 }
@@ -139,6 +139,7 @@ async fn read_rest(cluster: &Cluster, scope: &Scope, now: Timestamp) -> Rest {
     };
     let configurations = Configurations { own, others, has_own_certificate };
     Rest {
+        webhook,
         policy,
         image,
         configurations,
@@ -152,7 +153,6 @@ async fn read_rest(cluster: &Cluster, scope: &Scope, now: Timestamp) -> Rest {
         pods,
         secrets,
         limits,
-        webhook,
     }
 }
 

@@ -22,7 +22,7 @@ use crate::cluster::{Cluster, Unreadable, unreadable};
 /// How many are asked for at a time.
 const PAGE: u32 = 500;
 
-/// The most LimitRanges and quotas that are kept.
+/// The most `LimitRanges` and quotas that are kept.
 const MOST_LIMITS: usize = 2_000;
 
 pub(super) async fn other_configurations(
@@ -69,7 +69,7 @@ pub(super) async fn pods(
     now: Timestamp,
 ) -> Result<Pods, Unreadable> {
     let mut pods = Pods::default();
-    let each = |pod: Pod| pods.add(pod, namespaces, policy, image, now);
+    let each = |pod: Pod| pods.add(&pod, namespaces, policy, image, now);
     cluster.for_each(one, &ListParams::default(), each).await?;
     Ok(pods)
 }
@@ -179,7 +179,7 @@ pub(super) async fn limits(
     Ok(limits)
 }
 
-/// The PeerAuthentications that demand mTLS.
+/// The `PeerAuthentications` that demand mTLS.
 pub(super) async fn strict(cluster: &Cluster) -> Strict {
     let resource = ApiResource {
         group: "security.istio.io".to_owned(),
