@@ -11,6 +11,8 @@ use lab::progress::say;
 use super::images::Product;
 use crate::folders::workspace;
 
+pub(crate) const PLUGIN: &str = "kubectl-secret_handshake";
+
 /// All but the sidecar, in one build with the features that this program itself was built with: cargo
 /// then has most of it already. The programs are named as their packages.
 pub(crate) fn programs() -> Build<'static> {
@@ -21,6 +23,11 @@ pub(crate) fn programs() -> Build<'static> {
         profile: "dev",
         linkage: Linkage::Host,
     }
+}
+
+/// `kubectl secret-handshake`: kubectl finds it by its name on the PATH.
+pub(crate) fn plugin() -> Build<'static> {
+    Build { packages: &["cli", "e2e"], programs: &[PLUGIN], ..programs() }
 }
 
 /// The very sidecar that pods get, so that it is built once for all commands; with this machine's own C

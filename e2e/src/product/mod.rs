@@ -8,5 +8,5 @@ pub(crate) mod pods;
 pub(crate) mod replicas;
 pub(crate) mod webhook;
 
-pub(crate) use build::{compile, make, programs, sidecar};
+pub(crate) use build::{PLUGIN, compile, make, plugin, programs, sidecar};
 pub use images::{Product, VERSION};

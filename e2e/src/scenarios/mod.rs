@@ -28,6 +28,7 @@ mod secret;
 mod selection;
 mod settings;
 pub(crate) mod stage;
+mod upgrade;
 
 use std::pin::Pin;
 
@@ -75,7 +76,7 @@ enum Schedule {
 }
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    let topics: [&'static [Scenario]; 17] = [
+    let topics: [&'static [Scenario]; 18] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
         calls::SCENARIOS,
@@ -94,6 +95,7 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         modes::SCENARIOS,
         ends::SCENARIOS,
         network::SCENARIOS,
+        upgrade::SCENARIOS,
     ];
     let mut all: Vec<&Scenario> = topics.into_iter().flatten().collect();
     all.sort_by_key(|scenario| (scenario.level, scenario.schedule));
