@@ -47,8 +47,8 @@ pub struct UpgradeArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Upgrade also a pod that is the only Ready one of its workload. Its Services have no pod for about
-    /// a second, or for as long as a node takes to pull the image
+    /// Upgrade also a pod that is the only Ready one of its workload. Its Services have no pod for some
+    /// seconds, or for as long as a node takes to pull the image
     #[arg(long)]
     pub allow_gap: bool,
 

@@ -83,7 +83,7 @@ fn upgrades(group: &Group) -> String {
     let first = images.first().map(|sidecar| printable(&sidecar.image, IMAGE)).unwrap_or_default();
     let gap = group.pods.iter().any(|pod| group.has_gap(pod));
     let gap = if gap {
-        "; only one is Ready, so its Service has none for about a second, longer if the image has to be pulled"
+        "; only one is Ready, so its Service has none for some seconds, longer if the image has to be pulled"
     } else {
         ""
     };
@@ -92,7 +92,7 @@ fn upgrades(group: &Group) -> String {
 
 fn reason(left: &Left, scope: &Scope<'_>) -> String {
     match left.why {
-        Why::OnlyReady => "the only Ready one, so its Service would have none for about a second. \
+        Why::OnlyReady => "the only Ready one, so its Service would have none for some seconds. \
             To upgrade it all the same: --allow-gap"
             .to_owned(),
         Why::Native => {
