@@ -23,7 +23,8 @@ pub(super) struct Group {
     pub(super) workload: Workload,
     /// First those that serve nobody, since their sidecar does not run.
     pub(super) pods: Vec<Pod>,
-    /// The names of the workload's pods that are Ready, asked for or not.
+    /// The names of the workload's pods that are Ready, asked for or not, or will be when their turn is
+    /// over.
     pub(super) ready: Vec<String>,
 }
 
@@ -71,7 +72,12 @@ pub(super) fn plan(pods: Vec<Pod>, image: &str, wanted: &[Workload], allow_gap: 
                 continue;
             }
             match reason_to_leave(&pod, sidecar, &group, allow_gap) {
-                None => group.pods.push(pod),
+                None => {
+                    if !pod.ready {
+                        group.ready.push(pod.name.clone());
+                    }
+                    group.pods.push(pod);
+                }
                 Some(why) => plan.left.push(Left {
                     namespace: pod.namespace,
                     workload: pod.workload,
@@ -104,7 +110,7 @@ impl Group {
         pod.ready && self.others_ready(pod).next().is_none()
     }
 
-    /// The pods of the workload that were Ready, but for this one.
+    /// The pods of the workload that may be Ready, but for this one.
     pub(super) fn others_ready<'a>(&'a self, pod: &'a Pod) -> impl Iterator<Item = &'a str> {
         self.ready.iter().map(String::as_str).filter(|name| *name != pod.name)
     }
@@ -177,7 +183,7 @@ mod tests {
             (&["n pod/p p ready", "n pod/q q ready"], " | p OnlyReady, q OnlyReady | 0"),
             // Who serves nobody comes first, and has no gap.
             (&["n deploy/a a1 broken"], "a1 |  | 0"),
-            (&["n deploy/a a1 ready", "n deploy/a a2 broken"], "a2 | a1 OnlyReady | 0"),
+            (&["n deploy/a a1 ready", "n deploy/a a2 broken"], "a2 a1 |  | 0"),
             (
                 &["n deploy/a a1 ready", "n deploy/a a2 broken", "n deploy/a a3 ready"],
                 "a2 a1 a3 |  | 0",

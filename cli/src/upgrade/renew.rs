@@ -42,6 +42,8 @@ pub(super) struct Failed {
     pub(super) pod: Pod,
     /// Whether its image was changed, or may have been.
     pub(super) changed: bool,
+    /// Whether others of its workload have been upgraded before.
+    pub(super) others: bool,
 }
 
 /// What came of one pod.
@@ -72,31 +74,34 @@ impl Renewal<'_> {
         plan: &Plan,
         out: &mut impl Write,
     ) -> anyhow::Result<Renewed> {
-        let (mut renewed, count) = (Renewed::default(), plan.count());
-        let pods =
-            plan.groups.iter().flat_map(|group| group.pods.iter().map(move |pod| (group, pod)));
-        for (number, (group, pod)) in (1..).zip(pods) {
-            if *self.interrupts.borrow() > 0 {
-                renewed.interrupted = true;
-                break;
-            }
-            write!(out, "{number}/{count} {} pod {}: ", group.workload, pod.name)?;
-            // It is to be seen which one is waited for.
-            out.flush()?;
-            let began = Instant::now();
-            match self.upgrade(group, pod).await {
-                Step::Upgraded => {
-                    renewed.upgraded += 1;
-                    writeln!(out, "Ready again after {:.1} s", began.elapsed().as_secs_f64())?;
+        let (mut renewed, count, mut number) = (Renewed::default(), plan.count(), 0);
+        for group in &plan.groups {
+            let before = renewed.upgraded;
+            for pod in &group.pods {
+                if *self.interrupts.borrow() > 0 {
+                    renewed.interrupted = true;
+                    return Ok(renewed);
                 }
-                Step::Left(why) => {
-                    renewed.left += 1;
-                    writeln!(out, "left: {why}")?;
-                }
-                Step::Failed { why, changed } => {
-                    writeln!(out, "{why}")?;
-                    renewed.failed = Some(Failed { pod: pod.clone(), changed });
-                    break;
+                number += 1;
+                write!(out, "{number}/{count} {} pod {}: ", group.workload, pod.name)?;
+                // It is to be seen which one is waited for.
+                out.flush()?;
+                let began = Instant::now();
+                match self.upgrade(group, pod).await {
+                    Step::Upgraded => {
+                        renewed.upgraded += 1;
+                        writeln!(out, "Ready again after {:.1} s", began.elapsed().as_secs_f64())?;
+                    }
+                    Step::Left(why) => {
+                        renewed.left += 1;
+                        writeln!(out, "left: {why}")?;
+                    }
+                    Step::Failed { why, changed } => {
+                        writeln!(out, "{why}")?;
+                        let others = renewed.upgraded > before;
+                        renewed.failed = Some(Failed { pod: pod.clone(), changed, others });
+                        return Ok(renewed);
+                    }
                 }
             }
         }

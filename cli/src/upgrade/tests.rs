@@ -38,6 +38,8 @@ struct State {
     ready: Vec<usize>,
     forbidden: Option<&'static str>,
     meanwhile: Option<Meanwhile>,
+    /// The pod on whose node no image can be pulled.
+    breaks: Option<&'static str>,
 }
 
 /// What somebody else does after so many requests.
@@ -231,6 +233,7 @@ impl State {
         let id = format!("containerd://{image}");
         let waiting = json!({"waiting": {"reason": "ContainerCreating"}});
         let running = json!({"running": {}});
+        let image = if self.breaks == Some(&*key.1) { "missing:1" } else { image };
         pod["status"] = match (left, image) {
             (2, _) => return,
             (1, _) => status(false, &waiting, None),
@@ -337,6 +340,27 @@ async fn it_stops_at_the_first_that_does_not_come_back_and_goes_back() {
             assert_eq!((code, fake.images()), (0, vec![OLD.to_owned(); 3]), "{out}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workload_goes_back_by_the_line_that_is_printed() {
+    let fake = Fake::with(&LEDGER[..2]);
+    fake.add("shop", "StatefulSet/ahead", "ahead-0");
+    fake.add("shop", "StatefulSet/ahead", "ahead-1");
+    fake.state().breaks = Some("ledger-1");
+    let (code, out) = fake.run("").await;
+    assert!(out.contains("Stopped: 3 pods upgraded in 2 s, 1 not back.\n"), "{out}");
+    let back = "kubectl secret-handshake upgrade -n shop statefulset/ledger --to sidecar:1\n";
+    assert!(out.ends_with(back), "{out}");
+    assert_eq!(code, 1);
+    fake.state().breaks = None;
+    let words = back.strip_prefix("kubectl secret-handshake upgrade").unwrap();
+    let (code, out) = fake.run(words).await;
+    assert_eq!(
+        (code, fake.images()),
+        (0, [NEW, NEW, OLD, OLD].map(str::to_owned).to_vec()),
+        "{out}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -100,8 +100,8 @@ fn reason(left: &Left, scope: &Scope<'_>) -> String {
         }
         Why::NotStarted => "its sidecar has not started yet; try again later".to_owned(),
         Why::NotReady => format!(
-            "not Ready, so it would not be seen to come back. Why it is not: {} explain pod/{}",
-            scope.tool(&left.namespace),
+            "not Ready, so it would not be seen to come back. Why it is not: {} pod/{}",
+            scope.tool("explain", &left.namespace),
             left.pod
         ),
     }
@@ -128,7 +128,7 @@ pub(super) fn summary(renewed: &Renewed, all: usize, took: Duration, scope: &Sco
         _ = write!(text, ", {rest} not touched");
     }
     text += ".\n";
-    if let Some(Failed { pod, changed: true }) = failed {
+    if let Some(Failed { pod, changed: true, others }) = failed {
         let (namespace, name) = (&pod.namespace, &pod.name);
         let kubectl = scope.kubectl(namespace);
         let old = pod.sidecar.as_ref().map(|sidecar| sidecar.image.as_str()).unwrap_or_default();
@@ -140,11 +140,11 @@ pub(super) fn summary(renewed: &Renewed, all: usize, took: Duration, scope: &Sco
             What is wrong:\n  {kubectl} describe pod {name}\n  {kubectl} logs {name} -c {SIDECAR}\n",
             quoted(&patch.to_string()),
         );
-        if *upgraded > 0 {
+        if *others {
             _ = write!(
                 text,
-                "The old sidecar in the upgraded pods too:\n  {} upgrade {} --to {}\n",
-                scope.tool(namespace),
+                "The old sidecar in all pods of its workload:\n  {} {} --to {}\n",
+                scope.tool("upgrade", namespace),
                 pod.workload,
                 quoted(old)
             );
@@ -166,8 +166,9 @@ impl Scope<'_> {
         format!("kubectl{}", self.flags(namespace))
     }
 
-    fn tool(&self, namespace: &str) -> String {
-        format!("kubectl secret-handshake{}", self.flags(namespace))
+    /// Its flags stand behind its command: kubectl passes on nothing from before.
+    fn tool(&self, command: &str, namespace: &str) -> String {
+        format!("kubectl secret-handshake {command}{}", self.flags(namespace))
     }
 
     fn flags(&self, namespace: &str) -> String {
