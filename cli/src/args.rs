@@ -1,7 +1,9 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use injection::Policy;
 
 use crate::check::CheckArgs;
@@ -13,6 +15,7 @@ use crate::upgrade::UpgradeArgs;
 /// or has none, checks the installation, renews sidecars.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "kubectl secret-handshake", bin_name = "kubectl secret-handshake", version)]
+#[command(display_name = "kubectl-secret-handshake")]
 pub struct Args {
     /// What to do
     #[command(subcommand)]
@@ -51,7 +54,50 @@ pub enum Command {
     Check(CheckArgs),
     /// Renew the sidecars of running pods; Legacy is not restarted
     Upgrade(UpgradeArgs),
+    /// Print a script by which a shell completes this command
+    #[command(after_help = COMPLETION)]
+    Completion {
+        /// Who completes
+        #[arg(value_name = "FOR")]
+        completer: Completer,
+    },
+    /// Write the manual's pages
+    Man {
+        /// The folder, such as ~/.local/share/man/man1
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
+    /// Answer kubectl's question for the words that may come next
+    #[command(name = "__complete", hide = true)]
+    Complete {
+        /// The words after `kubectl secret-handshake`; the last one is to be completed
+        #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
+        words: Vec<String>,
+    },
 }
+
+/// Who completes.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[expect(missing_docs, reason = "the names of shells")]
+pub enum Completer {
+    /// kubectl's own completion: an executable `kubectl_complete-secret_handshake` for the PATH
+    Kubectl,
+    Bash,
+    Elvish,
+    Fish,
+    #[value(name = "powershell")]
+    PowerShell,
+    Zsh,
+}
+
+const COMPLETION: &str = "\
+With kubectl's own completion in your shell (`kubectl completion --help`), this adds `kubectl secret-handshake` to it; \
+any folder of the PATH will do:
+
+  kubectl secret-handshake completion kubectl > ~/.local/bin/kubectl_complete-secret_handshake
+  chmod +x ~/.local/bin/kubectl_complete-secret_handshake
+
+The scripts for shells complete the program's own name, kubectl-secret_handshake.";
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@
 pub mod args;
 pub mod check;
 pub mod cluster;
+pub mod completion;
 pub mod explain;
 pub mod inject;
 mod manifest;

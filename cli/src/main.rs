@@ -3,16 +3,18 @@
 use std::process::ExitCode;
 
 use cli::args::{Args, Command};
-use cli::{check, explain, inject, upgrade};
+use cli::{check, completion, explain, inject, upgrade};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     match Args::read().command {
-        Command::Inject { inject, sidecar: policy } => {
-            inject::run(&inject, policy).map(|()| ExitCode::SUCCESS)
-        }
-        Command::Explain(args) => explain::run(&args).await,
-        Command::Check(args) => check::run(&args).await,
-        Command::Upgrade(args) => upgrade::run(&args).await,
+        Command::Inject { inject, sidecar: policy } => inject::run(&inject, policy)?,
+        Command::Explain(args) => return explain::run(&args).await,
+        Command::Check(args) => return check::run(&args).await,
+        Command::Upgrade(args) => return upgrade::run(&args).await,
+        Command::Completion { completer } => completion::script(completer)?,
+        Command::Man { folder } => completion::man(&folder)?,
+        Command::Complete { words } => completion::complete(&words)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

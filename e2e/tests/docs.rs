@@ -184,6 +184,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("# ", "a comment"),
     ("kubectl -n secret-handshake annotate secret", "certificates/rotation"),
     ("kubectl -n secret-handshake patch secret", "certificates/secret-emptied"),
+    ("kubectl secret-handshake upgrade", "upgrade/three"),
     ("helm install", "chart/helm-4"),
     ("helm upgrade", "chart/helm-4"),
     ("helm uninstall", "chart/helm-4"),

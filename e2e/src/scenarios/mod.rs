@@ -35,11 +35,12 @@ mod secret;
 mod selection;
 mod settings;
 pub(crate) mod stage;
+mod upgrade;
 
 use scenario::Scenario;
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    let topics: [&'static [Scenario]; 22] = [
+    let topics: [&'static [Scenario]; 23] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
         calls::SCENARIOS,
@@ -61,6 +62,7 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         modes::SCENARIOS,
         ends::SCENARIOS,
         network::SCENARIOS,
+        upgrade::SCENARIOS,
         explain::SCENARIOS,
         // The product is away between them.
         chart::SCENARIOS,
