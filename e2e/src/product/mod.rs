@@ -3,6 +3,7 @@
 mod build;
 pub(crate) mod certificates;
 mod images;
+pub(crate) mod injector;
 pub(crate) mod install;
 pub(crate) mod pods;
 pub(crate) mod replicas;

@@ -9,6 +9,7 @@ mod certificates;
 mod chart;
 mod ends;
 mod fits;
+mod golden;
 mod labels;
 mod legacy;
 mod modes;
@@ -16,6 +17,7 @@ mod network;
 pub(crate) mod objects;
 mod other;
 mod outage;
+mod policy;
 mod probe;
 mod readiness;
 mod refusals;
@@ -76,7 +78,7 @@ enum Schedule {
 }
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    let topics: [&'static [Scenario]; 18] = [
+    let topics: [&'static [Scenario]; 19] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
         calls::SCENARIOS,
@@ -89,6 +91,7 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         rights::SCENARIOS,
         // One of them takes a right away, which those before it find nowhere.
         settings::SCENARIOS,
+        policy::SCENARIOS,
         legacy::SCENARIOS,
         probe::SCENARIOS,
         secret::SCENARIOS,
