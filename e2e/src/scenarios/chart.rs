@@ -18,7 +18,7 @@ use crate::product::{Product, VERSION, pods};
 
 scenarios! {
     same_objects: ControlPlane, Together, "chart/same-objects",
-        "`helm template` and `kubectl kustomize` give the same objects, but for the Namespace and labels";
+        "`helm template` and `kubectl kustomize` give the same objects in either mode, but for the Namespace and labels";
     values: ControlPlane, Together, "chart/values",
         "each value of the chart ends up where it belongs";
     refused: ControlPlane, Together, "chart/refused-values",
@@ -66,26 +66,29 @@ fn by_name(objects: impl IntoIterator<Item = Value>) -> BTreeMap<String, Value> 
 }
 
 async fn same_objects(scene: &Scene) -> Result<()> {
-    let mut kustomized = by_name(install::render(scene.cluster(), "deploy/webhook").await?);
-    kustomized.remove(&format!("Namespace {NAMESPACE}")).context("no Namespace")?;
-    for release in [HELM_3, HELM_4] {
-        let mut of_chart = rendered(&helm(scene, release)?, &json!({})).await?;
-        for object in of_chart.values_mut() {
-            let labels = object["metadata"]["labels"].as_object_mut().context("no labels")?;
-            for own in ["instance", "version", "managed-by"] {
-                let label = labels.remove(&format!("app.kubernetes.io/{own}"));
-                label.with_context(|| format!("no label {own}"))?;
+    for (folder, mode) in [("deploy/webhook", "webhook"), ("deploy/policy", "policy")] {
+        let mut kustomized = by_name(install::render(scene.cluster(), folder).await?);
+        kustomized.remove(&format!("Namespace {NAMESPACE}"));
+        for release in [HELM_3, HELM_4] {
+            let values = json!({ "mode": mode });
+            let mut of_chart = rendered(&helm(scene, release)?, &values).await?;
+            for object in of_chart.values_mut() {
+                let labels = object["metadata"]["labels"].as_object_mut().context("no labels")?;
+                for own in ["instance", "version", "managed-by"] {
+                    let label = labels.remove(&format!("app.kubernetes.io/{own}"));
+                    label.with_context(|| format!("no label {own}"))?;
+                }
+                labels.remove("helm.sh/chart").context("no label helm.sh/chart")?;
             }
-            labels.remove("helm.sh/chart").context("no label helm.sh/chart")?;
-        }
-        ensure!(
-            kustomized.keys().eq(of_chart.keys()),
-            "{:?}\n{:?}",
-            kustomized.keys(),
-            of_chart.keys()
-        );
-        for (name, object) in &kustomized {
-            ensure!(object == &of_chart[name], "{name}\n{object}\n{}", of_chart[name]);
+            ensure!(
+                kustomized.keys().eq(of_chart.keys()),
+                "{:?}\n{:?}",
+                kustomized.keys(),
+                of_chart.keys()
+            );
+            for (name, object) in &kustomized {
+                ensure!(object == &of_chart[name], "{name}\n{object}\n{}", of_chart[name]);
+            }
         }
     }
     Ok(())
@@ -117,6 +120,7 @@ async fn values(scene: &Scene) -> Result<()> {
 async fn refused(scene: &Scene) -> Result<()> {
     let table = [
         (json!({ "replicas": 3 }), "replicas"),
+        (json!({ "mode": "both" }), "mode"),
         (json!({ "image": { "name": "x" } }), "name"),
         (json!({ "sidecar": { "tag": "x" } }), "tag"),
         (json!({ "image": { "digest": "latest" } }), "digest"),

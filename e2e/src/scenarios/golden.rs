@@ -21,9 +21,11 @@ const VARIANTS: [(&str, &str); 4] = [
     ("pod-create-bare", "namespace-false"),
 ];
 
+type Annotations = &'static [(&'static str, &'static str)];
+
 /// Namespaces that golden files are about, with their labels and annotations. In the first one are
 /// those with no variant: a pod without a label inherits the wish for a sidecar there.
-const NAMESPACES: [(&str, &str, &[(&str, &str)]); 4] = [
+const NAMESPACES: [(&str, &str, Annotations); 4] = [
     ("", "true", &[]),
     (
         "namespace",

@@ -8,7 +8,7 @@ use lab::until::until;
 use serde_json::{Value, json};
 
 use super::golden::{self, Seen, comparable, sentence};
-use super::objects::{NAME, annotated, labelled, no_sidecar, pod, the_sidecar, workload};
+use super::objects::{NAME, annotated, labelled, no_sidecar, pod, workload};
 use super::scenarios;
 use super::scene::{PATIENCE, Scene};
 use super::stage::Skip;
