@@ -31,6 +31,7 @@ mod secret;
 mod selection;
 mod settings;
 pub(crate) mod stage;
+mod varied;
 
 use std::pin::Pin;
 

@@ -1,21 +1,22 @@
 //! `deploy/policy`: the same injection with no webhook, and the guard.
 
-use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use lab::command::read;
+use lab::load::Load;
 use lab::until::until;
 use serde_json::{Value, json};
 
 use super::golden::{self, Seen, comparable, sentence};
-use super::objects::{NAME, annotated, labelled, no_sidecar, pod, workload};
+use super::objects::{NAME, annotated, labelled, no_sidecar, pod, the_sidecar, workload};
 use super::scenarios;
 use super::scene::{PATIENCE, Scene};
 use super::stage::Skip;
-use super::{fits, labels, resources, selection, settings};
+use super::{fits, labels, resources, selection, settings, varied};
 use crate::folders::workspace;
 use crate::product::injector::{Injector, policy};
-use crate::product::install;
+use crate::product::install::{self, CONFIGURATION};
 
 scenarios! {
     same_objects: ControlPlane, Alone, "policy/same-objects",
@@ -26,10 +27,14 @@ scenarios! {
         "what labels/, fits/, resources/, selection/ and settings/ show of the webhook they show of the policy";
     nobody_else: ControlPlane, Alone, "policy/nobody-else",
         "a policy that fails refuses those who ask, and nobody else";
+    under_load: ControlPlane, Alone, "policy/under-load",
+        "from the webhook to the policy no pod is refused or without its sidecar; uninstalling it as the docs say refuses none";
     guard: ControlPlane, Alone, "policy/guard",
         "nobody injects, and the guard warns, or refuses; where somebody does it is silent";
 }
 
+/// How many pods are created before the next step.
+const STEP: u64 = 60;
 const DOCS: &str = "docs/policy.md";
 const GUARD: &str = "deploy/policy/guard";
 
@@ -106,113 +111,9 @@ fn difference(one: &Value, other: &Value) -> String {
     }
 }
 
-/// Each setting with values at the edges of what is allowed, on either side.
-const VALUES: [(&str, &[&str]); 10] = [
-    (
-        "port",
-        &["1", "080", "65535", "0", "65536", "-1", "+1", "", " 80", "3e3", "99999999999999999999"],
-    ),
-    ("health-port", &["1024", "65535", "1023", "3000", "00001024", ""]),
-    ("secret-name", &["a", "0", "a-b.c", "", "A", "a_b", "-a", "a-", "a..b", "a/b", "ä", "../x"]),
-    (
-        "secret-key",
-        &["half", ".half", "A_b-c.d", "a..b", "", ".", "..", "..half", "a/b", "ä", "a b", "a\n"],
-    ),
-    (
-        "half-file",
-        &[
-            "/half",
-            "/a/..data/b_c-d.e",
-            "",
-            "/",
-            "half",
-            "/a/",
-            "//a",
-            "/a/..",
-            "/a/./b",
-            "/$(HOME)/half",
-            "/a\n",
-        ],
-    ),
-    ("secret-provider-class", &["a", "vault.half-1", "", "A", "a/b"]),
-    ("mode", &["auto", "native", "classic", "", "Native", "auto "]),
-    ("log-level", &["error", "warn", "info", "debug", "", "INFO", "trace"]),
-    (
-        "cpu",
-        &[
-            "1m",
-            "50m",
-            "1",
-            "0.1",
-            "16",
-            "1e-3",
-            "",
-            "0",
-            "-1",
-            "17",
-            "50 m",
-            "fast",
-            "\"quoted\" \\ and more than forty-eight characters of it",
-        ],
-    ),
-    (
-        "memory",
-        &["6Mi", "12Mi", "1Gi", "16Gi", "6291456", "6e6", "7e6", "", "0", "12m", "17Gi", "12MB"],
-    ),
-];
-
-/// Resources of the pod as a whole, and of each of its containers.
-fn resources_of_pods() -> Vec<(Value, Vec<Value>)> {
-    let all = json!({ "requests": { "cpu": "1", "memory": "1Gi" }, "limits": { "cpu": "2", "memory": "2Gi" } });
-    let zero = json!({ "requests": { "cpu": "0", "memory": "0" } });
-    vec![
-        (json!({}), vec![all.clone()]),
-        (json!({}), vec![all.clone(), all.clone()]),
-        (json!({}), vec![all.clone(), json!({})]),
-        (json!({}), vec![json!({ "requests": { "cpu": "1" } })]),
-        (json!({}), vec![json!({ "limits": { "memory": "1Gi" } })]),
-        (
-            json!({}),
-            vec![all.clone(), json!({ "requests": { "memory": "1Gi" }, "limits": { "cpu": 1 } })],
-        ),
-        (json!({}), vec![zero.clone()]),
-        (json!({}), vec![zero, json!({ "requests": { "cpu": 0.5 } })]),
-        (json!({}), vec![json!({ "requests": { "ephemeral-storage": "1Gi" } })]),
-        (json!({ "requests": { "cpu": "3" } }), vec![all.clone()]),
-        (json!({ "requests": { "cpu": "3" }, "limits": { "cpu": "3" } }), vec![json!({})]),
-        (json!({ "limits": { "cpu": "0.02", "memory": "8Mi" } }), vec![json!({})]),
-        (json!({ "limits": { "cpu": "3", "memory": "3Gi" } }), vec![all]),
-        (
-            json!({ "requests": { "memory": "3Gi" }, "limits": { "memory": "3Gi" } }),
-            vec![json!({ "limits": { "cpu": "1" } })],
-        ),
-    ]
-}
-
-fn varied(namespace: &str) -> BTreeMap<String, Value> {
-    let mut pods = BTreeMap::new();
-    for (setting, values) in VALUES {
-        for value in values {
-            let own = annotated(pod(namespace, "legacy"), &format!("{NAME}/{setting}"), value);
-            pods.insert(format!("{setting} {value:?}, inherited"), own.clone());
-            pods.insert(format!("{setting} {value:?}"), labelled(own, "true"));
-        }
-    }
-    for (number, (whole, containers)) in resources_of_pods().into_iter().enumerate() {
-        let mut pod = pod(namespace, "legacy");
-        pod["spec"]["resources"] = whole;
-        let containers = (1..).zip(containers).map(|(number, resources)| {
-            json!({ "name": format!("legacy-{number}"), "image": "legacy-mock", "resources": resources })
-        });
-        pod["spec"]["containers"] = containers.collect();
-        pods.insert(format!("resources {number}"), pod);
-    }
-    pods
-}
-
 async fn same_settings(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
-    let pods = varied(&namespace);
+    let pods = varied::pods(&namespace);
     let create = async || {
         let mut all = Vec::new();
         for pod in pods.values() {
@@ -289,6 +190,71 @@ async fn nobody_else(scene: &Scene) -> Result<()> {
         scene.api().create(&workload("Deployment", &plain, "plain")).await.map(drop)
     })
     .await
+}
+
+async fn under_load(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[]).await?;
+    let mut template = labelled(pod(&namespace, "load"), "true");
+    // No scheduler need look at them.
+    template["spec"]["schedulerName"] = json!("nobody");
+    with(scene, Injector::Webhook, async || {
+        let load = Load::start(scene.api(), &template, |pod| the_sidecar(pod).is_ok());
+        let changed = to_the_policy(scene, &load).await;
+        ended(scene, load, changed).await
+    })
+    .await?;
+    let namespace = scene.namespace(&[]).await?;
+    template["metadata"]["namespace"] = json!(namespace);
+    with(scene, Injector::Policy, async || {
+        let load = Load::start(scene.api(), &template, |_| true);
+        let removed = uninstalled(scene, &load).await;
+        ended(scene, load, removed).await
+    })
+    .await
+}
+
+async fn ended(scene: &Scene, load: Load, steps: Result<()>) -> Result<()> {
+    let counted = load.stop().await;
+    steps.with_context(|| counted.to_string())?;
+    ensure!(counted.refused == 0 && counted.wrong == 0, "{counted}");
+    scene.note(counted.to_string()).await;
+    Ok(())
+}
+
+async fn to_the_policy(scene: &Scene, load: &Load) -> Result<()> {
+    load.more(STEP).await?;
+    // By its image people see whose sidecar it is.
+    let of_policy = "secret-handshake-sidecar:policy";
+    let objects = policy(scene.cluster(), "image", &format!("\"{of_policy}\"")).await?;
+    install::apply(scene.cluster(), &objects).await?;
+    until("the policy's sidecar", PATIENCE, async || {
+        let made = scene.api().dry_run(&labelled(pod("default", "legacy"), "true")).await?;
+        let found = &the_sidecar(&made)?["image"];
+        ensure!(found == of_policy, "the sidecar is {found}");
+        Ok(())
+    })
+    .await?;
+    load.more(STEP).await?;
+    scene.api().delete("MutatingWebhookConfiguration", "", CONFIGURATION).await?;
+    load.more(STEP).await
+}
+
+/// Removes the policy as docs/policy.md says.
+async fn uninstalled(scene: &Scene, load: &Load) -> Result<()> {
+    load.more(STEP).await?;
+    let lines = console(&fs::read_to_string(workspace().join(DOCS))?, "**Uninstalling**");
+    ensure!(!lines.is_empty(), "{DOCS} does not say how");
+    for line in lines {
+        read(&mut scene.kubectl().shell(&line, workspace()))?;
+    }
+    load.more(STEP).await
+}
+
+/// The commands of the first block after `mark` in a document.
+fn console(text: &str, mark: &str) -> Vec<String> {
+    let after = text.split_once(mark).map_or("", |(_, after)| after);
+    let block = after.split("```").nth(1).unwrap_or_default();
+    block.lines().filter_map(|line| Some(line.strip_prefix("$ ")?.to_owned())).collect()
 }
 
 async fn guard(scene: &Scene) -> Result<()> {
