@@ -41,7 +41,8 @@ impl Injector {
                 replicas.ready().await?;
             }
             Self::Policy => {
-                let objects = policy(cluster, "image", &format!("\"{SIDECAR_IMAGE}\"")).await?;
+                let objects =
+                    policy(cluster, &[("image", &format!("\"{SIDECAR_IMAGE}\""))]).await?;
                 install::apply(cluster, &objects).await?;
             }
         }
@@ -87,18 +88,16 @@ impl Injector {
     }
 }
 
-/// The objects of `deploy/policy`, with another expression for one of the sidecar's variables.
-pub(crate) async fn policy(
-    cluster: &Cluster,
-    variable: &str,
-    expression: &str,
-) -> Result<Vec<Value>> {
+/// The objects of `deploy/policy`, with other expressions for some of the sidecar's variables.
+pub(crate) async fn policy(cluster: &Cluster, variables: &[(&str, &str)]) -> Result<Vec<Value>> {
     let mut objects = install::render(cluster, POLICY).await?;
     let mut named = objects.iter_mut();
     let sidecars = named.find(|object| object["metadata"]["name"] == SIDECAR_POLICY);
-    let variables = sidecars.and_then(|policy| policy["spec"]["variables"].as_array_mut());
-    let mut named = variables.context("no variables")?.iter_mut();
-    let found = named.find(|found| found["name"] == variable);
-    found.with_context(|| format!("no variable {variable}"))?["expression"] = json!(expression);
+    let all = sidecars.and_then(|policy| policy["spec"]["variables"].as_array_mut());
+    let all = all.context("no variables")?;
+    for (name, expression) in variables {
+        let found = all.iter_mut().find(|variable| variable["name"] == *name);
+        found.with_context(|| format!("no variable {name}"))?["expression"] = json!(expression);
+    }
     Ok(objects)
 }

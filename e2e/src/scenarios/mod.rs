@@ -10,6 +10,7 @@ mod chart;
 mod ends;
 mod fits;
 mod golden;
+mod guard;
 mod labels;
 mod legacy;
 mod modes;
@@ -79,7 +80,7 @@ enum Schedule {
 }
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    let topics: [&'static [Scenario]; 19] = [
+    let topics: [&'static [Scenario]; 20] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
         calls::SCENARIOS,
@@ -93,6 +94,7 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         // One of them takes a right away, which those before it find nowhere.
         settings::SCENARIOS,
         policy::SCENARIOS,
+        guard::SCENARIOS,
         legacy::SCENARIOS,
         probe::SCENARIOS,
         secret::SCENARIOS,

@@ -1,4 +1,4 @@
-//! `deploy/policy`: the same injection with no webhook, and the guard.
+//! `deploy/policy`: the same injection with no webhook.
 
 use std::fs;
 
@@ -17,29 +17,29 @@ use super::{fits, labels, resources, selection, settings, varied};
 use crate::folders::workspace;
 use crate::product::injector::{Injector, policy};
 use crate::product::install::{self, CONFIGURATION};
+use crate::product::replicas::SIDECAR_IMAGE;
 
 scenarios! {
     same_objects: ControlPlane, Alone, "policy/same-objects",
         "the golden pods and workloads come out the same by the webhook and by the policy, but for what docs/policy.md lists";
     same_settings: ControlPlane, Alone, "policy/same-settings",
         "so do pods with every kind of value of each setting, and of resources";
+    same_flags: ControlPlane, Alone, "policy/same-flags",
+        "the first five variables are what the webhook's flags are";
     same_scenarios: ControlPlane, Alone, "policy/same-scenarios",
         "what labels/, fits/, resources/, selection/ and settings/ show of the webhook they show of the policy";
     nobody_else: ControlPlane, Alone, "policy/nobody-else",
         "a policy that fails refuses those who ask, and nobody else";
     under_load: ControlPlane, Alone, "policy/under-load",
         "from the webhook to the policy no pod is refused or without its sidecar; uninstalling it as the docs say refuses none";
-    guard: ControlPlane, Alone, "policy/guard",
-        "nobody injects, and the guard warns, or refuses; where somebody does it is silent";
 }
 
 /// How many pods are created before the next step.
 const STEP: u64 = 60;
 const DOCS: &str = "docs/policy.md";
-const GUARD: &str = "deploy/policy/guard";
 
 /// Takes `steps` with another injector, and puts the webhook back whatever comes of them.
-async fn with<T>(
+pub(super) async fn with<T>(
     scene: &Scene,
     injector: Injector,
     steps: impl AsyncFnOnce() -> Result<T>,
@@ -114,25 +114,85 @@ fn difference(one: &Value, other: &Value) -> String {
 async fn same_settings(scene: &Scene) -> Result<()> {
     let namespace = scene.namespace(&[(NAME, "true")]).await?;
     let pods = varied::pods(&namespace);
-    let create = async || {
-        let mut all = Vec::new();
-        for pod in pods.values() {
-            let made = match scene.api().dry_run(pod).await {
-                Ok(made) => comparable(&made, &namespace)?.to_string(),
-                Err(error) => sentence(&format!("{error:#}")).to_owned(),
-            };
-            // What is a flag there is a default here.
-            all.push(made.replace("the policy's default ", "the flag --sidecar-"));
-        }
-        anyhow::Ok(all)
-    };
-    let by_webhook = create().await?;
-    let by_policy = with(scene, Injector::Policy, create).await?;
-    for (case, (one, other)) in pods.keys().zip(by_webhook.iter().zip(&by_policy)) {
-        ensure!(one == other, "{case}: by the webhook\n{one}\nby the policy\n{other}");
-    }
+    let by_webhook = made(scene, &namespace, pods.values()).await?;
+    let by_policy =
+        with(scene, Injector::Policy, async || made(scene, &namespace, pods.values()).await);
+    same(pods.keys(), &by_webhook, &by_policy.await?)?;
     scene.note(format!("{} pods", pods.len())).await;
     Ok(())
+}
+
+/// What would be made of each of the pods, or why it is refused.
+async fn made(
+    scene: &Scene,
+    namespace: &str,
+    pods: impl Iterator<Item = &Value>,
+) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for pod in pods {
+        let made = match scene.api().dry_run(pod).await {
+            Ok(made) => comparable(&made, namespace)?.to_string(),
+            Err(error) => sentence(&format!("{error:#}")).to_owned(),
+        };
+        // What is a flag there is a default here.
+        all.push(made.replace("the policy's default ", "the flag --sidecar-"));
+    }
+    Ok(all)
+}
+
+fn same<'a>(
+    cases: impl Iterator<Item = &'a String>,
+    by_webhook: &[String],
+    by_policy: &[String],
+) -> Result<()> {
+    for (case, (one, other)) in cases.zip(by_webhook.iter().zip(by_policy)) {
+        ensure!(one == other, "{case}: by the webhook\n{one}\nby the policy\n{other}");
+    }
+    Ok(())
+}
+
+async fn same_flags(scene: &Scene) -> Result<()> {
+    let replicas = scene.replicas()?;
+    let namespace = scene.namespace(&[(NAME, "true")]).await?;
+    let pods = varied::pods(&namespace);
+    let flags = [
+        "--sidecar-pull-policy=Always",
+        "--sidecar-port=8080",
+        "--sidecar-health-port=8081",
+        "--sidecar-secret-provider-class=flags",
+        "--sidecar-secret-key=flags",
+        "--sidecar-mode=native",
+        "--sidecar-log-level=warn",
+        "--sidecar-cpu=10m",
+        "--sidecar-memory=10Mi",
+        "--sidecar-run-as-user=none",
+    ];
+    let by_webhook = replicas.restored_after(async || {
+        replicas.kill_all().await?;
+        replicas.start("with-flags", &flags).await?;
+        replicas.ready().await?;
+        made(scene, &namespace, pods.values()).await
+    });
+    let by_webhook = by_webhook.await?;
+    let defaults = json!({
+        "port": "8080", "health-port": "8081", "secret-provider-class": "flags", "secret-key": "flags",
+        "mode": "native", "log-level": "warn",
+    });
+    let variables = [
+        ("image", "'other:1'"),
+        ("pullPolicy", "'Always'"),
+        ("defaults", &defaults.to_string()),
+        ("sizes", "{'cpu': '10m', 'memory': '10Mi'}"),
+        ("runAsUser", "0"),
+    ];
+    let by_policy = with(scene, Injector::Policy, async || {
+        install::apply(scene.cluster(), &policy(scene.cluster(), &variables).await?).await?;
+        injects(scene, "other:1").await?;
+        made(scene, &namespace, pods.values()).await
+    });
+    let by_policy: Vec<_> =
+        by_policy.await?.iter().map(|made| made.replace("other:1", SIDECAR_IMAGE)).collect();
+    same(pods.keys(), &by_webhook, &by_policy)
 }
 
 async fn same_scenarios(scene: &Scene) -> Result<()> {
@@ -169,7 +229,8 @@ async fn nobody_else(scene: &Scene) -> Result<()> {
     let asks = scene.namespace(&[(NAME, "true")]).await?;
     with(scene, Injector::Policy, async || {
         // Its type is right, so it fails at each pod that it is evaluated for.
-        let broken = policy(scene.cluster(), "image", "string(int(object.metadata.name))").await?;
+        let broken =
+            policy(scene.cluster(), &[("image", "string(int(object.metadata.name))")]).await?;
         install::apply(scene.cluster(), &broken).await?;
         for pod in [pod(&asks, "inherits"), labelled(pod(&plain, "asks"), "true")] {
             until("a refusal", PATIENCE, async || {
@@ -225,18 +286,22 @@ async fn to_the_policy(scene: &Scene, load: &Load) -> Result<()> {
     load.more(STEP).await?;
     // By its image people see whose sidecar it is.
     let of_policy = "secret-handshake-sidecar:policy";
-    let objects = policy(scene.cluster(), "image", &format!("\"{of_policy}\"")).await?;
+    let objects = policy(scene.cluster(), &[("image", &format!("\"{of_policy}\""))]).await?;
     install::apply(scene.cluster(), &objects).await?;
-    until("the policy's sidecar", PATIENCE, async || {
-        let made = scene.api().dry_run(&labelled(pod("default", "legacy"), "true")).await?;
-        let found = &the_sidecar(&made)?["image"];
-        ensure!(found == of_policy, "the sidecar is {found}");
-        Ok(())
-    })
-    .await?;
+    injects(scene, of_policy).await?;
     load.more(STEP).await?;
     scene.api().delete("MutatingWebhookConfiguration", "", CONFIGURATION).await?;
     load.more(STEP).await
+}
+
+async fn injects(scene: &Scene, image: &str) -> Result<()> {
+    until("the policy's sidecar", PATIENCE, async || {
+        let made = scene.api().dry_run(&labelled(pod("default", "legacy"), "true")).await?;
+        let found = &the_sidecar(&made)?["image"];
+        ensure!(found == image, "the sidecar is {found}");
+        Ok(())
+    })
+    .await
 }
 
 /// Removes the policy as docs/policy.md says.
@@ -255,89 +320,4 @@ fn console(text: &str, mark: &str) -> Vec<String> {
     let after = text.split_once(mark).map_or("", |(_, after)| after);
     let block = after.split("```").nth(1).unwrap_or_default();
     block.lines().filter_map(|line| Some(line.strip_prefix("$ ")?.to_owned())).collect()
-}
-
-async fn guard(scene: &Scene) -> Result<()> {
-    let guard = install::render(scene.cluster(), GUARD).await?;
-    let shown = with(scene, Injector::Nobody, async || {
-        install::apply(scene.cluster(), &guard).await?;
-        guarded(scene, &guard).await
-    })
-    .await;
-    let folder = workspace().join(GUARD);
-    let delete = ["delete", "--ignore-not-found", "-k"].map(std::ffi::OsStr::new);
-    scene.kubectl().run(&[&delete[..], &[folder.as_os_str()]].concat()).await?;
-    shown
-}
-
-const GUARDS: &str = "asks for a secret-handshake sidecar and has none";
-
-async fn guarded(scene: &Scene, guard: &[Value]) -> Result<()> {
-    let plain = scene.namespace(&[]).await?;
-    let asks = scene.namespace(&[(NAME, "true")]).await?;
-    for (namespace, own) in [(&asks, false), (&plain, true)] {
-        let name = format!("unguarded-{}", scene.number());
-        let label = |pod| if own { labelled(pod, "true") } else { pod };
-        until("the guard", PATIENCE, async || {
-            let told = create_in_dry_run(scene, &label(pod(namespace, "legacy"))).await?;
-            ensure!(told.iter().any(|warning| warning.contains(GUARDS)), "{told:?}");
-            Ok(())
-        })
-        .await?;
-        let pod = label(pod(namespace, &name));
-        let printed = scene.create(&pod).await?;
-        ensure!(printed.success, "{}", printed.stderr);
-        let warned = printed.warnings().iter().filter(|warning| warning.contains(GUARDS)).count();
-        ensure!(warned == 1, "{}", printed.stderr);
-        until("the audit log", PATIENCE, async || {
-            let events = scene.cluster().audit()?.events(&name)?;
-            let failure = "validation.policy.admission.k8s.io/validation_failure";
-            let noted = events.iter().filter_map(|event| event.annotations.get(failure));
-            ensure!(noted.count() == 1, "no note among {} lines", events.len());
-            Ok(())
-        })
-        .await?;
-    }
-    let mut on_host = pod(&asks, "on-host");
-    on_host["spec"]["hostNetwork"] = json!(true);
-    let done = annotated(pod(&asks, "done"), "secret-handshake-done", "true");
-    let silent = [pod(&plain, "plain"), labelled(pod(&asks, "no"), "oFF"), done];
-    for pod in &silent {
-        let told = create_in_dry_run(scene, pod).await?;
-        ensure!(told.is_empty(), "{told:?}");
-    }
-
-    let mut deny = guard.to_vec();
-    for binding in &mut deny {
-        if binding["kind"] == "ValidatingAdmissionPolicyBinding" {
-            binding["spec"]["validationActions"] = json!(["Deny"]);
-        }
-    }
-    install::apply(scene.cluster(), &deny).await?;
-    until("a refusal", PATIENCE, async || {
-        let refused = scene.api().refusal(&pod(&asks, "legacy")).await?;
-        ensure!(refused.code == 403 && refused.message.contains(GUARDS), "{refused}");
-        Ok(())
-    })
-    .await?;
-
-    // Where somebody injects it has nothing to say, of a note why there is no sidecar neither.
-    install::apply(scene.cluster(), guard).await?;
-    for injector in [Injector::Policy, Injector::Webhook] {
-        injector.install(scene.cluster(), scene.replicas()?).await?;
-        let asking = [pod(&asks, "legacy"), labelled(pod(&plain, "legacy"), "true")];
-        for pod in asking.iter().chain(&silent).chain([&on_host]) {
-            let told = create_in_dry_run(scene, pod).await?;
-            ensure!(!told.iter().any(|warning| warning.contains(GUARDS)), "{told:?}");
-        }
-    }
-    Ok(())
-}
-
-/// The warnings that somebody reads who creates an object.
-async fn create_in_dry_run(scene: &Scene, object: &Value) -> Result<Vec<String>> {
-    let create = ["create", "--dry-run=server", "-f", "-"];
-    let printed = scene.kubectl().call(&create, &object.to_string()).await?;
-    ensure!(printed.success, "{}", printed.stderr);
-    Ok(printed.warnings().into_iter().map(str::to_owned).collect())
 }

@@ -108,5 +108,8 @@ pub(crate) fn pods(namespace: &str) -> BTreeMap<String, Value> {
         pod["spec"]["containers"] = containers.collect();
         pods.insert(format!("resources {number}"), pod);
     }
+    let mut root = pod(namespace, "legacy");
+    root["spec"]["securityContext"]["runAsUser"] = json!(0);
+    pods.insert("root".to_owned(), root);
     pods
 }
