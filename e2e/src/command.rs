@@ -10,7 +10,7 @@ use lab::progress::say;
 use lab::state;
 
 use crate::args::{Args, Bench, Command, Level};
-use crate::bench::{admission, node, scale, start};
+use crate::bench::{admission, node, policy, scale, start};
 use crate::command_line::asked_to_end;
 use crate::folders::{self, workspace};
 use crate::product::Product;
@@ -126,6 +126,7 @@ async fn bench(args: &Args, what: &Bench) -> Result<String> {
         }
         Bench::Admission { webhook, rounds } => admission::run(webhook.as_deref(), *rounds).await,
         Bench::Scale { pods } => scale::run(args, *pods).await,
+        Bench::Policy { rounds } => policy::run(args, *rounds).await,
     }
 }
 

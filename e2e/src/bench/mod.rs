@@ -2,5 +2,6 @@
 
 pub(crate) mod admission;
 pub(crate) mod node;
+pub(crate) mod policy;
 pub(crate) mod scale;
 pub(crate) mod start;

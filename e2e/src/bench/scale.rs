@@ -31,7 +31,7 @@ use crate::table::{Table, percentiles};
 
 /// How many pods are created before it is the other kind's turn.
 const BLOCK: u64 = 500;
-const CLIENTS: usize = 8;
+pub(super) const CLIENTS: usize = 8;
 
 struct Kind {
     name: &'static str,
@@ -59,15 +59,8 @@ pub(crate) async fn run(args: &Args, pods: u64) -> Result<String> {
     let mut table = Table::new(&["pods", "webhook", "creates a second", "p50", "p99"]);
     for (webhook, kinds) in [("configured", &with), ("not configured", &without)] {
         for kind in kinds {
-            let [p50, p99] = percentiles(kind.times.clone(), [50, 99]);
-            let rate = f64::from(u32::try_from(kind.times.len())?) / kind.elapsed.as_secs_f64();
-            table.row([
-                kind.name.to_owned(),
-                webhook.to_owned(),
-                format!("{rate:.0}"),
-                format!("{:.1} ms", p50.as_secs_f64() * 1e3),
-                format!("{:.1} ms", p99.as_secs_f64() * 1e3),
-            ]);
+            let [rate, p50, p99] = figures(&kind.times, kind.elapsed)?;
+            table.row([kind.name.to_owned(), webhook.to_owned(), rate, p50, p99]);
         }
     }
     let mut text = format!("{table}\n{pods} pods of each kind by {CLIENTS} clients\n\n");
@@ -83,6 +76,14 @@ pub(crate) async fn run(args: &Args, pods: u64) -> Result<String> {
     let [before, after] = [memory, memory_after].map(|bytes| bytes >> 20);
     writeln!(text, "the webhook's memory: {before} MiB before, {after} MiB after")?;
     Ok(text)
+}
+
+/// How many were created a second, and the time that one took: p50 and p99.
+pub(super) fn figures(times: &[Duration], elapsed: Duration) -> Result<[String; 3]> {
+    let rate = f64::from(u32::try_from(times.len())?) / elapsed.as_secs_f64();
+    let times = percentiles(times.to_vec(), [50, 99]);
+    let [p50, p99] = times.map(|time| format!("{:.1} ms", time.as_secs_f64() * 1e3));
+    Ok([format!("{rate:.0}"), p50, p99])
 }
 
 /// Creates the pods, block by block in turn, so that a cluster that gets slower gets slower for both.

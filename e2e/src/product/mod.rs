@@ -2,6 +2,7 @@
 
 mod build;
 mod images;
+pub(crate) mod injector;
 pub(crate) mod install;
 pub(crate) mod pods;
 pub(crate) mod replicas;

@@ -25,6 +25,9 @@ use tokio::task::JoinHandle;
 
 use super::install::{self, NAMESPACE, WEBHOOK};
 
+/// The image that pods get.
+pub(crate) const SIDECAR_IMAGE: &str = "secret-handshake-sidecar:e2e";
+
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Replicas of the webhook. When it is dropped they are ended with their cluster.
@@ -104,7 +107,7 @@ impl Replicas {
             .arg(format!("--admin-listen={admin}"))
             .arg(format!("--namespace={NAMESPACE}"))
             .arg(format!("--kubeconfig={}", self.kubeconfig.display()))
-            .arg("--sidecar-image=secret-handshake-sidecar:e2e")
+            .arg(format!("--sidecar-image={SIDECAR_IMAGE}"))
             // By URL it is called by an address, not by its Service's name.
             .arg("--cert-name=127.0.0.1")
             .args(flags)

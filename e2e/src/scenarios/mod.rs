@@ -13,6 +13,8 @@ mod check_webhook;
 mod ends;
 mod explain;
 mod fits;
+mod golden;
+mod guard;
 mod labels;
 mod legacy;
 mod modes;
@@ -20,6 +22,7 @@ mod network;
 pub(crate) mod objects;
 mod other;
 mod outage;
+mod policy;
 mod prelude;
 mod probe;
 mod readiness;
@@ -36,11 +39,12 @@ mod selection;
 mod settings;
 pub(crate) mod stage;
 mod upgrade;
+mod varied;
 
 use scenario::Scenario;
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    let topics: [&'static [Scenario]; 23] = [
+    let topics: [&'static [Scenario]; 25] = [
         selection::SCENARIOS,
         labels::SCENARIOS,
         calls::SCENARIOS,
@@ -56,6 +60,8 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         check::SCENARIOS,
         check_webhook::SCENARIOS,
         check_node::SCENARIOS,
+        policy::SCENARIOS,
+        guard::SCENARIOS,
         legacy::SCENARIOS,
         probe::SCENARIOS,
         secret::SCENARIOS,
