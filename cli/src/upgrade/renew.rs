@@ -20,6 +20,10 @@ use crate::cluster::Cluster;
 /// Between two looks at a pod that is waited for.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// How long a pod stays Ready before the next one's turn: endpoints and the nodes' rules for Services follow a
+/// Ready pod a second or two later, and a Deployment has `minReadySeconds` for the same.
+const SERVED: Duration = Duration::from_secs(5);
+
 /// How often a pod that others write at the same time is tried.
 const CONFLICTS: u32 = 5;
 
@@ -48,9 +52,13 @@ pub(super) struct Failed {
 
 /// What came of one pod.
 enum Step {
-    Upgraded,
+    /// It has been Ready since then.
+    Upgraded(Instant),
     Left(&'static str),
-    Failed { why: String, changed: bool },
+    Failed {
+        why: String,
+        changed: bool,
+    },
 }
 
 /// What is needed for each pod.
@@ -88,9 +96,10 @@ impl Renewal<'_> {
                 out.flush()?;
                 let began = Instant::now();
                 match self.upgrade(group, pod).await {
-                    Step::Upgraded => {
+                    Step::Upgraded(ready) => {
                         renewed.upgraded += 1;
-                        writeln!(out, "Ready again after {:.1} s", began.elapsed().as_secs_f64())?;
+                        let took = ready.saturating_duration_since(began).as_secs_f64();
+                        writeln!(out, "Ready again after {took:.1} s")?;
                     }
                     Step::Left(why) => {
                         renewed.left += 1;
@@ -152,11 +161,12 @@ impl Renewal<'_> {
         self.wait(&pods, &before).await
     }
 
-    /// Waits until the pod is back. An API server that does not answer meanwhile is asked again.
+    /// Waits until the pod is back and has been for a moment. An API server that does not answer meanwhile is asked again.
     async fn wait(&self, pods: &Api<core::Pod>, before: &Pod) -> Step {
         let deadline = Instant::now() + self.timeout;
         let mut waits = "the API server has not told how it is".to_owned();
         let mut interrupts = self.interrupts.clone();
+        let mut ready = None;
         loop {
             let looked = tokio::select! {
                 looked = timeout_at(deadline, get(pods, &before.name)) => looked,
@@ -166,15 +176,20 @@ impl Renewal<'_> {
             };
             match looked {
                 Ok(Ok(now)) => match stand(before, now.as_ref()) {
-                    Stand::Back => return Step::Upgraded,
+                    Stand::Back => {
+                        let since = *ready.get_or_insert_with(Instant::now);
+                        if since.elapsed() >= SERVED {
+                            return Step::Upgraded(since);
+                        }
+                    }
                     Stand::Gone => return Step::Left("it was deleted meanwhile"),
                     Stand::Failed(why) => return Step::Failed { why, changed: true },
-                    Stand::Waits(why) => waits = why,
+                    Stand::Waits(why) => (waits, ready) = (why, None),
                 },
                 Ok(Err(why)) => waits = why,
                 Err(_) => {}
             }
-            if Instant::now() >= deadline {
+            if Instant::now() >= deadline && ready.is_none() {
                 let seconds = self.timeout.as_secs();
                 let why = format!("not back after {seconds} s: {waits}");
                 return Step::Failed { why, changed: true };

@@ -165,22 +165,25 @@ async fn lint(scene: &Scene) -> Result<()> {
 }
 
 async fn helm_3(scene: &Scene) -> Result<()> {
-    life(scene, HELM_3).await
+    // It removes the Service before the configuration.
+    life(scene, HELM_3, &["delete", "mutatingwebhookconfiguration", CONFIGURATION]).await
 }
 
 async fn helm_4(scene: &Scene) -> Result<()> {
-    life(scene, HELM_4).await
+    // It removes the configuration before all else.
+    life(scene, HELM_4, &[]).await
 }
 
-/// Puts the chart in the place of what is installed, and that back whatever comes of it.
-async fn life(scene: &Scene, release: &'static str) -> Result<()> {
+/// Puts the chart in the place of what is installed, and that back whatever comes of it. Before it is
+/// uninstalled, kubectl does `before`.
+async fn life(scene: &Scene, release: &'static str, before: &[&str]) -> Result<()> {
     let helm = helm(scene, release).await?;
     // The same image under a tag of its own, so that there is something to upgrade to.
     let image = |tag| format!("docker.io/library/{}:{tag}", Product::WEBHOOK.image);
     scene.node()?.ctr(&["images", "tag", "--force", &image(VERSION), &image("next")])?;
     pods::uninstall(scene.cluster()).await?;
     scene.api().wait_gone(("Namespace", "", NAMESPACE), LONG).await?;
-    let lived = installed_to_uninstalled(scene, &helm).await;
+    let lived = installed_to_uninstalled(scene, &helm, before).await;
     if lived.is_err() {
         let uninstall = ["uninstall", NAME, "--namespace", NAMESPACE, "--ignore-not-found"];
         let _ = helm.call(&uninstall, "").await;
@@ -192,7 +195,7 @@ async fn life(scene: &Scene, release: &'static str) -> Result<()> {
     lived
 }
 
-async fn installed_to_uninstalled(scene: &Scene, helm: &Helm) -> Result<()> {
+async fn installed_to_uninstalled(scene: &Scene, helm: &Helm, before: &[&str]) -> Result<()> {
     let wait = ["--namespace", NAMESPACE, "--wait", "--timeout", "5m"];
     let install = [&["install", NAME, chart()?, "--create-namespace"], &wait[..]].concat();
     let notes = helm.run(&install).await?;
@@ -223,16 +226,19 @@ async fn installed_to_uninstalled(scene: &Scene, helm: &Helm) -> Result<()> {
     ensure!(counted.refused == 0 && counted.wrong == 0, "{counted}");
     ensure!(ca_bundle(scene).await? == bundle, "an upgrade has changed the caBundle");
 
-    uninstalled(scene, helm, &namespace).await
+    uninstalled(scene, helm, before, &namespace).await
 }
 
 /// Uninstalls while pods that ask for a sidecar are created: none is refused, and nothing of the product is left.
-async fn uninstalled(scene: &Scene, helm: &Helm, namespace: &str) -> Result<()> {
+async fn uninstalled(scene: &Scene, helm: &Helm, before: &[&str], namespace: &str) -> Result<()> {
     let mut template = labelled(pod(namespace, "last"), "true");
     template["spec"]["schedulerName"] = json!("nobody");
     let load = Load::start(scene.api(), &template, CLIENTS, |_| true);
     let ended = async {
         load.more(STEP).await?;
+        if !before.is_empty() {
+            scene.kubectl().run(before).await?;
+        }
         helm.run(&["uninstall", NAME, "--namespace", NAMESPACE, "--wait"]).await?;
         load.more(STEP).await
     };
