@@ -48,7 +48,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
 
 /// The targets of `[words](target)`.
 fn links(text: &str) -> Vec<String> {
-    let text: String = prose(text).map(|line| format!("{line}\n")).collect();
+    let text = prose(text).collect::<Vec<_>>().join("\n");
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
     targets.map(|(target, _)| target.to_owned()).collect()
 }
