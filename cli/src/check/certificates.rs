@@ -170,10 +170,13 @@ pub(crate) fn serving_certificates(
         let name = names.first().copied().unwrap_or_default();
         return Finding::ok(
             check,
-            format!("{} serve certificates for {name} that the API server trusts", served.len()),
+            format!(
+                "every replica serves a certificate for {name} that the API server trusts; replicas: {}",
+                served.len()
+            ),
         );
     }
-    Finding::failed(check, format!("{} of {} replicas serve no certificate that the API server trusts", wrong.len(), served.len()))
+    Finding::failed(check, format!("replicas that serve no certificate that the API server trusts: {} of {}", wrong.len(), served.len()))
         .objects(wrong)
         .means("Calls that go to them fail with `x509: …`, and so do the pods that ask for a sidecar.")
         .remedy("kubectl -n secret-handshake logs -l app.kubernetes.io/name=secret-handshake-webhook --prefix --tail=20")

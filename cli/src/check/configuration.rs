@@ -146,7 +146,7 @@ pub(crate) fn istio(
     };
     if !beside.plain_probe.is_empty() {
         let what = format!(
-            "Istio has not rewritten the sidecar's probe in {} pods",
+            "pods in which Istio has not rewritten the sidecar's probe: {}",
             beside.plain_probe.len()
         );
         let (finding, means) = match strict {
@@ -167,7 +167,7 @@ pub(crate) fn istio(
     if !beside.not_ready.is_empty() {
         return Finding::warning(
             check,
-            format!("{} pods beside Istio are not ready", beside.not_ready.len()),
+            format!("pods beside Istio that are not ready: {}", beside.not_ready.len()),
         )
         .named(beside.not_ready.clone())
         .remedy("kubectl describe pod NAME")
@@ -178,7 +178,7 @@ pub(crate) fn istio(
     }
     Finding::ok(
         check,
-        format!("Istio's injector is called after {own}; {} pods have both", beside.pods),
+        format!("Istio's injector is called after {own}; pods with both: {}", beside.pods),
     )
 }
 

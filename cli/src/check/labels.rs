@@ -74,7 +74,7 @@ pub(crate) fn labels(
         let asking = namespaces.asking(policy).count();
         return Finding::ok(
             check,
-            format!("{asking} namespaces ask for sidecars, and every label is clear"),
+            format!("every label is clear; namespaces that ask for sidecars: {asking}"),
         );
     }
     remedies.truncate(5);

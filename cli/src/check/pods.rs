@@ -193,7 +193,10 @@ pub(crate) fn missing_sidecars(pods: &Result<Pods, Unreadable>) -> Finding {
     };
     let missing = &pods.missing;
     if missing.pods() == 0 {
-        let what = format!("every pod that asks for a sidecar has one: {} pods", pods.with_sidecar);
+        let what = format!(
+            "every pod that asks for a sidecar has one; pods with a sidecar: {}",
+            pods.with_sidecar
+        );
         return Finding::ok(check, what);
     }
     let without_reason = missing.by_owner.keys().filter(|(_, reason)| reason.is_empty());
@@ -203,11 +206,13 @@ pub(crate) fn missing_sidecars(pods: &Result<Pods, Unreadable>) -> Finding {
     } else {
         "They are older than the label, or were made while nobody asked the webhook. A pod that runs is never changed."
     };
-    let finding =
-        Finding::warning(check, format!("{} pods ask for a sidecar and have none", missing.pods()))
-            .named(missing.lines())
-            .means(means)
-            .remedies(restarts.iter().cloned());
+    let finding = Finding::warning(
+        check,
+        format!("pods that ask for a sidecar and have none: {}", missing.pods()),
+    )
+    .named(missing.lines())
+    .means(means)
+    .remedies(restarts.iter().cloned());
     if missing.by_owner.keys().any(|(_, reason)| !reason.is_empty()) {
         finding.remedy("where a reason stands: mend it, or let the pod say no with the label secret-handshake=false")
     } else {
@@ -239,7 +244,7 @@ pub(crate) fn old_sidecars(
     let namespaces: BTreeSet<&str> =
         old.by_owner.keys().map(|(owner, _)| owner.namespace.as_str()).collect();
     let upgrades = namespaces.iter().take(5);
-    Finding::warning(check, format!("{} pods have another sidecar than new pods get", old.pods()))
+    Finding::warning(check, format!("pods with another sidecar than new pods get: {}", old.pods()))
         .named(old.lines())
         .means(format!("New pods get {image}. A pod keeps the sidecar that it has until it is made anew or upgraded."))
         .remedies(upgrades.map(|it| format!("kubectl secret-handshake upgrade -n {it}")))
@@ -281,7 +286,7 @@ pub(crate) fn secrets(
         }
     }
     if !found.is_empty() {
-        return Finding::failed(check, format!("{} Secrets with a half are missing or incomplete", found.len()))
+        return Finding::failed(check, format!("Secrets with a half that are missing or incomplete: {}", found.len()))
             .named(found)
             .means("The sidecars wait for them, and Legacy stays uninitialised. They go on by themselves within about a minute.")
             .remedies(remedies);
@@ -295,7 +300,7 @@ pub(crate) fn secrets(
         0 => Finding::ok(check, "no pod needs a Secret with a half"),
         count => Finding::ok(
             check,
-            format!("{count} Secrets with a half are there, with their key{more}"),
+            format!("every Secret with a half is there with its key; Secrets: {count}{more}"),
         ),
     }
 }

@@ -109,7 +109,7 @@ pub(crate) fn images(sidecars: Result<&Sidecars, &Unreadable>) -> Finding {
         return Finding::ok(check, "no pod waits for its sidecar's image");
     }
     let describe = |pod: &NotPulled| {
-        let message = line(&pod.message, 300);
+        let message = line(&pod.message, 700);
         let NotPulled { namespace, name, image, reason, .. } = pod;
         format!(
             "{namespace}/{name}: {} ({}): {message}",
@@ -119,7 +119,7 @@ pub(crate) fn images(sidecars: Result<&Sidecars, &Unreadable>) -> Finding {
     };
     let mut found: Named = sidecars.not_pulled.iter().map(describe).collect();
     found.more += sidecars.more_not_pulled;
-    Finding::failed(check, format!("the sidecar's image can't be pulled for {} pods", found.len()))
+    Finding::failed(check, format!("pods whose sidecar's image can't be pulled: {}", found.len()))
         .named(found)
         .means("In classic mode Legacy runs and the pod is not ready; in native mode Legacy waits.")
         .remedy("name an image that the nodes can pull: --sidecar-image of the webhook")

@@ -224,7 +224,7 @@ fn each_replica_serves_what_the_api_server_trusts() {
         serving_certificates(&facts, Some(&configuration), at)
     };
     let good = || leaf(&own, NAME);
-    is(&check(vec![good(), good()], now()), State::Ok, "2 serve certificates");
+    is(&check(vec![good(), good()], now()), State::Ok, "replicas: 2");
     let foreign = check(vec![good(), leaf(&other, NAME)], now());
     is(&foreign, State::Failed, "own/webhook-1: not accepted");
     is(&check(vec![leaf(&own, "other.svc")], now()), State::Failed, "for other.svc");
@@ -487,7 +487,7 @@ fn seen(pods: &[Value]) -> Pods {
 fn pods_that_ask_for_a_sidecar_have_one() {
     let running = json!({"running": {}});
     let check = |pods: &[Value]| missing_sidecars(&Ok(seen(pods)));
-    is(&check(&[injected(true, &running)]), State::Ok, "1 pods");
+    is(&check(&[injected(true, &running)]), State::Ok, "with a sidecar: 1");
     let missing = check(&[pod(true), pod(true), injected(true, &running)]);
     is(&missing, State::Warning, "legacy/deployment/app, 2 pods");
     is(&missing, State::Warning, "kubectl -n legacy rollout restart deployment/app");
@@ -506,7 +506,7 @@ fn pods_that_ask_for_a_sidecar_have_one() {
     ] {
         let mut pod = pod(true);
         merge(&mut pod, &change);
-        is(&check(&[pod]), State::Ok, "0 pods");
+        is(&check(&[pod]), State::Ok, "with a sidecar: 0");
     }
     let mut own = pod(true);
     merge(
@@ -547,7 +547,7 @@ fn secrets_are_there_with_their_key() {
         std::slice::from_ref(&wanted)
     );
     let check = |state| secrets(&pods(), &[(wanted.clone(), state)]);
-    is(&check(Ok(HalfState::There)), State::Ok, "1 Secrets");
+    is(&check(Ok(HalfState::There)), State::Ok, "Secrets: 1");
     is(&check(Ok(HalfState::NoSecret)), State::Failed, "no such Secret");
     is(&check(Ok(HalfState::NoKey)), State::Failed, "no key half");
     is(&check(Ok(HalfState::Empty)), State::Failed, "--from-file=half=FILE");

@@ -33,7 +33,7 @@ async fn all_well(scene: &Scene) -> Result<()> {
     ensure!(checked.code == Some(0), "{}", checked.stdout);
     for expected in [
         "every entry has the same caBundle",
-        "2 serve certificates for secret-handshake-webhook.secret-handshake.svc that the API server trusts",
+        "every replica serves a certificate for secret-handshake-webhook.secret-handshake.svc that the API server trusts; replicas: 2",
         "2 of 2 replicas are ready",
         "the NetworkPolicies let the API server in",
         "(a dry run) comes back with the sidecar, after ",
@@ -110,7 +110,7 @@ async fn serving_certificates(scene: &Scene) -> Result<()> {
             Ok(found) => found,
             Err(_) => finds(scene, &both).await?,
         };
-        tells(&found[0], "1 of 3 replicas serve no certificate that the API server trusts")?;
+        tells(&found[0], "replicas that serve no certificate that the API server trusts: 1 of 3")?;
         tells(&found[0], &format!("{NAMESPACE}/another: "))
     };
     let done = done.await;
