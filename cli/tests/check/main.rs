@@ -1,5 +1,7 @@
 //! `kubectl secret-handshake check` as a process, against an API server that is played here.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
+
 mod api_server;
 
 use std::fs;
