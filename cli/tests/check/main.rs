@@ -1,7 +1,6 @@
 //! `kubectl secret-handshake check` as a process, against an API server that is played here.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
-#![expect(clippy::print_stderr, reason = "a measurement is to be seen")]
 
 mod api_server;
 
