@@ -184,6 +184,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("# ", "a comment"),
     ("kubectl -n secret-handshake annotate secret", "certificates/rotation"),
     ("kubectl -n secret-handshake patch secret", "certificates/secret-emptied"),
+    ("kubectl secret-handshake check", "check/all-well"),
     ("kubectl secret-handshake upgrade", "upgrade/three"),
     ("kubectl apply -k deploy/policy/guard", "policy/guard"),
     ("kubectl apply -k deploy/policy", "policy/same-objects"),

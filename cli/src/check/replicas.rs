@@ -140,6 +140,12 @@ pub(crate) fn replicas(facts: &Replicas) -> Finding {
         .iter()
         .filter(|pod| !pod.is_ready)
         .map(|pod| format!("{namespace}/{}: {}", pod.name, pod.why));
+    let scale = format!("kubectl -n {namespace} scale deployment/{name} --replicas=2");
+    if wanted == 0 {
+        return Finding::failed(check, "the webhook is scaled to no replica")
+            .means("Pods that ask for a sidecar are refused until there is one; all others go on.")
+            .remedy(scale);
+    }
     if ready == 0 {
         return Finding::failed(check, "no replica of the webhook is ready")
             .objects(not_ready)
@@ -166,11 +172,10 @@ pub(crate) fn replicas(facts: &Replicas) -> Finding {
             .means("The webhook goes on with fewer; if the last one falls, pods that ask for a sidecar are refused.")
             .remedy(look);
     }
-    let deployment = format!("kubectl -n {namespace} scale deployment/{name} --replicas=2");
     if wanted < 2 {
         return Finding::warning(check, "there is a single replica of the webhook")
             .means("While it is away, during a drain for one, pods that ask for a sidecar are refused.")
-            .remedy(deployment);
+            .remedy(scale);
     }
     let nodes: BTreeSet<_> = pods.iter().filter_map(|pod| pod.node.as_deref()).collect();
     if let (1, Ok(2..)) = (nodes.len(), &facts.nodes) {

@@ -295,7 +295,8 @@ fn enough_replicas_are_ready_on_different_nodes_and_protected() {
     is(&check(|_| {}), State::Ok, "2 of 2 replicas are ready, on 2 nodes");
     is(&check(|it| it.service = None), State::Skipped, "URL");
     is(&check(|it| it.pods = Ok(None)), State::Failed, "there is no Service");
-    is(&check(|it| it.pods = Ok(Some(Vec::new()))), State::Failed, "no replica");
+    is(&check(|it| it.pods = Ok(Some(Vec::new()))), State::Failed, "no replica of the webhook");
+    is(&check(|it| it.wanted = Ok(0)), State::Failed, "scaled to no replica");
     is(&check(|it| it.pods = Err(forbidden())), State::Skipped, "list things");
     let mut facts = two_replicas();
     facts.pods = Ok(Some(vec![not_ready("a", "ImagePullBackOff")]));

@@ -61,7 +61,7 @@ async fn replicas(scene: &Scene) -> Result<()> {
         tells(&found[0], "scale deployment/secret-handshake-webhook --replicas=2")?;
         scale("0").await?;
         let found = finds(scene, &[("replicas", "failed"), ("call", "failed")]).await?;
-        tells(&found[0], "no replica of the webhook is ready")
+        tells(&found[0], "the webhook is scaled to no replica")
     };
     let done = done.await;
     scale("2").await?;
