@@ -30,7 +30,9 @@ pub(crate) struct Namespace {
 impl Namespaces {
     pub(crate) fn add(&mut self, metadata: &ObjectMeta) {
         let name = metadata.name.clone().unwrap_or_default();
+        // One that is being deleted takes no more pods, and what is in it goes.
         if self.all.len() < MOST
+            && metadata.deletion_timestamp.is_none()
             && let Some(namespace) = Namespace::of(metadata)
         {
             self.all.insert(name, namespace);
@@ -76,4 +78,23 @@ pub(crate) fn ours(metadata: &ObjectMeta) -> Option<Metadata> {
         return None;
     }
     serde_json::from_value(json!({ "labels": labels, "annotations": annotations })).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_that_is_being_deleted_asks_for_nothing() {
+        let mut namespaces = Namespaces::default();
+        for (name, deleted) in [("there", None), ("going", Some("2026-11-27T12:00:00Z"))] {
+            let metadata = json!({
+                "name": name, "labels": { "secret-handshake": "true" }, "deletionTimestamp": deleted,
+            });
+            namespaces.add(&serde_json::from_value(metadata).unwrap());
+        }
+        let policy = Policy::default();
+        let asking: Vec<_> = namespaces.asking(&policy).map(|(name, _)| name).collect();
+        assert_eq!(asking, ["there"]);
+    }
 }
