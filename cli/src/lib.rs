@@ -17,4 +17,5 @@ pub mod inject;
 mod manifest;
 pub mod sidecar;
 pub mod upgrade;
+mod visible;
 pub mod webhook;

@@ -1,7 +1,10 @@
 //! The sidecar in a pod that a cluster has.
 
-use injection::{Mode, SIDECAR, is_sidecars_argument};
+use injection::{Mode, SIDECAR, is_sidecars_argument, printable};
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
+
+/// Longer names are cut: the longest that a registry takes is about as long.
+const LONGEST_IMAGE: usize = 512;
 
 /// The sidecar of a pod.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,18 +42,38 @@ impl Sidecar {
         let status = statuses.unwrap_or_default().iter().find(|status| status.name == SIDECAR);
         Some(Self {
             mode,
-            image: container.image.clone().unwrap_or_default(),
+            image: printable(container.image.as_deref().unwrap_or_default(), LONGEST_IMAGE),
             args: container.args.clone().unwrap_or_default(),
             status: status.cloned(),
         })
     }
 
-    /// The value of an argument `--FLAG=VALUE`, such as `secret` or `legacy-port`.
+    /// The value of an argument `--FLAG=VALUE`, such as `legacy-port`. Whoever makes a pod writes its
+    /// arguments, and what is given here comes into commands and requests: of other values than the webhook
+    /// writes there is none.
     #[must_use]
     pub fn argument(&self, flag: &str) -> Option<&str> {
         let mut args = self.args.iter().filter_map(|argument| argument.strip_prefix("--"));
-        args.find_map(|argument| argument.strip_prefix(flag)?.strip_prefix('='))
+        let value = args.find_map(|argument| argument.strip_prefix(flag)?.strip_prefix('='));
+        value.filter(|value| is_plain(value, b"-._:/"))
     }
+
+    /// The Secret that the half comes from, and its key.
+    #[must_use]
+    pub fn secret(&self) -> Option<(&str, &str)> {
+        let name = |flag| self.argument(flag).filter(|value| is_plain(value, b"-._"));
+        Some((name("secret")?, name("secret-key")?))
+    }
+}
+
+/// Whether a value is a word of letters, digits and some others, and leads out of no folder.
+fn is_plain(value: &str, others: &[u8]) -> bool {
+    let is_one = |byte: u8| byte.is_ascii_alphanumeric() || others.contains(&byte);
+    let is_part = |part: &str| part != "." && part != "..";
+    (1..=1024).contains(&value.len())
+        && value.bytes().all(is_one)
+        && !value.starts_with('-')
+        && value.split('/').all(is_part)
 }
 
 /// Whether a container is the sidecar, and not another one of its name.
@@ -108,5 +131,29 @@ mod tests {
             }
         }
         assert_eq!(Sidecar::of(&Pod::default()), None);
+    }
+
+    #[test]
+    fn what_the_webhook_would_not_write_is_not_given() {
+        for (secret, key) in [
+            ("x$(touch${IFS}/tmp/x)", "half"),
+            ("../../other/secrets/s", "half"),
+            ("x?watch=1", "half"),
+            ("", "half"),
+            ("-n", "half"),
+            ("s", "half;reboot"),
+            ("s", "../half"),
+            ("s\u{1b}[31m", "half"),
+        ] {
+            let args = vec![format!("--secret={secret}"), format!("--secret-key={key}")];
+            let (mode, image, status) = (Mode::Classic, String::new(), None);
+            let sidecar = Sidecar { mode, image, args, status };
+            assert_eq!(sidecar.secret(), None, "{secret} {key}");
+        }
+        let container = json!({"name": "secret-handshake", "image": "i\u{1b}[31m\u{202e}",
+            "args": ["--legacy-port=3000"]});
+        let pod = json!({"spec": {"containers": [container]}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        assert_eq!(Sidecar::of(&pod).unwrap().image, "i?[31m?");
     }
 }

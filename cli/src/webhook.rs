@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Service};
 use kube::api::ListParams;
 
 use crate::cluster::{Cluster, Unreadable};
+use crate::visible::is_visible;
 
 /// The name of the configuration.
 pub const CONFIGURATION: &str = "handshake.secret-handshake.dev";
@@ -124,7 +125,7 @@ impl Flags {
         let container = container.ok_or_else(|| failed("the webhook's pod has no container"))?;
         let words = known_words(words(container));
         if let Some(word) = words.iter().find(|word| word.contains("$(")) {
-            let word: String = word.chars().filter(|char| !char.is_control()).take(253).collect();
+            let word: String = word.chars().filter(|char| is_visible(*char)).take(253).collect();
             return Err(failed(&format!(
                 "the webhook's flag {word} has its value from somewhere that the API server can't tell"
             )));

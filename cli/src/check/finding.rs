@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::ser::{SerializeStruct as _, Serializer};
 
 use crate::cluster::Unreadable;
+use crate::visible::is_visible;
 
 /// How many objects a finding names; the others are counted.
 const MOST_NAMED: usize = 10;
@@ -190,7 +191,7 @@ impl FromIterator<String> for Named {
 /// A text of somebody else as a terminal may show it: in one line, without control characters, and no
 /// more than `most` characters.
 pub(crate) fn line(text: &str, most: usize) -> String {
-    let visible = |char: char| if char.is_control() { ' ' } else { char };
+    let visible = |char: char| if is_visible(char) { char } else { ' ' };
     text.chars().map(visible).take(most).collect()
 }
 

@@ -132,9 +132,7 @@ impl Pods {
     }
 
     fn add_secret(&mut self, pod: &Pod, sidecar: &Sidecar) {
-        let (Some(secret), Some(key)) =
-            (sidecar.argument("secret"), sidecar.argument("secret-key"))
-        else {
+        let Some((secret, key)) = sidecar.secret() else {
             return;
         };
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
@@ -285,8 +283,10 @@ pub(crate) fn secrets(
             ));
         }
     }
+    let more = pods.as_ref().is_ok_and(|pods| pods.more_secrets);
+    let more = if more { ", the others were not looked at" } else { "" };
     if !found.is_empty() {
-        return Finding::failed(check, format!("Secrets with a half that are missing or incomplete: {}", found.len()))
+        return Finding::failed(check, format!("Secrets with a half that are missing or incomplete: {}{more}", found.len()))
             .named(found)
             .means("The sidecars wait for them, and Legacy stays uninitialised. They go on by themselves within about a minute.")
             .remedies(remedies);
@@ -294,8 +294,6 @@ pub(crate) fn secrets(
     if let Some(error) = read.iter().find_map(|(_, state)| state.as_ref().err()) {
         return Finding::unreadable(check, error);
     }
-    let more = pods.as_ref().is_ok_and(|pods| pods.more_secrets);
-    let more = if more { ", the others were not looked at" } else { "" };
     match read.len() {
         0 => Finding::ok(check, "no pod needs a Secret with a half"),
         count => Finding::ok(

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::visible::is_visible;
 use serde::Serialize;
 
 /// The answer about one object. Its JSON is described in `kubectl secret-handshake explain --help`:
@@ -79,7 +80,7 @@ pub(super) struct Section {
 
 impl fmt::Display for Story {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, name) = (self.kind, &self.name);
+        let (kind, name) = (self.kind, shown(&self.name));
         match &self.namespace {
             Some(namespace) if kind != "Namespace" => {
                 writeln!(f, "{kind} {name} in the namespace {namespace}")?;
@@ -90,7 +91,7 @@ impl fmt::Display for Story {
             self.sections.iter().filter(|section| !section.lines.is_empty())
         {
             writeln!(f, "\n{title}")?;
-            lines.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
+            lines.iter().try_for_each(|line| writeln!(f, "  {}", shown(line)))?;
         }
         if self.todo.is_empty() {
             return Ok(());
@@ -98,9 +99,14 @@ impl fmt::Display for Story {
         writeln!(f, "\nWhat to do")?;
         self.todo.iter().try_for_each(|Step { why, command }| {
             if !why.is_empty() {
-                writeln!(f, "  {why}")?;
+                writeln!(f, "  {}", shown(why))?;
             }
-            command.iter().try_for_each(|command| writeln!(f, "    {command}"))
+            command.iter().try_for_each(|command| writeln!(f, "    {}", shown(command)))
         })
     }
+}
+
+/// A line as a terminal may get it, whoever wrote what is in it.
+fn shown(line: &str) -> String {
+    line.chars().map(|char| if is_visible(char) { char } else { '?' }).collect()
 }

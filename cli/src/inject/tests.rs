@@ -648,7 +648,7 @@ fn an_error_names_file_document_object_and_field() {
         ("a: 1\n---\na: [", "0.yaml: document 2: line 4: did not find expected node content"),
         ("{\"a\": ", "0.yaml: document 1: line 2: "),
         ("\"open", "0.yaml: document 1: line 2: found unexpected end of stream"),
-        ("a: *nowhere", "0.yaml: document 1: line 1: there is no anchor &nowhere before *nowhere"),
+        ("a: *nowhere", "0.yaml: document 1: line 1: an alias of no anchor before it"),
         (&case("sep-content.yaml"), "0.yaml: document 1: line 1: only a comment may follow ---"),
     ] {
         assert!(refused(text).starts_with(expected), "{text:?}: {}", refused(text));
@@ -663,6 +663,8 @@ fn an_error_shows_no_value_of_a_secret() {
         "data: {half: !!binary \"secret-acknowledge\"}",
         "stringData:\n  half: |\n    a\n--- secret-acknowledge",
         "stringData: {half: \"secret-acknowledge\\q\"}",
+        "stringData:\n  half: *secret-acknowledge",
+        "stringData: &secret-acknowledge {half: *secret-acknowledge}",
     ] {
         let error = refused(&format!("apiVersion: v1\nkind: Secret\n{data}\n"));
         assert!(error.contains("0.yaml: document 1: line"), "{error}");

@@ -50,10 +50,10 @@ pub(crate) enum Problem {
     QuestionMark,
     #[error("lists and maps more than {MAX_DEPTH} deep")]
     Depth,
-    #[error("there is no anchor &{0} before *{0}")]
-    NoAnchor(String),
-    #[error("what &{0} names contains *{0}")]
-    AliasInItself(String),
+    #[error("an alias of no anchor before it; a text that begins with * needs quotes")]
+    NoAnchor,
+    #[error("what an anchor names contains an alias of it")]
+    AliasInItself,
     #[error("aliases make the document too large")]
     Aliases,
     #[error("<< takes a map, an alias of a map or a list of those")]

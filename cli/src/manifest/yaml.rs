@@ -276,8 +276,8 @@ impl<'t> Reader<'t> {
     fn alias(&mut self, name: &str) -> Result<Value, Problem> {
         let anchored = match self.anchors.get(name) {
             Some(Some(anchored)) => anchored,
-            Some(None) => return Err(Problem::AliasInItself(name.to_owned())),
-            None => return Err(Problem::NoAnchor(name.to_owned())),
+            Some(None) => return Err(Problem::AliasInItself),
+            None => return Err(Problem::NoAnchor),
         };
         // Counted before it is copied, so that no copy is larger than what is allowed.
         self.nodes += anchored.nodes;

@@ -10,6 +10,7 @@ use super::plan::{Group, Left, Plan, Why};
 use super::pod::Workload;
 use super::renew::{Failed, Renewed};
 use crate::cluster::Connection;
+use crate::visible::is_visible;
 
 /// The most characters of an image's name that are shown.
 const IMAGE: usize = 300;
@@ -194,6 +195,6 @@ fn quoted(word: &str) -> String {
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();
     }
-    let word: String = word.chars().filter(|char| !char.is_control()).collect();
+    let word: String = word.chars().filter(|char| is_visible(*char)).collect();
     format!("'{}'", word.replace('\'', r"'\''"))
 }

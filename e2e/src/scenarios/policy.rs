@@ -24,6 +24,8 @@ scenarios! {
         "what labels/, fits/, resources/, selection/ and settings/ show of the webhook they show of the policy";
     nobody_else: ControlPlane, Alone, "policy/nobody-else",
         "a policy that fails refuses those who ask, and nobody else";
+    hostile_pods: ControlPlane, Alone, "policy/hostile-pods",
+        "a refusal has no control characters in it, and a container of 60,000 arguments is answered at once";
     under_load: ControlPlane, Alone, "policy/under-load",
         "from the webhook to the policy no pod is refused or without its sidecar; uninstalling it as the docs say refuses none";
 }
@@ -32,6 +34,8 @@ scenarios! {
 const STEP: u64 = 60;
 /// How many create pods at the same time.
 const CLIENTS: usize = 4;
+/// Such a pod takes the API server a quarter of a second without a policy; searched to its end, over half a minute.
+const AT_ONCE: Duration = Duration::from_secs(5);
 const DOCS: &str = "docs/policy.md";
 
 /// Takes `steps` with another injector, and puts the webhook back whatever comes of them.
@@ -245,6 +249,30 @@ async fn nobody_else(scene: &Scene) -> Result<()> {
             no_sidecar(&scene.api().create(&pod).await?)?;
         }
         scene.api().create(&workload("Deployment", &plain, "plain")).await.map(drop)
+    })
+    .await
+}
+
+async fn hostile_pods(scene: &Scene) -> Result<()> {
+    let namespace = scene.namespace(&[]).await?;
+    let asks = labelled(pod(&namespace, "hostile"), "true");
+    with(scene, Injector::Policy, async || {
+        for value in ["\u{1b}[31m", "\u{9b}31m", "x\u{202e}", "\u{2028}", "\u{feff}"] {
+            let refused = scene.api().refusal(&in_mode(asks.clone(), value)).await?;
+            let shown = refused.message.contains("secret-handshake/mode is \"…\": expected");
+            ensure!(shown && !refused.message.contains(value), "{refused:?}");
+        }
+        let mut many = asks.clone();
+        let arguments = vec!["--legacy-por"; 60_000];
+        many["spec"]["containers"][0] = json!({ "name": NAME, "image": "x", "args": arguments });
+        let asked = Instant::now();
+        let refused = scene.api().refusal(&many).await?;
+        ensure!(
+            refused.message.contains("has a container secret-handshake of its own"),
+            "{refused}"
+        );
+        ensure!(asked.elapsed() < AT_ONCE, "answered after {:?}", asked.elapsed());
+        Ok(())
     })
     .await
 }

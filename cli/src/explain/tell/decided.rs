@@ -122,5 +122,5 @@ pub(super) fn half(sidecar: &Sidecar) -> String {
 
 /// The Secret and the key that a sidecar has the half from.
 pub(super) fn secret(sidecar: &Sidecar) -> Option<(&str, &str)> {
-    Some((sidecar.argument("secret")?, sidecar.argument("secret-key")?))
+    sidecar.secret()
 }

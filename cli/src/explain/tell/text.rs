@@ -1,5 +1,6 @@
 //! How names, values and times are written.
 
+use crate::visible::is_visible;
 use injection::{keys, printable};
 use k8s_openapi::jiff::Timestamp;
 
@@ -22,7 +23,7 @@ pub(super) fn label(value: Option<&str>) -> String {
 /// A text of somebody else, on one line of a bounded length.
 pub(super) fn one_line(text: &str) -> String {
     let spaced = text.trim().chars().map(|char| if char.is_whitespace() { ' ' } else { char });
-    let mut visible = spaced.filter(|char| !char.is_control());
+    let mut visible = spaced.filter(|char| is_visible(*char));
     let short: String = visible.by_ref().take(300).collect();
     if visible.next().is_some() { short + "…" } else { short }
 }

@@ -167,8 +167,8 @@ fn errors_name_the_line() {
     for (stream, line, problem) in [
         ("a: 1\n---\nb: [\n", 4, "did not find expected"),
         ("a: 1\n--- b: 2\n", 2, "only a comment may follow ---"),
-        ("a: 1\n---\n\nb: *x\n", 4, "no anchor &x"),
-        ("a: 1\nb: &x [*x]\n", 2, "contains *x"),
+        ("a: 1\n---\n\nb: *x\n", 4, "an alias of no anchor"),
+        ("a: 1\nb: &x [*x]\n", 2, "contains an alias of it"),
         ("a: 1\nb: .nan\n", 2, "not a number that JSON knows"),
         ("a: 1\n~: 1\n", 2, "can't be a key"),
         ("a: 1\n[b]: 1\n", 2, "can't be a key"),
