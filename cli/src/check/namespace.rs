@@ -1,6 +1,6 @@
 //! What is kept of the cluster's Namespaces: those with a label or a setting of ours.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use injection::{Metadata, Policy, keys, says_yes};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -13,6 +13,8 @@ const MOST: usize = 10_000;
 #[derive(Debug, Default)]
 pub(crate) struct Namespaces {
     pub(crate) all: BTreeMap<String, Namespace>,
+    /// Those that are being deleted: they take no more pods, and what is in them goes.
+    pub(crate) going: BTreeSet<String>,
 }
 
 /// What a Namespace says about sidecars.
@@ -30,9 +32,11 @@ pub(crate) struct Namespace {
 impl Namespaces {
     pub(crate) fn add(&mut self, metadata: &ObjectMeta) {
         let name = metadata.name.clone().unwrap_or_default();
-        // One that is being deleted takes no more pods, and what is in it goes.
-        if self.all.len() < MOST
-            && metadata.deletion_timestamp.is_none()
+        if metadata.deletion_timestamp.is_some() {
+            if self.going.len() < MOST {
+                self.going.insert(name);
+            }
+        } else if self.all.len() < MOST
             && let Some(namespace) = Namespace::of(metadata)
         {
             self.all.insert(name, namespace);
@@ -96,5 +100,6 @@ mod tests {
         let policy = Policy::default();
         let asking: Vec<_> = namespaces.asking(&policy).map(|(name, _)| name).collect();
         assert_eq!(asking, ["there"]);
+        assert!(namespaces.going.iter().eq(["going"]));
     }
 }

@@ -86,7 +86,10 @@ impl Pods {
     ) {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         let has_ended = matches!(phase, Some("Succeeded" | "Failed"));
-        if has_ended || pod.metadata.deletion_timestamp.is_some() {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let goes =
+            pod.metadata.deletion_timestamp.is_some() || namespaces.going.contains(namespace);
+        if has_ended || goes {
             return;
         }
         match Sidecar::of(pod) {

@@ -485,6 +485,22 @@ fn seen(pods: &[Value]) -> Pods {
 }
 
 #[test]
+fn what_is_in_a_namespace_that_is_being_deleted_is_not_looked_at() {
+    let mut namespaces = Namespaces::default();
+    let metadata = json!({"name": "legacy", "labels": {"secret-handshake": "true"},
+        "deletionTimestamp": "2026-03-01T11:59:00Z"});
+    namespaces.add(&serde_json::from_value(metadata).unwrap());
+    let mut found = Pods::default();
+    for pod in [pod(true), injected(false, &json!({"running": {}}))] {
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        found.add(&pod, &namespaces, &Policy::default(), Some("sidecar:2"), now());
+    }
+    let found = Ok(found);
+    is(&missing_sidecars(&found), State::Ok, "with a sidecar: 0");
+    is(&old_sidecars(&found, &Ok("sidecar:2".to_owned())), State::Ok, "");
+}
+
+#[test]
 fn pods_that_ask_for_a_sidecar_have_one() {
     let running = json!({"running": {}});
     let check = |pods: &[Value]| missing_sidecars(&Ok(seen(pods)));
