@@ -17,10 +17,6 @@ const ADDRESSES: usize = 8;
 /// restarted, which takes 1.6 s at least, and have forgotten what it was told.
 const FORGOTTEN: Duration = Duration::from_millis(1500);
 
-/// A kubelet looks about once a second which containers run. Before it has seen that this one is new, it books
-/// a 200 to the one before, and then takes this one for not ready: so early it knows of no 200.
-const NOTICED: Duration = Duration::from_secs(3);
-
 /// So many 503 in a row make a pod not ready: the `failureThreshold` of the probe that is injected. One 200
 /// makes it ready.
 const FAILURE_THRESHOLD: u8 = 2;
@@ -30,9 +26,9 @@ const FAILURE_THRESHOLD: u8 = 2;
 pub struct Probes {
     told: Vec<Told>,
     held_max: usize,
-    /// The first answer to anybody. Until then the container has just started, and the kubelet takes it for
-    /// not ready.
-    first_answer: Option<Instant>,
+    /// Whether anybody was ever answered. Until then the container has just started, and the kubelet takes
+    /// it for not ready.
+    answered: bool,
 }
 
 #[derive(Debug)]
@@ -61,7 +57,7 @@ impl Probes {
     /// Nobody was told anything; at most so many wait at one time.
     #[must_use]
     pub fn new(held_max: usize) -> Self {
-        Self { told: Vec::new(), held_max, first_answer: None }
+        Self { told: Vec::new(), held_max, answered: false }
     }
 
     /// Takes in a probe: whether it waits, because `ready` is what the kubelet at this address knows. Each
@@ -73,16 +69,12 @@ impl Probes {
         if held >= self.held_max {
             return false;
         }
-        if self.first_answer.is_none()
-            && self.find(address).is_none()
-            && self.told.len() < ADDRESSES
-        {
+        if !self.answered && self.find(address).is_none() && self.told.len() < ADDRESSES {
             let times = FAILURE_THRESHOLD;
             self.told.push(Told { address, ready: false, times, at: now, held: 0 });
         }
-        let early = ready && self.first_answer.is_some_and(|first| now < first + NOTICED);
         match self.find(address) {
-            Some(told) if !early && told.knows(ready) && !told.is_old(now) => {
+            Some(told) if told.knows(ready) && !told.is_old(now) => {
                 told.held += 1;
                 true
             }
@@ -99,7 +91,7 @@ impl Probes {
 
     /// An answer is on its way.
     pub fn answered(&mut self, address: IpAddr, ready: bool, now: Instant) {
-        self.first_answer.get_or_insert(now);
+        self.answered = true;
         if let Some(told) = self.find(address) {
             let before = if told.ready == ready { told.times } else { 0 };
             (told.ready, told.times, told.at) = (ready, before.saturating_add(1), now);

@@ -84,8 +84,7 @@ async fn a_probe_is_answered_when_the_hold_is_over() {
     for pod in [waiting(hold), initialised(hold).await] {
         let ready = pod.legacy.is_initialized();
         if ready {
-            let (mut probe, _) = until_held(&pod, KUBELET).await;
-            assert_eq!(answered(&mut probe).await, 200);
+            assert_eq!(probed(&pod, KUBELET).await, 200);
         }
         for _ in 0..3 {
             let asked = Instant::now();
