@@ -196,7 +196,8 @@ pub(crate) fn sidecar_states(sidecars: Result<&Sidecars, &Unreadable>, now: Time
         };
         count(word.as_str());
         let since = now.duration_since(pod.since);
-        if since > PATIENCE {
+        // A half that Legacy refuses does not become another by waiting.
+        if since > PATIENCE || word == Word::Refused {
             first = first.or(Some(pod));
             let minutes = since.as_mins();
             found.push(|| {
@@ -222,7 +223,7 @@ pub(crate) fn sidecar_states(sidecars: Result<&Sidecars, &Unreadable>, now: Time
     found.more += sidecars.more_not_ready;
     Finding::warning(check, what)
         .named(found)
-        .means("They have not been ready for more than five minutes, so their pods are out of their Services.")
+        .means("They have not been ready for more than five minutes, or Legacy refuses their half: their pods are out of their Services.")
         .remedy(format!("kubectl -n {namespace} logs {name} -c {SIDECAR} --tail=20"))
         .remedy(format!("kubectl secret-handshake explain -n {namespace} pod/{name}"))
 }

@@ -1,6 +1,6 @@
 //! Whether a pod is back with its new sidecar.
 
-use super::pod::{Pod, PodSidecar};
+use super::pod::{Pod, PodSidecar, Trouble};
 
 /// The troubles that end the wait: the kubelet has failed more than once, or can't succeed.
 const HOPELESS: [&str; 5] = [
@@ -33,9 +33,12 @@ pub(super) fn stand(before: &Pod, now: Option<&Pod>) -> Stand {
     let (Some(old), Some(new)) = (&before.sidecar, &now.sidecar) else {
         return Stand::Failed("the pod has no sidecar any more".to_owned());
     };
-    if let Some(trouble) =
-        new.trouble.as_ref().filter(|trouble| old.trouble.as_ref() != Some(trouble))
-    {
+    // What the kubelet last said of the old image is still there for a moment, in these words or others.
+    let of_the_old_image = |trouble: &&Trouble| {
+        old.trouble.is_some() && trouble.message.contains(&format!("\"{}\"", old.image))
+    };
+    let trouble = new.trouble.as_ref().filter(|trouble| old.trouble.as_ref() != Some(trouble));
+    if let Some(trouble) = trouble.filter(|trouble| !of_the_old_image(trouble)) {
         return if HOPELESS.contains(&&*trouble.reason) {
             Stand::Failed(trouble.to_string())
         } else {
@@ -57,7 +60,6 @@ pub(super) fn stand(before: &Pod, now: Option<&Pod>) -> Stand {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pod::Trouble;
     use super::*;
 
     fn pod(ready: bool, running: Option<&str>, trouble: Option<&str>) -> Pod {
@@ -117,6 +119,11 @@ mod tests {
                 failed("ImagePullBackOff: x:2"),
             ),
             (&broken, pod(true, Some("1"), None), Stand::Back),
+            (
+                &broken,
+                pod(false, None, Some("ErrImagePull: failed to pull \"i\"")),
+                waits("the new sidecar does not run yet"),
+            ),
         ] {
             assert_eq!(stand(before, Some(&now)), expected, "{now:?}");
         }

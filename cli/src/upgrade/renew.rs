@@ -21,8 +21,9 @@ use crate::cluster::Cluster;
 const LOOK: Duration = Duration::from_millis(250);
 
 /// How long a pod stays Ready before the next one's turn: endpoints and the nodes' rules for Services follow a
-/// Ready pod a second or two later, and a Deployment has `minReadySeconds` for the same.
-const SERVED: Duration = Duration::from_secs(5);
+/// Ready pod within a second or two, in a busy cluster within several. A Deployment has `minReadySeconds` for
+/// the same.
+const SERVED: Duration = Duration::from_secs(10);
 
 /// How often a pod that others write at the same time is tried.
 const CONFLICTS: u32 = 5;

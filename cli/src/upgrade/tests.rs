@@ -285,7 +285,7 @@ async fn one_after_the_other() {
          1/3 statefulset/ledger pod ledger-0: Ready again after 0.5 s\n\
          2/3 statefulset/ledger pod ledger-1: Ready again after 0.5 s\n\
          3/3 statefulset/ledger pod ledger-2: Ready again after 0.5 s\n\
-         3 pods upgraded in 17 s.\n"
+         3 pods upgraded in 32 s.\n"
     );
     assert_eq!((code, fake.images()), (0, vec![NEW.to_owned(); 3]));
     assert_eq!(fake.state().ready, [2, 2, 2]);
@@ -349,7 +349,7 @@ async fn a_workload_goes_back_by_the_line_that_is_printed() {
     fake.add("shop", "StatefulSet/ahead", "ahead-1");
     fake.state().breaks = Some("ledger-1");
     let (code, out) = fake.run("").await;
-    assert!(out.contains("Stopped: 3 pods upgraded in 17 s, 1 not back.\n"), "{out}");
+    assert!(out.contains("Stopped: 3 pods upgraded in 32 s, 1 not back.\n"), "{out}");
     let back = "kubectl secret-handshake upgrade -n shop statefulset/ledger --to sidecar:1\n";
     assert!(out.ends_with(back), "{out}");
     assert_eq!(code, 1);
@@ -487,7 +487,7 @@ async fn an_interrupt_ends_it_after_the_pod_and_a_second_at_once() {
         interrupts.send_replace(1);
     })
     .0;
-    assert!(out.ends_with("Interrupted: 1 pod upgraded in 6 s, 2 not touched.\n"), "{out}");
+    assert!(out.ends_with("Interrupted: 1 pod upgraded in 11 s, 2 not touched.\n"), "{out}");
     assert_eq!((code, fake.state().patched.len()), (1, 1));
 
     let fake = Fake::with(&LEDGER);
