@@ -12,7 +12,7 @@ use crate::product::pods::full_name;
 use crate::product::tool;
 
 scenarios! {
-    three: Node, Alone, "upgrade/three",
+    three: Node, Long, "upgrade/three",
         "three pods under load get the new sidecar: no call fails, Legacy is not restarted, nothing is sent to it";
     stops: Node, Alone, "upgrade/stops",
         "an image that can't be pulled: it stops at the first pod, and what it says leads back to the old image";
