@@ -15,6 +15,7 @@ pub mod completion;
 pub mod explain;
 pub mod inject;
 mod manifest;
+mod pod;
 pub mod sidecar;
 pub mod upgrade;
 mod visible;

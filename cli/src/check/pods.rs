@@ -12,6 +12,7 @@ use super::namespace::{Namespaces, ours};
 use super::sidecars::Sidecars;
 use super::workload::Owner;
 use crate::cluster::Unreadable;
+use crate::pod;
 use crate::sidecar::Sidecar;
 
 /// How long a pod may be not ready before that is a finding.
@@ -84,12 +85,8 @@ impl Pods {
         image: Option<&str>,
         now: Timestamp,
     ) {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        let has_ended = matches!(phase, Some("Succeeded" | "Failed"));
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let goes =
-            pod.metadata.deletion_timestamp.is_some() || namespaces.going.contains(namespace);
-        if has_ended || goes {
+        if pod::is_over(pod) || namespaces.going.contains(namespace) {
             return;
         }
         match Sidecar::of(pod) {

@@ -12,6 +12,7 @@ use kube::core::{Selector, SelectorExt as _};
 use super::configuration::APPLY;
 use super::finding::{Check, Finding, line};
 use crate::cluster::Unreadable;
+use crate::pod;
 use crate::webhook::ServiceName;
 
 type Labels = BTreeMap<String, String>;
@@ -54,13 +55,12 @@ pub(crate) struct Replica {
 impl Replica {
     /// Reads a pod; `None` for one that is going or has ended.
     pub(crate) fn of(pod: Pod) -> Option<Self> {
-        let (spec, status) = (pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
-        let has_ended = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-        if has_ended || pod.metadata.deletion_timestamp.is_some() {
+        if pod::is_over(&pod) {
             return None;
         }
+        let is_ready = pod::is_ready(&pod);
+        let (spec, status) = (pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
         let conditions = status.conditions.unwrap_or_default();
-        let is_ready = conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True");
         let mut waiting = status.container_statuses.iter().flatten().filter_map(|status| {
             let waiting = status.state.as_ref()?.waiting.as_ref()?;
             waiting.reason.clone()

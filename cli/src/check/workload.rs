@@ -4,6 +4,8 @@ use std::fmt;
 
 use k8s_openapi::api::core::v1::Pod;
 
+use crate::pod;
+
 /// What has to be told to make new pods of a pod's kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Owner {
@@ -17,20 +19,10 @@ impl Owner {
     pub(crate) fn of(pod: &Pod) -> Self {
         let metadata = &pod.metadata;
         let namespace = metadata.namespace.clone().unwrap_or_default();
-        let owners = metadata.owner_references.iter().flatten();
-        let Some(owner) = owners.into_iter().find(|owner| owner.controller == Some(true)) else {
-            let name = metadata.name.clone().unwrap_or_default();
-            return Self { namespace, kind: "pod".to_owned(), name };
-        };
-        // A Deployment's ReplicaSets are called after it and the hash of their template.
-        let labels = metadata.labels.as_ref();
-        let hash = labels.and_then(|labels| labels.get("pod-template-hash"));
-        let deployment = hash
-            .filter(|_| owner.kind == "ReplicaSet")
-            .and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-'));
-        let (kind, name) = match deployment {
-            Some(deployment) => ("deployment".to_owned(), deployment),
-            None => (owner.kind.to_lowercase(), owner.name.as_str()),
+        let (kind, name) = match (pod::deployment(metadata), pod::controller(metadata)) {
+            (Some(deployment), _) => ("deployment".to_owned(), deployment),
+            (None, Some(owner)) => (owner.kind.to_lowercase(), owner.name.as_str()),
+            (None, None) => ("pod".to_owned(), metadata.name.as_deref().unwrap_or_default()),
         };
         Self { namespace, kind, name: name.to_owned() }
     }

@@ -27,6 +27,7 @@ use super::target::{Kind, Target};
 use super::tell;
 use crate::cluster::{Cluster, Unreadable, unreadable};
 use crate::manifest::Value;
+use crate::pod;
 use crate::sidecar::Sidecar;
 use crate::webhook::Webhook;
 
@@ -263,20 +264,15 @@ async fn pods(
 
 fn pod_seen(workload: Option<(&str, &str)>, pod: &Pod) -> PodSeen {
     let name = pod.metadata.name.clone().unwrap_or_default();
-    let owners = pod.metadata.owner_references.iter().flatten();
-    let owner = owners.into_iter().find(|owner| owner.controller == Some(true));
-    let hash = pod.metadata.labels.as_ref().and_then(|labels| labels.get("pod-template-hash"));
-    let deployment = owner.zip(hash).and_then(|(owner, hash)| {
-        let name = owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')?;
-        (owner.kind == "ReplicaSet").then_some(("Deployment", name))
-    });
+    let owner = pod::controller(&pod.metadata);
+    let deployment = pod::deployment(&pod.metadata).map(|name| ("Deployment", name));
     let nearest = owner.map(|owner| (owner.kind.as_str(), owner.name.as_str()));
     let owners: Vec<_> = nearest.into_iter().chain(workload.or(deployment)).collect();
     PodSeen {
         restart: tell::restart(&owners, &name),
         sidecar: Sidecar::of(pod).map(|sidecar| sidecar.image),
-        ready: tell::is_ready(pod),
-        over: tell::is_over(pod),
+        ready: pod::is_ready(pod),
+        over: pod::is_over(pod),
         wants: None,
         name,
     }

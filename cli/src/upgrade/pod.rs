@@ -5,12 +5,9 @@ use std::str::FromStr;
 
 use injection::{Mode, printable};
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
+use crate::pod;
 use crate::sidecar::Sidecar;
-
-/// A Deployment's label on its pods. The `ReplicaSet` between them is named by both.
-const TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// A pod that has not ended and is not being deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,19 +52,17 @@ pub struct Workload {
 impl Pod {
     /// `None` if it has ended or is being deleted: its sidecar is of no use to anybody.
     pub(super) fn of(pod: &core::Pod) -> Option<Self> {
-        let (meta, status) = (&pod.metadata, pod.status.clone().unwrap_or_default());
-        let ended = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-        if ended || meta.deletion_timestamp.is_some() {
+        if pod::is_over(pod) {
             return None;
         }
-        let mut conditions = status.conditions.iter().flatten();
+        let meta = &pod.metadata;
         Some(Self {
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),
             uid: meta.uid.clone().unwrap_or_default(),
             version: meta.resource_version.clone().unwrap_or_default(),
             workload: Workload::of(pod),
-            ready: conditions.any(|it| it.type_ == "Ready" && it.status == "True"),
+            ready: pod::is_ready(pod),
             sidecar: Sidecar::of(pod).map(|sidecar| PodSidecar::of(&sidecar)),
         })
     }
@@ -123,21 +118,12 @@ impl Workload {
     /// nobody owns stands for itself.
     fn of(pod: &core::Pod) -> Self {
         let meta = &pod.metadata;
-        let mut owners = meta.owner_references.iter().flatten();
-        let Some(owner) = owners.find(|owner| owner.controller == Some(true)) else {
-            return Self { kind: "pod".to_owned(), name: meta.name.clone().unwrap_or_default() };
+        let (kind, name) = match (pod::deployment(meta), pod::controller(meta)) {
+            (Some(deployment), _) => ("deployment".to_owned(), deployment),
+            (None, Some(owner)) => (printable(&owner.kind, 63).to_ascii_lowercase(), &*owner.name),
+            (None, None) => ("pod".to_owned(), meta.name.as_deref().unwrap_or_default()),
         };
-        let hash = meta.labels.as_ref().and_then(|labels| labels.get(TEMPLATE_HASH));
-        hash.and_then(|hash| Self::deployment(owner, hash)).unwrap_or_else(|| Self {
-            kind: printable(&owner.kind, 63).to_ascii_lowercase(),
-            name: owner.name.clone(),
-        })
-    }
-
-    fn deployment(owner: &OwnerReference, hash: &str) -> Option<Self> {
-        let name = owner.name.strip_suffix(hash)?.strip_suffix('-')?;
-        (owner.kind == "ReplicaSet" && !name.is_empty())
-            .then(|| Self { kind: "deployment".to_owned(), name: name.to_owned() })
+        Self { kind, name: name.to_owned() }
     }
 
     /// Whether this, which a person named, is the pod or its workload.

@@ -114,13 +114,8 @@ pub(super) fn sidecar_in(pod: &Value) -> Option<Sidecar> {
 
 /// Where a sidecar has the half from.
 pub(super) fn half(sidecar: &Sidecar) -> String {
-    match secret(sidecar) {
+    match sidecar.secret() {
         Some((name, key)) => format!("the key {key} of the Secret {name}"),
         None => format!("the file {}", sidecar.argument("half-file").unwrap_or("?")),
     }
-}
-
-/// The Secret and the key that a sidecar has the half from.
-pub(super) fn secret(sidecar: &Sidecar) -> Option<(&str, &str)> {
-    sidecar.secret()
 }

@@ -20,7 +20,6 @@ use super::facts::Facts;
 use super::story::{Section, Story, Verdict};
 use known::Known;
 pub(super) use steps::restart;
-pub(super) use there::{is_over, is_ready};
 
 /// The story of an object.
 pub(super) fn story(facts: &Facts) -> Story {
@@ -49,7 +48,7 @@ pub(super) fn wants(facts: &Facts) -> Option<bool> {
 pub(super) fn secret(facts: &Facts) -> Option<(String, String)> {
     let known = Known::of(facts).ok()?;
     let sidecar = there::sidecar(&known)?;
-    let (name, key) = decided::secret(&sidecar)?;
+    let (name, key) = sidecar.secret()?;
     Some((name.to_owned(), key.to_owned()))
 }
 

@@ -8,7 +8,8 @@ use super::super::facts::{Configuration, PodSeen};
 use super::super::story::{Step, Story, Verdict};
 use super::super::target::Kind;
 use super::known::Known;
-use super::there::{has_other_settings, is_over};
+use super::there::has_other_settings;
+use crate::pod::is_over;
 
 /// So many restarts are listed.
 const LISTED: usize = 10;

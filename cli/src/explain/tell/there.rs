@@ -7,9 +7,9 @@ use k8s_openapi::jiff::Timestamp;
 use super::super::facts::{Configuration, KeyFound, OfNamespace, Running, Source};
 use super::super::story::{SecretNow, Section, SidecarNow, Story, Verdict};
 use super::super::target::Kind;
-use super::decided;
 use super::known::Known;
 use super::text::{one_line, since};
+use crate::pod::is_over;
 use crate::sidecar::Sidecar;
 
 /// So many lines of the log are shown.
@@ -40,7 +40,7 @@ pub(super) fn tell(known: &Known<'_>, story: &mut Story) {
         }
         lines.extend(ready(&running.pod, *now, story));
     }
-    if let Some((name, key)) = sidecar(known).as_ref().and_then(decided::secret) {
+    if let Some((name, key)) = sidecar(known).as_ref().and_then(Sidecar::secret) {
         lines.extend(secret(known, story, name, key));
     }
     if let Some(running) = &known.facts.running {
@@ -62,18 +62,6 @@ pub(super) fn has_other_settings(known: &Known<'_>) -> bool {
     let given = known.decided.as_ref().and_then(|decided| decided.sidecar.as_ref());
     let is_known = known.asked.certain && known.facts.around.flags_assumed.is_none();
     is_known && there.zip(given).is_some_and(|(there, given)| there.args != given.args)
-}
-
-/// Whether the pod has ended or is on its way out: nothing has to be done about it.
-pub(in crate::explain) fn is_over(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed")) || pod.metadata.deletion_timestamp.is_some()
-}
-
-/// Whether the condition Ready is true.
-pub(in crate::explain) fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 fn of_sidecar(known: &Known<'_>, sidecar: &Sidecar, now: Timestamp) -> Vec<String> {
